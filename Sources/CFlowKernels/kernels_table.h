@@ -1,0 +1,35 @@
+// The table of one level and one scalar, and the end of what kernels_elementwise.h defined.
+
+const FG_JOIN(fg_kernels_, FG_SUFFIX, , ) FG_JOIN(fg_, FG_LEVEL_NAME, _, FG_SUFFIX) = {
+    .dense = FN(dense),
+    .dense_backward = FN(dense_backward),
+    .row_sums = FN(row_sums),
+    .clamp = FN(clamp),
+    .clamp_backward = FN(clamp_backward),
+    .affine_forward = FN(affine_forward),
+    .affine_inverse = FN(affine_inverse),
+    .affine_backward = FN(affine_backward),
+    .scale_shift = FN(scale_shift),
+    .add_scaled = FN(add_scaled),
+    .add_constant = FN(add_constant),
+    .dot = FN(dot),
+    .sum = FN(sum),
+    .normal_log_density = FN(normal_log_density),
+    .normal_backward = FN(normal_backward),
+    .load_tile = FN(load_tile),
+    .store_tile = FN(store_tile),
+    .exp = FN(exp_all),
+    .tanh = FN(tanh_all),
+    .add = FN(add),
+    .sum_of_squares = FN(sum_of_squares),
+    .adam = FN(adam),
+};
+
+#undef FN
+#undef FG_SUFFIX
+#undef REAL
+#undef INT
+#undef VEC
+#undef IVEC
+#undef DVEC
+#undef LANES

@@ -1,0 +1,131 @@
+/// A named part of a layer's parameters.
+public struct ParameterShape: Sendable, Hashable {
+    /// The name in a model file, within the layer.
+    public var name: String
+    /// The sides, outermost first.
+    public var shape: [Int]
+
+    /// The number of parameters.
+    public var count: Int { shape.reduce(1, *) }
+}
+
+/// A layer of a flow: an invertible map of rows whose log-determinant is cheap.
+///
+/// A layer holds no parameters: those of a whole flow lie in one buffer, and a layer is handed the
+/// address of its own. It is written once, in place, on a tile in the caller's memory, and allocates
+/// nothing there; `BijectorContract` in the tests is the law that each layer obeys.
+///
+///     forward    z = f(x)        logDet += log|det ∂z/∂x|
+///     inverse    x = f⁻¹(z)      logDet += log|det ∂x/∂z|
+///     backward   x̄ = (∂z/∂x)ᵀ z̄ + ℓ̄ ∂logDet/∂x, and the same by the parameters
+public protocol Bijector<Scalar>: Sendable {
+    /// The scalar that the layer computes with.
+    associatedtype Scalar: FlowScalar
+
+    /// What the layer is called in a model file, such as "actnorm".
+    var name: String { get }
+    /// The number of features of a row.
+    var featureCount: Int { get }
+    /// Index lists that shape the layer and are written to a model file, such as a feature split.
+    var structure: [String: [Int]] { get }
+    /// The layer's parameters, in the order of their places in the buffer.
+    var parameterShapes: [ParameterShape] { get }
+    /// Scalars per row that `forward` keeps for `backward`.
+    var recordCount: Int { get }
+    /// Scalars per row that `backward` needs to work in.
+    var scratchCount: Int { get }
+
+    /// Sets parameters to where training begins.
+    func initialize(
+        _ parameters: UnsafeMutablePointer<Scalar>, using generator: inout SeededGenerator)
+    /// Sets parameters by the rows that reach the layer when training begins; may do nothing.
+    func start(_ parameters: UnsafeMutablePointer<Scalar>, from rows: Matrix<Scalar>)
+    /// Maps a tile from the data's side to the latent side.
+    func forward(_ tile: Tile<Scalar>, parameters: UnsafePointer<Scalar>)
+    /// Maps a tile from the latent side to the data's side.
+    func inverse(_ tile: Tile<Scalar>, parameters: UnsafePointer<Scalar>)
+    /// Carries gradients from the latent side to the data's side, after `forward` of the same tile.
+    func backward(
+        _ tile: Tile<Scalar>, gradient: GradientTile<Scalar>, parameters: UnsafePointer<Scalar>)
+}
+
+extension Bijector {
+    /// The number of the layer's parameters.
+    public var parameterCount: Int { parameterShapes.reduce(0) { $0 + $1.count } }
+
+    /// The index lists that shape the layer: none.
+    public var structure: [String: [Int]] { [:] }
+
+    /// Scalars per row that `backward` needs to work in: none.
+    public var scratchCount: Int { 0 }
+
+    /// Leaves the parameters as they are.
+    public func start(_ parameters: UnsafeMutablePointer<Scalar>, from rows: Matrix<Scalar>) {}
+}
+
+extension Bijector {
+    /// Maps rows from the data's side to the latent side.
+    ///
+    /// - Parameters:
+    ///   - x: Rows, shape `[N, D]`.
+    ///   - context: What the conditioners see beside the rows, shape `[N, C]`.
+    ///   - parameters: The layer's parameters.
+    /// - Returns: Rows, shape `[N, D]`, and `log|det ∂z/∂x|` of each, shape `[N]`.
+    public func forward(
+        _ x: Matrix<Scalar>, context: Matrix<Scalar>? = nil, parameters: [Scalar]
+    ) -> (z: Matrix<Scalar>, logDet: [Double]) {
+        let mapped = Architecture(layers: [self], contextCount: context?.columnCount ?? 0)
+            .map(x, context: context, parameters: parameters, inverse: false)
+        return (mapped.rows, mapped.logDet)
+    }
+
+    /// Maps rows from the latent side to the data's side.
+    ///
+    /// - Parameters:
+    ///   - z: Rows, shape `[N, D]`.
+    ///   - context: What the conditioners see beside the rows, shape `[N, C]`.
+    ///   - parameters: The layer's parameters.
+    /// - Returns: Rows, shape `[N, D]`, and `log|det ∂x/∂z|` of each, shape `[N]`.
+    public func inverse(
+        _ z: Matrix<Scalar>, context: Matrix<Scalar>? = nil, parameters: [Scalar]
+    ) -> (x: Matrix<Scalar>, logDet: [Double]) {
+        let mapped = Architecture(layers: [self], contextCount: context?.columnCount ?? 0)
+            .map(z, context: context, parameters: parameters, inverse: true)
+        return (mapped.rows, mapped.logDet)
+    }
+}
+
+extension Bijector {
+    /// Carries gradients from the latent side to the data's side.
+    ///
+    /// - Parameters:
+    ///   - x: Rows of data, shape `[N, D]`.
+    ///   - context: What the conditioners see beside the rows, shape `[N, C]`.
+    ///   - parameters: The layer's parameters.
+    ///   - latentGradient: The gradient of the loss by `z`, shape `[N, D]`.
+    ///   - logDetGradient: The gradient of the loss by each row's log-determinant, shape `[N]`.
+    /// - Returns: The gradients by `x`, shape `[N, D]`, and by the parameters.
+    public func backward(
+        _ x: Matrix<Scalar>, context: Matrix<Scalar>? = nil, parameters: [Scalar],
+        latentGradient: Matrix<Scalar>, logDetGradient: [Scalar]
+    ) -> (x: Matrix<Scalar>, parameters: [Scalar]) {
+        Architecture(layers: [self], contextCount: context?.columnCount ?? 0).backward(
+            x, context: context, parameters: parameters, latentGradient: latentGradient,
+            logDetGradient: logDetGradient)
+    }
+}
+
+extension Flow {
+    /// The gradient by the parameters of the mean of −ln p over some rows.
+    package func lossGradient(
+        _ rows: Matrix<Scalar>, context: Matrix<Scalar>? = nil
+    ) -> [Scalar] {
+        var latentGradient = forward(rows, context: context).z
+        let weight = 1 / Scalar(rows.rowCount)
+        for index in latentGradient.storage.indices { latentGradient.storage[index] *= weight }
+        return architecture.backward(
+            rows, context: context, parameters: parameters, latentGradient: latentGradient,
+            logDetGradient: [Scalar](repeating: -weight, count: rows.rowCount)
+        ).parameters
+    }
+}

@@ -1,0 +1,130 @@
+/// A normalizing flow: a density of rows, given a context, that can be computed and sampled exactly.
+///
+///     forward   z = f(x; c)        from the data to the latent space
+///     density   ln p(x | c) = Σⱼ ln N(zⱼ; 0, 1) + log|det ∂z/∂x|
+///     inverse   x = f⁻¹(z; c)      a sample, when z is drawn from the standard normal distribution
+///
+/// A flow is a value: a copy is a snapshot. Features should be standardized (zero mean, unit
+/// variance) by the caller.
+public struct Flow<Scalar: FlowScalar>: Sendable {
+    /// The number of features of a row, D.
+    public let featureCount: Int
+    /// The number of columns of the context, C; 0 for none.
+    public let contextCount: Int
+    /// The recipe and its sizes.
+    public let options: FlowOptions
+    /// The learned numbers of all layers, one after the other.
+    public var parameters: [Scalar] {
+        didSet {
+            precondition(
+                parameters.count == architecture.parameterCount,
+                "the flow has \(architecture.parameterCount) parameters")
+        }
+    }
+    /// Whether the layers that start from data have been started.
+    var hasStarted = false
+    let architecture: Architecture<Scalar>
+
+    /// A flow that has not been fitted: close to the identity, its hidden layers random.
+    ///
+    /// - Parameters:
+    ///   - featureCount: The number of features of a row. One works too: its conditioners see the
+    ///     context alone, so that its density is normal given the context.
+    ///   - contextCount: The number of columns of the context.
+    ///   - options: The recipe and its sizes.
+    ///   - generator: Where the hidden layers' start is drawn from.
+    /// - Precondition: There is a feature, a coupling layer, a hidden layer and a hidden unit, and
+    ///   the bounds are positive.
+    public init(
+        featureCount: Int, contextCount: Int = 0, options: FlowOptions = .init(),
+        using generator: inout some RandomNumberGenerator
+    ) {
+        precondition(featureCount >= 1, "a flow has at least one feature")
+        precondition(contextCount >= 0, "a flow has no negative number of context columns")
+        precondition(
+            options.couplingLayers >= 1 && options.hiddenLayers >= 1 && options.hiddenWidth >= 1,
+            "a flow has at least one coupling layer, hidden layer and hidden unit")
+        precondition(
+            options.logScaleBound > 0 && options.conditionerInputBound > 0,
+            "the bounds of a flow are positive")
+        self.init(
+            architecture: Architecture(
+                featureCount: featureCount, contextCount: contextCount, options: options),
+            options: options)
+        var seeded = SeededGenerator(seed: generator.next())
+        let architecture = architecture
+        parameters.withUnsafeMutableBufferPointer { buffer in
+            guard let start = buffer.baseAddress else { return }
+            for (layer, offset) in zip(architecture.layers, architecture.offsets) {
+                layer.initialize(start + offset, using: &seeded)
+            }
+        }
+    }
+
+    /// A flow whose parameters are all zero.
+    init(architecture: Architecture<Scalar>, options: FlowOptions) {
+        self.architecture = architecture
+        self.options = options
+        featureCount = architecture.featureCount
+        contextCount = architecture.contextCount
+        parameters = [Scalar](repeating: 0, count: architecture.parameterCount)
+    }
+
+    /// The log-likelihood `ln p(x | c)` of each row, in nats.
+    ///
+    /// - Parameters:
+    ///   - rows: Rows, shape `[N, D]`.
+    ///   - context: What is known beside them, shape `[N, C]`; nil when the flow has no context.
+    ///   - parallel: How to run tiles of rows; the result does not depend on it.
+    /// - Returns: A finite number for each row, shape `[N]`; −1e30 for a row whose likelihood is
+    ///   lower than that or not a number, as that of a row with a NaN.
+    /// - Complexity: O(N · W), with W the number of parameters.
+    public func logLikelihood(
+        _ rows: Matrix<Scalar>, context: Matrix<Scalar>? = nil, parallel: ParallelFor = .serial
+    ) -> [Double] {
+        architecture.logLikelihood(
+            rows, context: context, parameters: parameters, parallel: parallel)
+    }
+
+    /// Maps data to the latent space.
+    ///
+    /// - Parameters:
+    ///   - x: Rows of data, shape `[N, D]`.
+    ///   - context: What is known beside them, shape `[N, C]`.
+    /// - Returns: Latent rows, shape `[N, D]`, and `log|det ∂z/∂x|` of each, shape `[N]`, in nats.
+    public func forward(
+        _ x: Matrix<Scalar>, context: Matrix<Scalar>? = nil
+    ) -> (z: Matrix<Scalar>, logDet: [Double]) {
+        let mapped = architecture.map(x, context: context, parameters: parameters, inverse: false)
+        return (mapped.rows, mapped.logDet)
+    }
+
+    /// Maps latent rows to data.
+    ///
+    /// - Parameters:
+    ///   - z: Latent rows, shape `[N, D]`.
+    ///   - context: What is known beside them, shape `[N, C]`.
+    /// - Returns: Rows of data, shape `[N, D]`, and `log|det ∂x/∂z|` of each, shape `[N]`, in nats.
+    public func inverse(
+        _ z: Matrix<Scalar>, context: Matrix<Scalar>? = nil
+    ) -> (x: Matrix<Scalar>, logDet: [Double]) {
+        let mapped = architecture.map(z, context: context, parameters: parameters, inverse: true)
+        return (mapped.rows, mapped.logDet)
+    }
+
+    /// Draws rows from the density.
+    ///
+    /// - Parameters:
+    ///   - count: The number of rows, N.
+    ///   - context: What is known beside them, shape `[N, C]`.
+    ///   - generator: Where the latent rows are drawn from.
+    /// - Returns: Rows, shape `[N, D]`.
+    public func sample(
+        _ count: Int, context: Matrix<Scalar>? = nil,
+        using generator: inout some RandomNumberGenerator
+    ) -> Matrix<Scalar> {
+        var latent = Matrix<Scalar>(rowCount: count, columnCount: featureCount)
+        latent.storage.withUnsafeMutableBufferPointer { generator.fillNormal($0) }
+        return inverse(latent, context: context).x
+    }
+}

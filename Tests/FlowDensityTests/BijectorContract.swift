@@ -1,0 +1,173 @@
+import FlowDensity
+import Foundation
+import TestSupport
+import Testing
+
+/// The laws that every layer obeys, checked in Double.
+struct BijectorContract<Layer: Bijector<Double>> {
+    let layer: Layer
+    let contextCount: Int
+    let seed: UInt64
+    let parameters: [Double]
+    let rows: Matrix<Double>
+    let context: Matrix<Double>?
+
+    init(_ layer: Layer, contextCount: Int, seed: UInt64) {
+        self.layer = layer
+        self.contextCount = contextCount
+        self.seed = seed
+        var generator = SeededGenerator(seed: seed)
+        var parameters = [Double](repeating: 0, count: layer.parameterCount)
+        parameters.withUnsafeMutableBufferPointer { buffer in
+            if let start = buffer.baseAddress { layer.initialize(start, using: &generator) }
+        }
+        for index in parameters.indices { parameters[index] += 0.3 * generator.nextNormalPair().0 }
+        self.parameters = parameters
+        rows = .normal(rowCount: 5, columnCount: layer.featureCount, using: &generator)
+        context =
+            contextCount == 0
+            ? nil : .normal(rowCount: 5, columnCount: contextCount, using: &generator)
+    }
+
+    private var what: String {
+        "\(layer.name), D = \(layer.featureCount), C = \(contextCount), seed \(seed)"
+    }
+
+    func check() {
+        inverseUndoesForward()
+        logDetMatchesNumericalJacobian()
+        backwardMatchesCentralDifferences()
+        batchEqualsItsRows()
+    }
+
+    private func forward(
+        _ rows: Matrix<Double>, _ parameters: [Double]
+    ) -> (z: Matrix<Double>, logDet: [Double]) {
+        layer.forward(rows, context: context, parameters: parameters)
+    }
+
+    private func inverseUndoesForward() {
+        let (z, logDet) = forward(rows, parameters)
+        let (x, inverseLogDet) = layer.inverse(z, context: context, parameters: parameters)
+        for index in x.storage.indices {
+            // A few roundings of numbers of the size of z, stretched by at most exp(2).
+            expectClose(
+                x.storage[index], rows.storage[index], relative: 1e-10, absolute: 1e-11,
+                "\(what): inverse of forward")
+        }
+        for row in 0..<rows.rowCount {
+            expectClose(
+                logDet[row] + inverseLogDet[row], 0, absolute: 1e-11, "\(what): log-dets' sum")
+        }
+    }
+
+    private func logDetMatchesNumericalJacobian() {
+        let count = layer.featureCount
+        let (_, logDet) = forward(rows, parameters)
+        let step = 1e-6
+        var jacobians = [[Double]](
+            repeating: [Double](repeating: 0, count: count * count), count: rows.rowCount)
+        for input in 0..<count {
+            var above = rows
+            var below = rows
+            for row in 0..<rows.rowCount {
+                above[row, input] += step
+                below[row, input] -= step
+            }
+            let zAbove = forward(above, parameters).z
+            let zBelow = forward(below, parameters).z
+            for row in 0..<rows.rowCount {
+                for output in 0..<count {
+                    jacobians[row][output * count + input] =
+                        (zAbove[row, output] - zBelow[row, output]) / (2 * step)
+                }
+            }
+        }
+        for row in 0..<rows.rowCount {
+            // Central differences of step 1e-6 in Double are good to about 1e-9 an entry.
+            expectClose(
+                logDet[row], logAbsoluteDeterminant(jacobians[row], side: count), absolute: 1e-6,
+                "\(what): log-determinant of row \(row)")
+        }
+    }
+
+    private func backwardMatchesCentralDifferences() {
+        var generator = SeededGenerator(seed: seed &+ 1000)
+        let zWeights = Matrix<Double>.normal(
+            rowCount: rows.rowCount, columnCount: layer.featureCount, using: &generator)
+        let logDetWeights = (0..<rows.rowCount).map { _ in generator.nextNormalPair().0 }
+        func loss(_ rows: Matrix<Double>, _ parameters: [Double]) -> Double {
+            let (z, logDet) = forward(rows, parameters)
+            return zip(z.storage, zWeights.storage).reduce(0) { $0 + $1.0 * $1.1 }
+                + zip(logDet, logDetWeights).reduce(0) { $0 + $1.0 * $1.1 }
+        }
+        let gradients = layer.backward(
+            rows, context: context, parameters: parameters, latentGradient: zWeights,
+            logDetGradient: logDetWeights)
+        let step = 1e-6
+        for index in rows.storage.indices {
+            var above = rows
+            var below = rows
+            above.storage[index] += step
+            below.storage[index] -= step
+            let slope = (loss(above, parameters) - loss(below, parameters)) / (2 * step)
+            expectClose(
+                gradients.x.storage[index], slope, relative: 1e-6, absolute: 1e-7,
+                "\(what): gradient by input \(index)")
+        }
+        for index in parameters.indices {
+            var above = parameters
+            var below = parameters
+            above[index] += step
+            below[index] -= step
+            let slope = (loss(rows, above) - loss(rows, below)) / (2 * step)
+            expectClose(
+                gradients.parameters[index], slope, relative: 1e-6, absolute: 1e-7,
+                "\(what): gradient by parameter \(index)")
+        }
+    }
+
+    private func batchEqualsItsRows() {
+        let together = forward(rows, parameters)
+        for row in 0..<rows.rowCount {
+            let alone = layer.forward(
+                rows.rows(row..<row + 1), context: context?.rows(row..<row + 1),
+                parameters: parameters)
+            #expect(alone.z.storage == together.z.rows(row..<row + 1).storage, "\(what)")
+            #expect(alone.logDet[0] == together.logDet[row], "\(what)")
+        }
+    }
+}
+
+extension Matrix {
+    /// A matrix of standard normal numbers.
+    static func normal(
+        rowCount: Int, columnCount: Int, using generator: inout SeededGenerator
+    ) -> Matrix {
+        var matrix = Matrix(rowCount: rowCount, columnCount: columnCount)
+        for index in matrix.storage.indices {
+            matrix.storage[index] = Scalar(generator.nextNormalPair().0)
+        }
+        return matrix
+    }
+}
+
+/// `log|det|` of a square matrix, by elimination with pivots.
+func logAbsoluteDeterminant(_ matrix: [Double], side: Int) -> Double {
+    var matrix = matrix
+    var sum = 0.0
+    for column in 0..<side {
+        let pivot = (column..<side).max {
+            abs(matrix[$0 * side + column]) < abs(matrix[$1 * side + column])
+        }
+        guard let pivot else { return sum }
+        for k in 0..<side { matrix.swapAt(column * side + k, pivot * side + k) }
+        let head = matrix[column * side + column]
+        sum += log(abs(head))
+        for row in (column + 1)..<side {
+            let factor = matrix[row * side + column] / head
+            for k in column..<side { matrix[row * side + k] -= factor * matrix[column * side + k] }
+        }
+    }
+    return sum
+}
