@@ -1,0 +1,320 @@
+import FlowDensity
+import Ingest
+
+/// Scores lines and writes them out again with their verdicts, a batch at a time and in input order.
+///
+/// `flowguardctl score` and the control API's `score` are this same code. Every data line gives one output line; one that cannot be
+/// scored keeps its place with empty scores.
+public struct BatchScorer {
+    /// The form of the output.
+    public enum Output: String, Sendable, Hashable, Codable, CaseIterable {
+        /// The input's columns and `log_likelihood,p_value,anomaly`.
+        case csv
+        /// The input's keys and the same three.
+        case ndjson
+        /// The log-likelihood alone.
+        case scores
+    }
+
+    /// What came of a batch.
+    public struct Result: Sendable {
+        /// Whole lines.
+        public var output: [UInt8]
+        /// The lines that could not be scored, and why.
+        public var faults: [RowFault]
+        /// How many records were anomalies.
+        public var anomalyCount: Int
+        /// How many lines were scored.
+        public var scoredCount: Int
+    }
+
+    private let detector: Detector
+    private let threshold: Threshold
+    private let format: FormatOptions
+    private let output: Output
+    private var decoder: RecordDecoder
+    private var state = ContextState()
+    private var hasWrittenHeader = false
+
+    /// Makes a scorer for one input.
+    public init(
+        detector: Detector, threshold: Threshold, format: FormatOptions, output: Output
+    ) {
+        self.detector = detector
+        self.threshold = threshold
+        self.format = format
+        self.output = output
+        decoder = RecordDecoder(format: format, schema: detector.schema)
+    }
+
+    /// Scores the lines of a batch.
+    ///
+    /// - Throws: `ingest` when the header lacks a column that the model needs.
+    public mutating func process(
+        _ batch: LineBatch, parallel: ParallelFor = .serial
+    ) throws(DetectionError) -> Result {
+        let decoded: DecodedBatch
+        do {
+            decoded = try decoder.decode(batch)
+        } catch {
+            throw .ingest(error)
+        }
+        let scores = detector.score(decoded.records, state: &state, parallel: parallel)
+        var writer = LineWriter(
+            batch: batch, format: format, output: output, schema: detector.schema)
+        if !hasWrittenHeader {
+            hasWrittenHeader = true
+            writer.writeHeader(columns: decoder.columnNames)
+        }
+        writer.columns = decoder.columnNames ?? []
+        var reasons: [Int: RowFault] = [:]
+        for fault in decoded.faults where reasons[fault.lineIndex] == nil {
+            reasons[fault.lineIndex] = fault
+        }
+        var record = 0
+        var anomalies = 0
+        for line in batch.lines.indices {
+            let isScored =
+                record < decoded.records.rowCount
+                && Int(decoded.records.lineIndices[record]) == line
+            guard isScored else {
+                writer.write(line: line, fault: reasons[line])
+                continue
+            }
+            let isAnomaly = scores.isAnomaly(record, threshold: threshold)
+            if isAnomaly { anomalies += 1 }
+            writer.write(
+                line: line, record: record, records: decoded.records,
+                logLikelihood: scores.logLikelihood[record], pValue: scores.pValue[record],
+                isAnomaly: isAnomaly)
+            record += 1
+        }
+        return Result(
+            output: writer.bytes, faults: decoded.faults, anomalyCount: anomalies,
+            scoredCount: record)
+    }
+}
+
+/// Writes one line of input with its scores, in any of the output forms.
+private struct LineWriter {
+    let batch: LineBatch
+    let format: FormatOptions
+    let output: BatchScorer.Output
+    let schema: Schema
+    var columns: [String] = []
+    var bytes: [UInt8] = []
+
+    init(batch: LineBatch, format: FormatOptions, output: BatchScorer.Output, schema: Schema) {
+        self.batch = batch
+        self.format = format
+        self.output = output
+        self.schema = schema
+        bytes.reserveCapacity(batch.bytes.count + 32 * batch.lines.count)
+    }
+
+    private static let added = ["log_likelihood", "p_value", "anomaly"]
+
+    mutating func writeHeader(columns: [String]?) {
+        guard output == .csv else { return }
+        if format.format == .csv, let header = batch.header {
+            bytes.append(contentsOf: header)
+        } else {
+            let names = columns ?? ([schema.time].compactMap(\.self) + schema.features)
+            for (i, name) in names.enumerated() {
+                if i > 0 { bytes.append(format.delimiter) }
+                append(cell: name)
+            }
+        }
+        for name in Self.added {
+            bytes.append(format.delimiter)
+            bytes.append(contentsOf: name.utf8)
+        }
+        bytes.append(UInt8(ascii: "\n"))
+    }
+
+    mutating func write(
+        line: Int, record: Int, records: RecordBatch, logLikelihood: Double, pValue: Double,
+        isAnomaly: Bool
+    ) {
+        switch output {
+        case .scores:
+            NumberText.append(logLikelihood: logLikelihood, to: &bytes)
+        case .csv:
+            if format.format == .csv {
+                bytes.append(contentsOf: content(of: line))
+            } else {
+                appendCells(records, record: record)
+            }
+            bytes.append(format.delimiter)
+            NumberText.append(logLikelihood: logLikelihood, to: &bytes)
+            bytes.append(format.delimiter)
+            NumberText.append(pValue: pValue, to: &bytes)
+            bytes.append(format.delimiter)
+            bytes.append(UInt8(ascii: isAnomaly ? "1" : "0"))
+        case .ndjson:
+            openObject(line: line)
+            bytes.append(contentsOf: "\"log_likelihood\":".utf8)
+            NumberText.append(logLikelihood: logLikelihood, to: &bytes)
+            bytes.append(contentsOf: ",\"p_value\":".utf8)
+            NumberText.append(pValue: pValue, to: &bytes)
+            bytes.append(
+                contentsOf: (isAnomaly ? ",\"anomaly\":true}" : ",\"anomaly\":false}").utf8)
+        }
+        bytes.append(UInt8(ascii: "\n"))
+    }
+
+    /// A line that cannot be scored keeps its place.
+    mutating func write(line: Int, fault: RowFault?) {
+        switch output {
+        case .scores:
+            break
+        case .csv:
+            if format.format == .csv {
+                bytes.append(contentsOf: content(of: line))
+            } else {
+                let count = schema.features.count + (schema.time == nil ? 0 : 1)
+                bytes.append(contentsOf: repeatElement(format.delimiter, count: count - 1))
+            }
+            bytes.append(contentsOf: repeatElement(format.delimiter, count: Self.added.count))
+        case .ndjson:
+            if format.format == .csv {
+                openObject(line: line)
+            } else {
+                bytes.append(UInt8(ascii: "{"))
+            }
+            let reason = fault?.reason ?? "the line could not be read"
+            bytes.append(
+                contentsOf: "\"log_likelihood\":null,\"p_value\":null,\"anomaly\":null,\"reason\":"
+                    .utf8)
+            append(json: reason)
+            bytes.append(UInt8(ascii: "}"))
+        }
+        bytes.append(UInt8(ascii: "\n"))
+    }
+
+    private func content(of line: Int) -> ArraySlice<UInt8> {
+        let line = batch.lines[line]
+        return batch.bytes[line.start..<(line.start + line.count)]
+    }
+
+    /// The object of the line up to where the scores go.
+    private mutating func openObject(line: Int) {
+        if format.format == .ndjson {
+            let content = content(of: line)
+            guard let end = content.lastIndex(of: UInt8(ascii: "}")),
+                let start = content.firstIndex(of: UInt8(ascii: "{")), start < end
+            else {
+                bytes.append(UInt8(ascii: "{"))
+                return
+            }
+            bytes.append(contentsOf: content[..<end])
+            let isEmpty = content[(start + 1)..<end].allSatisfy { $0 == 0x20 || $0 == 0x09 }
+            if !isEmpty { bytes.append(UInt8(ascii: ",")) }
+            return
+        }
+        bytes.append(UInt8(ascii: "{"))
+        let cells = CSVCells.split(content(of: line), delimiter: format.delimiter)
+        for (name, cell) in zip(columns, cells) {
+            append(json: name)
+            bytes.append(UInt8(ascii: ":"))
+            if schema.features.contains(name), Double(cell)?.isFinite == true, isJSONNumber(cell) {
+                bytes.append(contentsOf: cell.utf8)
+            } else {
+                append(json: cell)
+            }
+            bytes.append(UInt8(ascii: ","))
+        }
+    }
+
+    /// `.5`, `+1` and `0x10` are numbers to others, not to JSON.
+    private func isJSONNumber(_ text: String) -> Bool {
+        let digits = text.hasPrefix("-") ? text.dropFirst() : text[...]
+        guard let first = digits.first, first.isASCII, first.isNumber else { return false }
+        if first == "0", digits.dropFirst().first?.isNumber == true { return false }
+        return !text.hasSuffix(".") && !text.contains("x") && !text.contains("X")
+            && !text.contains(".e") && !text.contains(".E")
+    }
+
+    private mutating func appendCells(_ records: RecordBatch, record: Int) {
+        let width = schema.features.count
+        if schema.time != nil {
+            bytes.append(contentsOf: String(records.times[record]).utf8)
+            bytes.append(format.delimiter)
+        }
+        for j in 0..<width {
+            if j > 0 { bytes.append(format.delimiter) }
+            bytes.append(contentsOf: String(records.values[record * width + j]).utf8)
+        }
+    }
+
+    private mutating func append(cell name: String) {
+        let needsQuotes = name.utf8.contains {
+            $0 == format.delimiter || $0 == UInt8(ascii: "\"") || $0 == 0x0A || $0 == 0x0D
+        }
+        guard needsQuotes else {
+            bytes.append(contentsOf: name.utf8)
+            return
+        }
+        bytes.append(UInt8(ascii: "\""))
+        for byte in name.utf8 {
+            if byte == UInt8(ascii: "\"") { bytes.append(byte) }
+            bytes.append(byte)
+        }
+        bytes.append(UInt8(ascii: "\""))
+    }
+
+    private mutating func append(json text: String) {
+        bytes.append(UInt8(ascii: "\""))
+        for byte in text.utf8 {
+            switch byte {
+            case UInt8(ascii: "\""), UInt8(ascii: "\\"):
+                bytes.append(UInt8(ascii: "\\"))
+                bytes.append(byte)
+            case 0..<0x20:
+                let hex = Array("0123456789abcdef".utf8)
+                bytes.append(contentsOf: "\\u00".utf8)
+                bytes.append(hex[Int(byte >> 4)])
+                bytes.append(hex[Int(byte & 15)])
+            default:
+                bytes.append(byte)
+            }
+        }
+        bytes.append(UInt8(ascii: "\""))
+    }
+}
+
+/// The cells of a CSV line as text, quotes resolved: for output only, one line at a time.
+private enum CSVCells {
+    static func split(_ line: ArraySlice<UInt8>, delimiter: UInt8) -> [String] {
+        var cells: [String] = []
+        var cell: [UInt8] = []
+        var isQuoted = false
+        var i = line.startIndex
+        while i < line.endIndex {
+            let byte = line[i]
+            if isQuoted {
+                if byte == UInt8(ascii: "\"") {
+                    let next = line.index(after: i)
+                    if next < line.endIndex, line[next] == byte {
+                        cell.append(byte)
+                        i = next
+                    } else {
+                        isQuoted = false
+                    }
+                } else {
+                    cell.append(byte)
+                }
+            } else if byte == UInt8(ascii: "\""), cell.isEmpty {
+                isQuoted = true
+            } else if byte == delimiter {
+                cells.append(String(decoding: cell, as: UTF8.self))
+                cell = []
+            } else {
+                cell.append(byte)
+            }
+            i = line.index(after: i)
+        }
+        cells.append(String(decoding: cell, as: UTF8.self))
+        return cells
+    }
+}

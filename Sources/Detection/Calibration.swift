@@ -1,0 +1,184 @@
+import Foundation
+
+/// Turns log-likelihoods into p-values by their rank among held-out normal records.
+///
+/// Within the sample, the conformal rank `p(s) = (1 + #{calibration scores ≤ s}) / (n + 1)`, which is valid for
+/// exchangeable records whatever the flow learned. Below the `k`-th lowest score `u`, a generalised Pareto
+/// tail over the excesses `e = u − s`:
+///
+///     p(s) = k / (n + 1) · (1 + ξ e / σ)^(−1/ξ)
+///
+/// - Note: The shape ξ is kept within [0, 0.5]: no score is impossible, and one far outlier among the
+///   calibration records does not lift every tail probability. Where the tail does not fit the excesses, p stays
+///   at the sample's resolution.
+///
+/// Sources: Bates et al., "Testing for outliers with conformal p-values", 2023, <https://arxiv.org/abs/2104.08279>;
+/// Siffer et al., "Anomaly detection in streams with extreme value theory", KDD 2017; for the fit, Zhang and
+/// Stephens, "A new and efficient estimation method for the generalized Pareto distribution", Technometrics 2009.
+public struct ScoreTail: Sendable, Hashable {
+    /// The calibration scores, ascending: the low end is the strange one.
+    public let sorted: [Double]
+    /// How many of the lowest scores the Pareto tail was fitted to; 0 without one.
+    public let tailCount: Int
+    /// ξ.
+    public let shape: Double
+    /// σ, in nats.
+    public let scale: Double
+
+    /// Calibrates on scores in any order.
+    ///
+    /// - Precondition: At least one score, all finite.
+    public init(scores: [Double]) {
+        precondition(!scores.isEmpty && scores.allSatisfy(\.isFinite), "finite calibration scores")
+        sorted = scores.sorted()
+        let count = min(max(sorted.count / 10, 10), 250)
+        guard sorted.count >= 40 else {
+            (tailCount, shape, scale) = (0, 0, 0)
+            return
+        }
+        let origin = sorted[count]
+        let excesses = sorted[..<count].map { origin - $0 }
+        guard let fit = Self.paretoFit(excesses) else {
+            (tailCount, shape, scale) = (0, 0, 0)
+            return
+        }
+        (tailCount, shape, scale) = (count, fit.shape, fit.scale)
+    }
+
+    /// Restores a tail that was fitted before.
+    init(sorted: [Double], tailCount: Int, shape: Double, scale: Double) {
+        self.sorted = sorted
+        self.tailCount = tailCount
+        self.shape = shape
+        self.scale = scale
+    }
+
+    /// The probability of a score as low as this one or lower, among normal records.
+    public func probability(_ score: Double) -> Double {
+        let total = Double(sorted.count + 1)
+        let below = countAtMost(score)
+        guard tailCount > 0, below < tailCount else { return Double(1 + below) / total }
+        let excess = max(sorted[tailCount] - score, 0)
+        return Double(tailCount) / total * survival(excess)
+    }
+
+    /// The score below which a normal record falls with this probability.
+    ///
+    /// A record is an anomaly when its score is lower than the threshold. A probability beyond the
+    /// resolution of a sample without a Pareto tail gives the lowest score seen.
+    public func threshold(probability: Double) -> Double {
+        let total = Double(sorted.count + 1)
+        if tailCount > 0, probability < Double(tailCount) / total {
+            let ratio = max(probability, 1e-300) * total / Double(tailCount)
+            let excess =
+                shape < 1e-6 ? -scale * log(ratio) : scale / shape * (pow(ratio, -shape) - 1)
+            return sorted[tailCount] - excess
+        }
+        let allowed = Int((probability * total).rounded(.down)) - 1
+        return sorted[min(max(allowed, 0), sorted.count - 1)]
+    }
+
+    private func survival(_ excess: Double) -> Double {
+        let ratio = excess / scale
+        return shape < 1e-6 ? exp(-ratio) : pow(1 + shape * ratio, -1 / shape)
+    }
+
+    private func countAtMost(_ score: Double) -> Int {
+        var low = 0
+        var high = sorted.count
+        while low < high {
+            let middle = (low + high) / 2
+            if sorted[middle] <= score { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
+
+    /// Shape and scale by the quasi-posterior mean of Zhang and Stephens; `nil` where the fit is bad.
+    private static func paretoFit(_ excesses: [Double]) -> (shape: Double, scale: Double)? {
+        let x = excesses.filter { $0 > 0 }.sorted()
+        guard x.count >= 8, let largest = x.last else { return nil }
+        let mean = x.reduce(0, +) / Double(x.count)
+        let quartile = x[max(Int((Double(x.count) / 4 + 0.5).rounded(.down)) - 1, 0)]
+        guard mean > 0, quartile > 0, largest / mean < 1e6 else { return nil }
+        // Excesses are scaled by their mean: log-likelihoods may be of any size.
+        let scaled = x.map { $0 / mean }
+        let gridCount = 30 + Int(Double(x.count).squareRoot())
+        var thetas: [Double] = []
+        var logWeights: [Double] = []
+        for j in 1...gridCount {
+            let spread = 1 - (Double(gridCount) / (Double(j) - 0.5)).squareRoot()
+            let theta = mean / largest + spread / (3 * quartile / mean)
+            let k = scaled.reduce(0) { $0 + log1p(-theta * $1) } / Double(x.count)
+            guard theta != 0, k != 0, -theta / k > 0 else { continue }
+            thetas.append(theta)
+            logWeights.append(Double(x.count) * (log(-theta / k) - k - 1))
+        }
+        guard let top = logWeights.max(), top.isFinite else { return nil }
+        let weights = logWeights.map { exp($0 - top) }
+        let theta = zip(thetas, weights).reduce(0) { $0 + $1.0 * $1.1 } / weights.reduce(0, +)
+        var shape = scaled.reduce(0) { $0 + log1p(-theta * $1) } / Double(x.count)
+        var scale = -shape / theta
+        // A weak prior towards the exponential tail, worth ten observations, steadies short tails.
+        shape = shape * Double(x.count) / Double(x.count + 10)
+        if !(shape.isFinite && scale.isFinite && scale > 0) || shape < 0 { (shape, scale) = (0, 1) }
+        shape = min(shape, 0.5)
+        let result = (shape: shape, scale: scale * mean)
+        return coversFarEnd(x, shape: result.shape, scale: result.scale) ? result : nil
+    }
+
+    /// Whether the fit gives the far excesses about the probability that they have in the sample, or more.
+    ///
+    /// A tail that ends sooner than the fitted one only makes p-values cautious; one that reaches further would make
+    /// false alarms.
+    private static func coversFarEnd(_ x: [Double], shape: Double, scale: Double) -> Bool {
+        [(x.count / 10, 0.5), (max(x.count / 50, 3), 0.25)].allSatisfy { rank, slack in
+            let index = x.count - 1 - min(rank, x.count - 1)
+            let ratio = x[index] / scale
+            let fitted = shape < 1e-6 ? exp(-ratio) : pow(1 + shape * ratio, -1 / shape)
+            return fitted >= slack * Double(x.count - index) / Double(x.count)
+        }
+    }
+}
+
+/// Both tails of the log-likelihood of normal records, within one false-alarm budget.
+///
+/// The low tail holds the improbable records, the high tail those that are too likely (a stuck or zeroed sensor); it
+/// gets a tenth of the budget. The reported p-value is the smaller of `p_low / 0.9` and `p_high / 0.1`: at most α
+/// of the normal records have one of α or less.
+public struct Calibration: Sendable, Hashable {
+    /// The share of the budget that belongs to the low tail.
+    public static let lowShare = 0.9
+
+    /// Over log-likelihoods.
+    public let low: ScoreTail
+    /// Over negated log-likelihoods.
+    public let high: ScoreTail
+
+    /// Calibrates on the log-likelihoods of held-out normal records.
+    public init(logLikelihoods: [Double]) {
+        low = ScoreTail(scores: logLikelihoods)
+        high = ScoreTail(scores: logLikelihoods.map { -$0 })
+    }
+
+    init(low: ScoreTail, high: ScoreTail) {
+        self.low = low
+        self.high = high
+    }
+
+    /// The two-sided p-value of a log-likelihood, and the tail that it comes from.
+    public func pValue(_ logLikelihood: Double) -> (pValue: Double, tail: Tail) {
+        let low = low.probability(logLikelihood) / Self.lowShare
+        let high = high.probability(-logLikelihood) / (1 - Self.lowShare)
+        return low <= high ? (min(low, 1), .low) : (min(high, 1), .high)
+    }
+
+    /// The thresholds that spend this false-alarm probability.
+    public func threshold(falseAlarmProbability: Double) -> Threshold {
+        Threshold(
+            kind: .calibrated,
+            logLikelihood: low.threshold(probability: falseAlarmProbability * Self.lowShare),
+            upperLogLikelihood: -high.threshold(
+                probability: falseAlarmProbability * (1 - Self.lowShare)),
+            probability: falseAlarmProbability)
+    }
+}

@@ -1,0 +1,142 @@
+import FlowDensity
+
+/// A calendar reading that conditions the density.
+public enum CalendarFeature: String, Sendable, Hashable, Codable, CaseIterable {
+    /// The time of day as a point on a circle.
+    case hourOfDay = "hour_of_day"
+    /// The time of the week as a point on a circle.
+    case dayOfWeek = "day_of_week"
+
+    /// The period of the circle, in seconds.
+    var periodSecs: Double {
+        switch self {
+        case .hourOfDay: return 86_400
+        case .dayOfWeek: return 604_800
+        }
+    }
+}
+
+/// What a user may choose about a detector; every default fits the data's size.
+public struct DetectorOptions: Sendable, Hashable, Codable {
+    /// The family of the flow; `realnvp` by default.
+    public var family: FlowFamily
+    /// The seed of everything random in a fit; 0 by default.
+    public var seed: UInt64
+    /// How many former records condition the density of a record.
+    ///
+    /// The default, `nil`, is chosen at the fit: 4 for a single feature with a time column, else 0.
+    public var lags: Int?
+    /// Which calendar readings condition the density.
+    ///
+    /// The default, `nil`, is chosen at the fit: the hour of day for a single feature whose training
+    /// rows span two days or more, else none.
+    public var calendar: [CalendarFeature]?
+    /// The probability that a normal record is called an anomaly; 0.001 by default.
+    public var falseAlarmProbability: Double
+
+    /// The largest number of lags.
+    public static let maximumLags = 64
+
+    /// Makes options; each argument has the default described at its property.
+    public init(
+        family: FlowFamily = .realnvp, seed: UInt64 = 0, lags: Int? = nil,
+        calendar: [CalendarFeature]? = nil, falseAlarmProbability: Double = 1e-3
+    ) {
+        self.family = family
+        self.seed = seed
+        self.lags = lags
+        self.calendar = calendar
+        self.falseAlarmProbability = falseAlarmProbability
+    }
+}
+
+/// The size of the flow and the length of its training, from the size of the data.
+///
+/// The weights of the largest stay below 1.5 MiB, so that a single record is scored from the L2 cache.
+struct FitPlan {
+    var flow: FlowOptions
+    var training: TrainingOptions
+    /// Width of the Gaussian noise on the training rows, in standard deviations: the fewer rows, the wider.
+    var noise: Double
+
+    /// - Parameter isSeries: Whether the rows are readings in time. Their relations are often tighter than those of
+    ///   a table's columns, and noise as wide as they are would hide a break of them.
+    init(family: FlowFamily, rowCount: Int, featureCount: Int, isSeries: Bool) {
+        flow = FlowOptions()
+        flow.family = family
+        training = TrainingOptions()
+        let width = 0.15 * (500 / Double(max(rowCount, 1))).squareRoot()
+        noise = min(max(width, 0.03), 0.15) * (isSeries ? 0.4 : 1)
+        switch rowCount {
+        case ..<1_000:
+            flow.couplingLayers = 4
+            flow.hiddenWidth = 32
+            training.maximumSteps = 1_500
+            training.batchSize = 128
+        case ..<20_000:
+            flow.couplingLayers = 6
+            flow.hiddenWidth = 64
+            training.maximumSteps = 2_000
+            training.batchSize = 256
+        default:
+            flow.couplingLayers = 6
+            flow.hiddenWidth = 64
+            training.maximumSteps = 4_000
+            training.batchSize = 512
+        }
+        if featureCount > 24 {
+            flow.hiddenWidth = max(flow.hiddenWidth, 96)
+        }
+    }
+}
+
+/// How far a fit has come.
+public struct FitProgress: Sendable, Hashable {
+    /// The parts of a fit, in order.
+    public enum Phase: String, Sendable, Hashable, Codable, CaseIterable {
+        /// Column statistics and standardised rows.
+        case encoding
+        /// Maximum-likelihood steps.
+        case training
+        /// Scores of the held-out records.
+        case calibrating
+    }
+
+    /// The part of the fit that is under way.
+    public var phase: Phase
+    /// Training steps done.
+    public var step: Int
+    /// Training steps at most; early stopping may end sooner.
+    public var stepLimit: Int
+    /// The newest mean log-likelihood of the validation rows in nats per record, in standardised units.
+    public var heldOutLogLikelihood: Double?
+
+    /// The done share of the whole, 0 to 1.
+    public var fraction: Double {
+        switch phase {
+        case .encoding: return 0
+        case .training: return 0.02 + 0.95 * Double(step) / Double(max(stepLimit, 1))
+        case .calibrating: return 0.97
+        }
+    }
+}
+
+/// What came of a fit.
+public struct FitSummary: Sendable, Hashable, Codable {
+    /// Records given to the fit.
+    public var rowCount: Int
+    /// Records that the flow learned from.
+    public var trainingRows: Int
+    /// Records that decided when to stop.
+    public var validationRows: Int
+    /// Records that calibrate the p-values; never used in the fit.
+    public var calibrationRows: Int
+    /// Training steps taken.
+    public var steps: Int
+    /// Mean log-likelihood of the calibration records, in nats per record and data units.
+    public var heldOutLogLikelihood: Double
+    /// Why the training ended.
+    public var stopReason: String
+    /// What a user should know about the columns, a sentence each.
+    public var notes: [String]
+}

@@ -1,0 +1,89 @@
+import FlowDensity
+import Ingest
+
+/// Whether a new model may take over, and why.
+public struct GateDecision: Sendable, Hashable, Codable {
+    /// `true`: the challenger serves from now on.
+    public var isAccepted: Bool
+    /// The comparison as a sentence.
+    public var reason: String
+    /// Mean log-likelihood of the newest records under the challenger, in nats per record.
+    public var challengerLogLikelihood: Double
+    /// The same under the champion.
+    public var championLogLikelihood: Double
+    /// Share of the newest records that the challenger would call anomalies.
+    public var challengerAlarmRate: Double
+    /// The same for the champion.
+    public var championAlarmRate: Double
+}
+
+/// A challenger must beat the champion on the newest records, which neither was trained on, and keep the alarm rate.
+public enum FitGate {
+    /// The share of records, least likely under either model, that the comparison leaves out.
+    ///
+    /// A single record thousands of nats off would decide the mean alone.
+    static let trimmedShare = 0.02
+
+    /// Compares two models on the newest records.
+    ///
+    /// - Parameters:
+    ///   - challenger: The new model.
+    ///   - champion: The serving model.
+    ///   - newest: Records that neither was trained on, in time order; without any, the challenger is accepted.
+    ///   - before: The records just before, as the context of the first.
+    ///   - falseAlarmProbability: What the stream's budget asks for.
+    public static func judge(
+        challenger: Detector, champion: Detector, newest: RecordBatch,
+        before: ContextState = ContextState(), falseAlarmProbability: Double
+    ) -> GateDecision {
+        guard challenger.schema.features == champion.schema.features, newest.rowCount > 0 else {
+            return GateDecision(
+                isAccepted: true, reason: "there is nothing to compare: the features changed",
+                challengerLogLikelihood: challenger.summary.heldOutLogLikelihood,
+                championLogLikelihood: champion.summary.heldOutLogLikelihood,
+                challengerAlarmRate: 0, championAlarmRate: 0)
+        }
+        let new = measure(challenger, newest, before, falseAlarmProbability)
+        let old = measure(champion, newest, before, falseAlarmProbability)
+        let order =
+            newest.values.isEmpty
+            ? []
+            : new.scores.indices.sorted {
+                min(new.scores[$0], old.scores[$0]) < min(new.scores[$1], old.scores[$1])
+            }
+        let kept = order.dropFirst(Int(Double(order.count) * trimmedShare))
+        let newMean = kept.reduce(0) { $0 + new.scores[$1] } / Double(kept.count)
+        let oldMean = kept.reduce(0) { $0 + old.scores[$1] } / Double(kept.count)
+        let count = Double(newest.rowCount)
+        let expected = falseAlarmProbability * count
+        // Three deviations of the binomial count, and one alarm for the smallest samples.
+        let allowed = expected + 3 * expected.squareRoot() + 1
+        let keepsRate = new.alarms <= max(allowed, old.alarms)
+        let comparison =
+            "\(NumberText.short(newMean)) against \(NumberText.short(oldMean)) nats per record "
+            + "on the newest \(newest.rowCount) records"
+        let reason =
+            !keepsRate
+            ? "it would alarm on \(Int(new.alarms)) of the newest \(newest.rowCount) records, "
+                + "the serving model on \(Int(old.alarms))"
+            : newMean > oldMean
+                ? "it explains the newest data better: " + comparison
+                : "it does not explain the newest data better: " + comparison
+        return GateDecision(
+            isAccepted: keepsRate && newMean > oldMean, reason: reason,
+            challengerLogLikelihood: newMean, championLogLikelihood: oldMean,
+            challengerAlarmRate: new.alarms / count, championAlarmRate: old.alarms / count)
+    }
+
+    private static func measure(
+        _ detector: Detector, _ records: RecordBatch, _ before: ContextState, _ probability: Double
+    ) -> (scores: [Double], alarms: Double) {
+        var state = before
+        let scores = detector.score(records, state: &state)
+        let threshold = detector.threshold(falseAlarmProbability: probability)
+        let alarms = scores.logLikelihood.indices.count {
+            scores.isAnomaly($0, threshold: threshold)
+        }
+        return (scores.logLikelihood, Double(alarms))
+    }
+}

@@ -1,0 +1,178 @@
+import Foundation
+import Ingest
+
+/// The newest records of a stream, in a ring file on disk: what the next fit learns from.
+///
+/// Rows have a fixed size, so that the file never grows past its capacity, and carry a checksum, so that a row that was
+/// cut by a crash is skipped, not learned. The file does not know how many rows count: after a crash, the owner rewinds it to
+/// what the store committed, and the rows past that are written again with the same content.
+///
+/// Not safe for use from two threads at once, but for `total` read by the owner; the daemon's worker owns it.
+public final class TrainingWindow {
+    /// The file.
+    public let path: String
+    /// The features of a row, and the time column.
+    public let schema: Schema
+    /// The rows that the ring holds at most.
+    public let capacity: Int
+    /// Records ever appended; the newest `capacity` of them are held.
+    public private(set) var total: Int64 = 0
+
+    private let descriptor: Int32
+    private let rowBytes: Int
+    private static let headerBytes = 4096
+    private static let magic = Array("flowguard window 1\n".utf8)
+
+    /// Opens the ring of this schema and capacity, or begins an empty one when the file is absent or holds another.
+    ///
+    /// - Throws: `file` when it cannot be opened or written.
+    public init(path: String, schema: Schema, capacity: Int) throws(DetectionError) {
+        precondition(capacity > 0, "a positive capacity")
+        self.path = path
+        self.schema = schema
+        self.capacity = capacity
+        rowBytes = 8 + 8 + 8 * schema.features.count + 8
+        descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o640)
+        guard descriptor >= 0 else { throw Self.error(path, "open") }
+        var header = [UInt8](repeating: 0, count: Self.headerBytes)
+        let description = Self.magic + Self.description(schema, capacity: capacity)
+        for (i, byte) in description.prefix(Self.headerBytes - 16).enumerated() { header[i] = byte }
+        Self.put(Self.checksum(description[...]), into: &header, at: Self.headerBytes - 16)
+        var found = [UInt8](repeating: 0, count: Self.headerBytes)
+        let count = found.withUnsafeMutableBytes {
+            pread(descriptor, $0.baseAddress, Self.headerBytes, 0)
+        }
+        if count == Self.headerBytes,
+            found.prefix(Self.headerBytes - 8) == header.prefix(Self.headerBytes - 8)
+        {
+            total = Int64(bitPattern: Self.get(found, at: Self.headerBytes - 8))
+        } else {
+            guard ftruncate(descriptor, 0) == 0 else { throw Self.error(path, "truncate") }
+            try write(header, at: 0)
+        }
+    }
+
+    deinit {
+        close(descriptor)
+    }
+
+    /// Appends records.
+    ///
+    /// - Throws: `file`, for instance on a full disk; then `total` is as before and the call may be repeated.
+    public func append(_ records: RecordBatch) throws(DetectionError) {
+        precondition(records.schema.features == schema.features, "records of the window's features")
+        let width = schema.features.count
+        var row = 0
+        while row < records.rowCount {
+            let slot = Int((total + Int64(row)) % Int64(capacity))
+            let count = min(records.rowCount - row, capacity - slot)
+            var bytes = [UInt8](repeating: 0, count: count * rowBytes)
+            for i in 0..<count {
+                let base = i * rowBytes
+                Self.put(UInt64(bitPattern: records.offsets[row + i]), into: &bytes, at: base)
+                Self.put(records.times[row + i].bitPattern, into: &bytes, at: base + 8)
+                for j in 0..<width {
+                    let value = records.values[(row + i) * width + j]
+                    Self.put(value.bitPattern, into: &bytes, at: base + 16 + 8 * j)
+                }
+                let end = base + rowBytes - 8
+                Self.put(Self.checksum(bytes[base..<end]), into: &bytes, at: end)
+            }
+            try write(bytes, at: Self.headerBytes + slot * rowBytes)
+            row += count
+        }
+        total += Int64(records.rowCount)
+    }
+
+    /// Goes back to a former total, after a crash between this file and the store.
+    public func rewind(to total: Int64) {
+        self.total = max(total, 0)
+    }
+
+    /// Records by their running number, clipped to those still held; damaged rows are left out.
+    ///
+    /// - Throws: `file` when the ring cannot be read.
+    public func records(_ range: Range<Int64>) throws(DetectionError) -> RecordBatch {
+        var batch = RecordBatch(schema: schema)
+        let width = schema.features.count
+        var next = max(range.lowerBound, total - Int64(capacity), 0)
+        let end = min(range.upperBound, total)
+        var values = [Double](repeating: 0, count: width)
+        while next < end {
+            let slot = Int(next % Int64(capacity))
+            let count = min(Int(end - next), capacity - slot, 8192)
+            var bytes = [UInt8](repeating: 0, count: count * rowBytes)
+            let got = bytes.withUnsafeMutableBytes {
+                pread(
+                    descriptor, $0.baseAddress, $0.count, off_t(Self.headerBytes + slot * rowBytes))
+            }
+            guard got >= 0 else { throw Self.error(path, "read") }
+            for i in 0..<(got / rowBytes) {
+                let base = i * rowBytes
+                let seal = Self.get(bytes, at: base + rowBytes - 8)
+                guard seal == Self.checksum(bytes[base..<(base + rowBytes - 8)]) else { continue }
+                for j in 0..<width {
+                    values[j] = Double(bitPattern: Self.get(bytes, at: base + 16 + 8 * j))
+                }
+                batch.append(
+                    values, time: Double(bitPattern: Self.get(bytes, at: base + 8)),
+                    lineIndex: 0, offset: Int64(bitPattern: Self.get(bytes, at: base)))
+            }
+            next += Int64(count)
+        }
+        return batch
+    }
+
+    /// Writes the total into the header and the ring to the disk.
+    ///
+    /// - Throws: `file`, for instance on a full disk.
+    public func flush() throws(DetectionError) {
+        var bytes = [UInt8](repeating: 0, count: 8)
+        Self.put(UInt64(bitPattern: total), into: &bytes, at: 0)
+        try write(bytes, at: Self.headerBytes - 8)
+        guard fsync(descriptor) == 0 else { throw Self.error(path, "sync") }
+    }
+
+    private func write(_ bytes: [UInt8], at offset: Int) throws(DetectionError) {
+        var done = 0
+        while done < bytes.count {
+            let count = bytes.withUnsafeBytes {
+                pwrite(
+                    descriptor, $0.baseAddress?.advanced(by: done), bytes.count - done,
+                    off_t(offset + done))
+            }
+            if count < 0 && errno == EINTR { continue }
+            guard count > 0 else { throw Self.error(path, "write") }
+            done += count
+        }
+    }
+
+    private static func description(_ schema: Schema, capacity: Int) -> [UInt8] {
+        Array("\(capacity)\n\(schema.time ?? "")\n\(schema.features.joined(separator: "\n"))".utf8)
+    }
+
+    private static func error(_ path: String, _ operation: String) -> DetectionError {
+        let code = errno
+        return .file(
+            path: path, operation: operation, code: code, text: String(cString: strerror(code)))
+    }
+
+    private static func put(_ value: UInt64, into bytes: inout [UInt8], at offset: Int) {
+        for i in 0..<8 { bytes[offset + i] = UInt8(truncatingIfNeeded: value >> (8 * UInt64(i))) }
+    }
+
+    private static func get(_ bytes: [UInt8], at offset: Int) -> UInt64 {
+        var value: UInt64 = 0
+        for i in 0..<8 { value |= UInt64(bytes[offset + i]) << (8 * UInt64(i)) }
+        return value
+    }
+
+    /// FNV-1a.
+    private static func checksum(_ bytes: ArraySlice<UInt8>) -> UInt64 {
+        var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+        for byte in bytes {
+            hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3
+        }
+        return hash
+    }
+}

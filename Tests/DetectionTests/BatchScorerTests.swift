@@ -1,0 +1,120 @@
+import Detection
+import Foundation
+import Ingest
+import Testing
+
+@Suite struct BatchScorerTests {
+    private func batch(_ lines: [String], header: String?) -> LineBatch {
+        var bytes: [UInt8] = []
+        var places: [LineBatch.Line] = []
+        for (i, line) in lines.enumerated() {
+            places.append(
+                LineBatch.Line(
+                    start: bytes.count, count: line.utf8.count, offset: Int64(bytes.count),
+                    number: Int64(i + 2), isOversize: false))
+            bytes += Array(line.utf8) + [0x0A]
+        }
+        return LineBatch(
+            bytes: bytes, lines: places, input: 1, inputName: "test",
+            header: header.map { Array($0.utf8) }, isLast: false, resume: nil)
+    }
+
+    private func run(
+        _ lines: [String], header: String? = nil, format: RecordFormat,
+        output: BatchScorer.Output
+    ) throws -> (text: [String], result: BatchScorer.Result) {
+        let detector = try Fixture.machineDetector.get()
+        var scorer = BatchScorer(
+            detector: detector, threshold: detector.threshold(falseAlarmProbability: 1e-3),
+            format: FormatOptions(format: format), output: output)
+        let result = try scorer.process(batch(lines, header: header))
+        let text = String(decoding: result.output, as: UTF8.self)
+        return (
+            text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init), result
+        )
+    }
+
+    private let header = "name,power,\"load\",speed,level,mode"
+    private let lines = [
+        "\"a, b\",70.1,20,50,10,3", "x,73,20,50,10,3", "x,n/a,20,50,10,3", "x,70,20,50,10,3",
+    ]
+
+    @Test func csvKeepsEveryColumnAndLineAndAddsTheScores() throws {
+        let (text, result) = try run(lines, header: header, format: .csv, output: .csv)
+        #expect(text.count == 6 && text[5].isEmpty)
+        #expect(text[0] == header + ",log_likelihood,p_value,anomaly")
+        for i in 0..<4 { #expect(text[i + 1].hasPrefix(lines[i] + ",")) }
+        #expect(text[1].hasSuffix(",0"))
+        #expect(text[2].hasSuffix(",1"))
+        #expect(text[3] == lines[2] + ",,,")
+        #expect(result.anomalyCount == 1 && result.scoredCount == 3 && result.faults.count == 1)
+        #expect(result.faults[0].column == "power")
+    }
+
+    @Test func scoresAloneLeaveAnUnscoredLineEmpty() throws {
+        let (text, _) = try run(lines, header: header, format: .csv, output: .scores)
+        #expect(text.count == 5 && text[2].isEmpty)
+        let likelihoods = try [0, 1, 3].map { try #require(Double(text[$0])) }
+        #expect(likelihoods[1] < likelihoods[0] - 3)
+    }
+
+    @Test func ndjsonOutputIsValidAndCarriesTheInputsKeys() throws {
+        let (text, _) = try run(lines, header: header, format: .csv, output: .ndjson)
+        let objects = try text.dropLast().map {
+            try #require(try JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any])
+        }
+        #expect(objects[0]["name"] as? String == "a, b")
+        #expect(objects[0]["power"] as? Double == 70.1)
+        #expect(objects[1]["anomaly"] as? Bool == true)
+        #expect(objects[2]["log_likelihood"] is NSNull)
+        #expect((objects[2]["reason"] as? String)?.contains("power") == true)
+        let json = [
+            #"{"speed":50,"load":20,"power":70,"mode":3,"level":10,"note":"}"}"#, "{}", "garbage",
+        ]
+        let (kept, result) = try run(json, format: .ndjson, output: .ndjson)
+        #expect(
+            kept[0].hasPrefix(#"{"speed":50,"load":20,"power":70,"mode":3,"level":10,"note":"}","#))
+        for line in kept.dropLast() {
+            _ = try JSONSerialization.jsonObject(with: Data(line.utf8))
+        }
+        #expect(result.scoredCount == 1 && result.faults.count == 2)
+    }
+
+    @Test func ndjsonInputAsCSVHasTheModelsColumns() throws {
+        let json = [#"{"speed":50,"load":20,"power":70,"mode":3,"level":10}"#, "garbage"]
+        let (text, _) = try run(json, format: .ndjson, output: .csv)
+        #expect(text[0] == "speed,load,power,mode,level,log_likelihood,p_value,anomaly")
+        #expect(text[1].hasPrefix("50.0,20.0,70.0,3.0,10.0,-"))
+        #expect(text[2] == ",,,,,,,")
+    }
+
+    @Test func missingColumnIsAnErrorThatNamesIt() throws {
+        let detector = try Fixture.machineDetector.get()
+        var scorer = BatchScorer(
+            detector: detector, threshold: detector.threshold(falseAlarmProbability: 1e-3),
+            format: FormatOptions(format: .csv), output: .csv)
+        let error = #expect(throws: DetectionError.self) {
+            try scorer.process(batch(["1,2"], header: "speed,load"))
+        }
+        #expect(error?.description.contains("power") == true)
+    }
+
+    @Test func numbersInTheOutputAreTheScoresToFiveDecimals() throws {
+        let detector = try Fixture.machineDetector.get()
+        let records = Fixture.machine(200, seed: 50)
+        let rows = (0..<200).map { row in
+            (0..<5).map { String(records.values[row * 5 + $0]) }.joined(separator: ",")
+        }
+        let (text, _) = try run(
+            rows, header: "speed,load,power,mode,level", format: .csv, output: .csv)
+        var state = ContextState()
+        let scores = detector.score(records, state: &state)
+        for row in 0..<200 {
+            let cells = text[row + 1].split(separator: ",")
+            let value = try #require(Double(cells[5]))
+            #expect(abs(value - scores.logLikelihood[row]) < 6e-6)
+            let pValue = try #require(Double(cells[6]))
+            #expect(abs(pValue - scores.pValue[row]) <= 1e-4 * scores.pValue[row])
+        }
+    }
+}

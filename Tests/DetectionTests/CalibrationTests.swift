@@ -1,0 +1,95 @@
+import Detection
+import FlowDensity
+import Foundation
+import Testing
+
+@Suite struct CalibrationTests {
+    private func exponential(_ count: Int, seed: UInt64) -> [Double] {
+        var generator = SeededGenerator(seed: seed)
+        return (0..<count).map { _ in log(Double.random(in: 1e-12..<1, using: &generator)) }
+    }
+
+    @Test func pValueOfTheLowestOfNIsOneInNPlusOneWithoutATail() {
+        let tail = ScoreTail(scores: (0..<30).map(Double.init))
+        #expect(tail.tailCount == 0)
+        #expect(tail.probability(-1) == 1.0 / 31)
+        #expect(tail.probability(0) == 2.0 / 31)
+        #expect(tail.probability(100) == 1)
+    }
+
+    @Test func pValueFallsWithTheScoreAndNeverReachesZero() {
+        let tail = ScoreTail(scores: exponential(2_000, seed: 1))
+        var last = 1.0
+        for step in 0..<400 {
+            let probability = tail.probability(-Double(step) * 0.25)
+            #expect(probability <= last && probability > 0, "at \(step)")
+            last = probability
+        }
+    }
+
+    /// The tail of an exponential is known: P(score ≤ −x) = exp(−x).
+    ///
+    /// The median of many samples must find it,
+    /// ten times beyond the resolution of each sample; a factor of three is what a 100-point tail can tell.
+    @Test func extrapolatesTheTailOfAnExponentialBeyondTheSample() {
+        let ratios = (0..<21).map { seed in
+            ScoreTail(scores: exponential(1_000, seed: UInt64(seed))).probability(log(1e-4)) / 1e-4
+        }.sorted()
+        #expect(ratios[10] > 1.0 / 3 && ratios[10] < 3, "median ratio \(ratios[10])")
+    }
+
+    @Test(arguments: [0.3, 0.05, 0.01, 1e-3, 1e-4, 1e-6])
+    func thresholdIsWhereThePValueCrossesItsProbability(probability: Double) {
+        let calibration = Calibration(logLikelihoods: exponential(5_000, seed: 7))
+        let threshold = calibration.low.threshold(probability: probability)
+        #expect(calibration.low.probability(threshold - 1e-6) <= probability * (1 + 1e-6))
+        #expect(calibration.low.probability(threshold + 0.2) > probability)
+    }
+
+    /// Conformal validity: over fresh normal scores the share with p ≤ α is α, within the binomial 99.9 % interval
+    /// that also counts the calibration sample's own randomness.
+    @Test(arguments: [0.1, 0.01, 0.001])
+    func shareOfNormalRecordsBelowAlphaIsAlpha(alpha: Double) {
+        let calibrationCount = 20_000.0
+        let calibration = Calibration(logLikelihoods: exponential(Int(calibrationCount), seed: 11))
+        let fresh = exponential(200_000, seed: 12)
+        let share =
+            Double(fresh.count { calibration.pValue($0).pValue <= alpha }) / Double(fresh.count)
+        let deviation = (alpha * (1 / calibrationCount + 1 / Double(fresh.count))).squareRoot()
+        #expect(abs(share - alpha) < 3.3 * deviation + 0.1 * alpha, "share \(share)")
+    }
+
+    @Test func recordsTooLikelyHaveASmallPValueInTheHighTail() {
+        var generator = SeededGenerator(seed: 3)
+        let scores = (0..<5_000).map { _ in Double.random(in: -10...(-5), using: &generator) }
+        let calibration = Calibration(logLikelihoods: scores)
+        let verdict = calibration.pValue(0)
+        #expect(verdict.tail == .high)
+        #expect(verdict.pValue < 1e-3)
+        let threshold = calibration.threshold(falseAlarmProbability: 1e-3)
+        #expect(threshold.tail(of: 0) == .high)
+        #expect(threshold.tail(of: -7) == nil)
+        #expect(threshold.tail(of: -20) == .low)
+    }
+
+    @Test func oneFarOutlierDoesNotHideTheNextAnomaly() {
+        let clean = ScoreTail(scores: exponential(2_000, seed: 5))
+        let dirty = ScoreTail(scores: exponential(1_999, seed: 5) + [-5_000])
+        #expect(dirty.threshold(probability: 1e-3) > 3 * clean.threshold(probability: 1e-3))
+    }
+
+    @Test func scoresAllEqualStillGiveAThreshold() {
+        let calibration = Calibration(logLikelihoods: [Double](repeating: -3, count: 500))
+        let threshold = calibration.threshold(falseAlarmProbability: 1e-4)
+        #expect(threshold.tail(of: -3) == nil)
+        #expect(threshold.tail(of: -3.5) == .low)
+    }
+
+    @Test func budgetADayBecomesAProbabilityByTheRate() {
+        #expect(AlarmBudget.perDay(2).probability(recordsPerDay: 86_400) == 2.0 / 86_400)
+        #expect(
+            AlarmBudget.perDay(2).probability(recordsPerDay: 4) == AlarmBudget.largestProbability)
+        #expect(AlarmBudget.perDay(2).probability(recordsPerDay: 0) == 2.0 / 86_400)
+        #expect(AlarmBudget.probability(1e-3).probability(recordsPerDay: 5) == 1e-3)
+    }
+}

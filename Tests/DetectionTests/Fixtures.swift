@@ -1,0 +1,58 @@
+import Detection
+import FlowDensity
+import Foundation
+import Ingest
+
+/// Records with a density that is known: what the tests of this target learn.
+enum Fixture {
+    /// Three sensors: `speed` and `load` are standard normal around 50 and 20, `power` is their sum
+    /// with a deviation of 0.3; `mode` never changes; `level` moves in steps of 0.5.
+    static func machine(_ count: Int, seed: UInt64) -> RecordBatch {
+        var generator = SeededGenerator(seed: seed)
+        var batch = RecordBatch(
+            schema: Schema(features: ["speed", "load", "power", "mode", "level"], time: nil))
+        for row in 0..<count {
+            let speed = 50 + 4 * normal(&generator)
+            let load = 20 + 2 * normal(&generator)
+            let power = speed + load + 0.3 * normal(&generator)
+            let level = 10 + (normal(&generator) * 2).rounded() / 2
+            batch.append(
+                [speed, load, power, 3, level], time: .nan, lineIndex: Int32(row),
+                offset: Int64(row))
+        }
+        return batch
+    }
+
+    /// One sensor that swings with the hour, a reading a minute.
+    static func temperature(_ count: Int, seed: UInt64) -> RecordBatch {
+        var generator = SeededGenerator(seed: seed)
+        var batch = RecordBatch(schema: Schema(features: ["temperature"], time: "time"))
+        var state = 0.0
+        for row in 0..<count {
+            let time = 1_700_000_000 + 300 * Double(row)
+            state = 0.9 * state + 0.2 * normal(&generator)
+            let value = 20 + 5 * sin(2 * .pi * time / 86_400) + state
+            batch.append([value], time: time, lineIndex: Int32(row), offset: Int64(row))
+        }
+        return batch
+    }
+
+    static func record(_ values: [Double], like batch: RecordBatch, time: Double = .nan)
+        -> RecordBatch
+    {
+        var record = RecordBatch(schema: batch.schema)
+        record.append(values, time: time, lineIndex: 0, offset: 0)
+        return record
+    }
+
+    /// Box and Muller.
+    static func normal(_ generator: inout SeededGenerator) -> Double {
+        let radius = (-2 * log(Double.random(in: 1e-300..<1, using: &generator))).squareRoot()
+        return radius * cos(2 * .pi * Double.random(in: 0..<1, using: &generator))
+    }
+
+    /// Fits once for all the tests that only read.
+    static let machineDetector = Result {
+        try Detector.fit(machine(3_000, seed: 1), options: DetectorOptions(seed: 5)).detector
+    }
+}

@@ -1,0 +1,63 @@
+import Detection
+import Foundation
+import Ingest
+import TestSupport
+import Testing
+
+/// The density of raw records, computed from the model file alone by another program in another language.
+@Suite struct NumPyDetectorTests {
+    private func python(_ arguments: [String]) throws -> String? {
+        let process = Process()
+        process.executableURL = URL(filePath: "/usr/bin/env")
+        process.arguments = ["python3"] + arguments
+        let pipe = Pipe()
+        process.standardOutput = pipe
+        process.standardError = FileHandle.nullDevice
+        try process.run()
+        let data = pipe.fileHandleForReading.readDataToEndOfFile()
+        process.waitUntilExit()
+        return process.terminationStatus == 0 ? String(decoding: data, as: UTF8.self) : nil
+    }
+
+    private func compare(_ detector: Detector, _ records: RecordBatch) throws {
+        guard try python(["-c", "import numpy"]) != nil else {
+            print("skipped: no numpy")
+            return
+        }
+        let tests = URL(filePath: #filePath).deletingLastPathComponent()
+        let flowReader = tests.deletingLastPathComponent().appending(
+            path: "FlowDensityTests/reference")
+        let folder = try TemporaryDirectory()
+        let model = folder.path + "/model.safetensors"
+        let rows = folder.path + "/rows.txt"
+        try Data(detector.encoded()).write(to: URL(filePath: model))
+        let width = records.schema.features.count
+        let text = (0..<records.rowCount).map { row in
+            ([records.times[row]] + records.values[(row * width)..<((row + 1) * width)])
+                .map { String($0) }.joined(separator: " ")
+        }.joined(separator: "\n")
+        try text.write(toFile: rows, atomically: true, encoding: .utf8)
+        let script = tests.appending(path: "reference/score_detector.py").path
+        let printed = try #require(try python([script, flowReader.path, model, rows]))
+        let reference = printed.split(separator: "\n").compactMap { Double($0) }
+        var state = ContextState()
+        let scores = detector.score(records, state: &state).logLikelihood
+        #expect(reference.count == scores.count)
+        for (row, (score, exact)) in zip(scores, reference).enumerated() {
+            // 1e-4 nats is the promise; a record hundreds of nats away has the relative error of a float.
+            #expect(abs(score - exact) < 1e-4 + 1e-6 * abs(exact), "row \(row): \(score), \(exact)")
+        }
+    }
+
+    @Test func recordsOfATableHaveTheSameDensityThere() throws {
+        var records = Fixture.machine(500, seed: 21)
+        records.values[0] += 400
+        records.values[12] -= 35
+        try compare(try Fixture.machineDetector.get(), records)
+    }
+
+    @Test func recordsWithLagsAndCalendarHaveTheSameDensityThere() throws {
+        let records = Fixture.temperature(1_500, seed: 1)
+        try compare(try Detector.fit(records, options: DetectorOptions()).detector, records)
+    }
+}
