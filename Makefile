@@ -1,0 +1,59 @@
+# flowguard: one release build serves the demo, the tests and the installation.
+# `make` lists the targets.
+
+SWIFT   ?= swift
+PREFIX  ?= /usr
+DESTDIR ?=
+
+# Every step takes the same flags: other flags would build everything anew.
+BUILD_FLAGS := -c release --explicit-target-dependency-import-check error
+SWIFT_FILES := Package.swift Sources Tests samples
+# SwiftPM notes the release binaries here, whatever the architecture.
+BIN         := .build/release
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build test demo format lint unit-check install uninstall test-systemd ci clean
+
+help: ## list the targets
+	@echo "flowguard: make TARGET"
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | \
+	  while IFS='|' read -r name text; do printf '%-16s%s\n' "$$name" "$$text"; done
+	@echo
+	@echo "  make install takes PREFIX (now $(PREFIX)) and DESTDIR (now '$(DESTDIR)')."
+
+deps: ## install the system libraries that are missing (apt)
+	@scripts/install-deps
+
+build: deps ## build everything, tests included, in release mode
+	$(SWIFT) build --build-tests $(BUILD_FLAGS)
+
+test: build ## build and run all tests
+	$(SWIFT) test --skip-build $(BUILD_FLAGS)
+
+demo: build ## watch a daemon learn two streams and catch their faults (2 minutes)
+	@scripts/demo $(BIN)
+
+format: ## put all Swift files into the project's format
+	$(SWIFT) format -i -r $(SWIFT_FILES)
+
+lint: ## check the format and the documentation rules
+	$(SWIFT) format lint --strict -r $(SWIFT_FILES)
+
+unit-check: ## check the systemd units: syntax, and exposure at most 1.6
+	@scripts/check-units
+
+install: ## install what `make build` built, under DESTDIR and PREFIX
+	@scripts/install --bin "$(BIN)" --prefix "$(PREFIX)" --destdir "$(DESTDIR)"
+
+uninstall: ## remove what `make install` installed; state and configuration stay
+	@scripts/install --remove --prefix "$(PREFIX)" --destdir "$(DESTDIR)"
+
+test-systemd: build ## run the service under a real systemd in a container (root)
+	@scripts/test-systemd $(BIN)
+
+ci: ## what the continuous integration runs
+	.ci/run
+
+clean: ## remove all that was built
+	rm -rf .build

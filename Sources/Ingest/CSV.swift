@@ -1,0 +1,80 @@
+import CParsers
+
+/// The parts of CSV that are read once an input, in Swift: the header.
+///
+/// Lines are read in C++.
+enum CSV {
+    /// The bytes of each cell of a line, without quotes and without spaces around them.
+    ///
+    /// As the decoder reads it: a cell in quotes may hold the delimiter, and `""` is a quote. What
+    /// is behind a closing quote and is not the delimiter is kept as a part of the cell.
+    static func cells(of line: some Collection<UInt8>, delimiter: UInt8) -> [[UInt8]] {
+        let quote = UInt8(ascii: "\"")
+        let bytes = Array(line)
+        var cells: [[UInt8]] = []
+        var index = 0
+        repeat {
+            var cell: [UInt8] = []
+            while index < bytes.count, isPadding(bytes[index], delimiter) { index += 1 }
+            if index < bytes.count, bytes[index] == quote {
+                index += 1
+                while index < bytes.count {
+                    if bytes[index] != quote {
+                        cell.append(bytes[index])
+                        index += 1
+                    } else if index + 1 < bytes.count, bytes[index + 1] == quote {
+                        cell.append(quote)
+                        index += 2
+                    } else {
+                        index += 1
+                        break
+                    }
+                }
+                while index < bytes.count, isPadding(bytes[index], delimiter) { index += 1 }
+            }
+            let end = bytes[index...].firstIndex(of: delimiter) ?? bytes.count
+            var rest = bytes[index..<end]
+            while let last = rest.last, isPadding(last, delimiter) { rest.removeLast() }
+            cells.append(cell + rest)
+            index = end + 1
+        } while index <= bytes.count
+        return cells
+    }
+
+    private static func isPadding(_ byte: UInt8, _ delimiter: UInt8) -> Bool {
+        (byte == 0x20 || byte == 0x09) && byte != delimiter
+    }
+
+    /// The column names of a header line.
+    static func columnNames(
+        header: [UInt8], options: FormatOptions, input: String
+    ) throws(IngestError) -> [String] {
+        let names = cells(of: header, delimiter: options.delimiter).map {
+            String(decoding: $0, as: UTF8.self)
+        }
+        try check(names, input: input)
+        return names
+    }
+
+    /// Throws if a name occurs twice or there is none.
+    ///
+    /// Empty names are allowed: pandas writes one for its index.
+    static func check(_ names: [String], input: String) throws(IngestError) {
+        guard names.contains(where: { !$0.isEmpty }) else { throw .emptyHeader(input: input) }
+        var seen: Set<String> = []
+        for name in names where !name.isEmpty && !seen.insert(name).inserted {
+            throw .duplicateColumn(input: input, column: name)
+        }
+    }
+
+    /// Throws if cells could not be told from what they hold.
+    static func check(delimiter: UInt8) throws(IngestError) {
+        let isAlphanumeric =
+            (0x30...0x39).contains(delimiter) || (0x41...0x5A).contains(delimiter)
+            || (0x61...0x7A).contains(delimiter)
+        let isInUse = [0x22, 0x2B, 0x2D, 0x2E, 0x0A, 0x0D].contains(delimiter)
+        if isAlphanumeric || isInUse || delimiter > 0x7E {
+            throw .unusableDelimiter(delimiter)
+        }
+    }
+}

@@ -1,0 +1,124 @@
+import Glibc
+
+/// A file descriptor that is closed with its last owner, and the calls on it.
+final class Descriptor: Sendable {
+    let number: Int32
+
+    private init(number: Int32) {
+        self.number = number
+    }
+
+    deinit {
+        close(number)
+    }
+
+    /// What there is to know of a file.
+    struct Status: Sendable {
+        var device: UInt64
+        var inode: UInt64
+        var size: Int64
+        var changedAt: Int64
+        var kind: UInt32
+
+        var isRegular: Bool { kind == S_IFREG }
+
+        fileprivate init(_ info: stat) {
+            device = UInt64(info.st_dev)
+            inode = UInt64(info.st_ino)
+            size = Int64(info.st_size)
+            changedAt = Int64(info.st_mtim.tv_sec) &* 1_000_000_000 &+ Int64(info.st_mtim.tv_nsec)
+            kind = info.st_mode & S_IFMT
+        }
+
+        /// What the file is, in words.
+        var kindText: String {
+            switch kind {
+            case S_IFREG: "a regular file"
+            case S_IFDIR: "a directory"
+            case S_IFIFO: "a named pipe"
+            case S_IFSOCK: "a socket"
+            case S_IFCHR, S_IFBLK: "a device"
+            default: "something else"
+            }
+        }
+    }
+
+    /// Opens a file for reading.
+    ///
+    /// - Returns: `nil` if there is none.
+    static func open(_ path: String) throws(IngestError) -> Descriptor? {
+        let number = retrying { Glibc.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) }
+        guard number < 0 else { return Descriptor(number: number) }
+        // A socket cannot be opened at all; what it is says more than the error number.
+        if errno == ENXIO, let found = status(path: path) {
+            throw .notARegularFile(path: path, found: found.kindText)
+        }
+        guard errno == ENOENT else { throw .cannotOpen(path: path, errno: errno) }
+        return nil
+    }
+
+    func status(name: String) throws(IngestError) -> Status {
+        var info = stat()
+        guard fstat(number, &info) == 0 else { throw .cannotRead(input: name, errno: errno) }
+        return Status(info)
+    }
+
+    /// The status of what a path leads to; `nil` if it leads nowhere or cannot be asked.
+    ///
+    /// - Parameters:
+    ///   - path: The path.
+    ///   - followsLinks: Whether that of a symbolic link is its target's.
+    static func status(path: String, followsLinks: Bool = true) -> Status? {
+        var info = stat()
+        let result = followsLinks ? stat(path, &info) : lstat(path, &info)
+        return result == 0 ? Status(info) : nil
+    }
+
+    /// Reads from an offset; less than asked for only at the end of the file.
+    func read(
+        into buffer: UnsafeMutableRawBufferPointer, at offset: Int64, name: String
+    ) throws(IngestError) -> Int {
+        var count = 0
+        while count < buffer.count {
+            let got = retrying {
+                pread(
+                    number, buffer.baseAddress.map { $0 + count }, buffer.count - count,
+                    off_t(offset) + count)
+            }
+            if got == 0 { break }
+            guard got > 0 else { throw .cannotRead(input: name, errno: errno) }
+            count += got
+        }
+        return count
+    }
+
+    /// At most `count` bytes from an offset.
+    func bytes(_ count: Int, at offset: Int64, name: String) throws(IngestError) -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: count)
+        var failure: IngestError?
+        var length = 0
+        bytes.withUnsafeMutableBytes { buffer in
+            do throws(IngestError) {
+                length = try read(into: buffer, at: offset, name: name)
+            } catch {
+                failure = error
+            }
+        }
+        if let failure { throw failure }
+        bytes.removeSubrange(length...)
+        return bytes
+    }
+}
+
+/// Repeats a call that a signal broke off.
+func retrying<Result: SignedInteger>(_ call: () -> Result) -> Result {
+    while true {
+        let result = call()
+        if result != -1 || errno != EINTR { return result }
+    }
+}
+
+/// The 64-bit FNV-1a hash of bytes.
+func fnv1a(_ bytes: some Sequence<UInt8>) -> UInt64 {
+    bytes.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+}

@@ -1,0 +1,98 @@
+import Dispatch
+import Synchronization
+
+/// A file that is followed as it grows: renamed and made anew, copied and truncated, deleted and
+/// back, absent at first.
+///
+/// The file is looked at every `pollInterval` while there is nothing to read. Reads are made on a
+/// queue of the source's own, so a slow disk holds up no other task.
+public final class FileSource: LineSource {
+    /// The path of the file.
+    public let name: String
+
+    private let pollInterval: Duration
+    private let queue: DispatchQueue
+    private let follower: Mutex<FileFollower>
+    private let progress = Mutex(Progress())
+
+    private struct Progress {
+        var isStopped = false
+        var hasFailed = false
+        var backlogBytes: Int64 = 0
+        var isCaughtUp = false
+    }
+
+    /// Follows a file.
+    ///
+    /// - Parameters:
+    ///   - path: The file. It need not exist yet.
+    ///   - format: How its lines are read.
+    ///   - resume: Where to go on: `LineBatch.resume` of the last batch that was committed. If the
+    ///     file was rotated since, what is left of the old one is read first, provided it is still
+    ///     in the same folder.
+    ///   - pollInterval: How often an idle file is looked at. The default is 200 ms.
+    ///   - limits: How much goes into a batch.
+    public init(
+        path: String, format: FormatOptions, resume: FilePosition? = nil,
+        pollInterval: Duration = .milliseconds(200), limits: BatchLimits = .init()
+    ) {
+        name = path
+        self.pollInterval = pollInterval
+        queue = DispatchQueue(label: "flowguard.ingest.file")
+        follower = Mutex(
+            FileFollower(path: path, format: format, resume: resume, limits: limits))
+    }
+
+    /// Waits for the next lines of the file.
+    public func next() async throws(IngestError) -> LineBatch? {
+        if progress.withLock({ $0.hasFailed }) { await wait() }
+        while !progress.withLock({ $0.isStopped }), !Task.isCancelled {
+            let result = await look()
+            progress.withLock { $0.hasFailed = (try? result.get()) == nil }
+            if let batch = try result.get() { return batch }
+            await wait()
+        }
+        return nil
+    }
+
+    /// Ends the source.
+    public func stop() {
+        progress.withLock { $0.isStopped = true }
+    }
+
+    /// How many bytes of the file were not delivered at the last look.
+    public func backlogBytes() -> Int64 {
+        progress.withLock { $0.backlogBytes }
+    }
+
+    /// Whether the last look found nothing to deliver.
+    public func isCaughtUp() -> Bool {
+        progress.withLock { $0.isCaughtUp }
+    }
+
+    private func look() async -> Result<LineBatch?, IngestError> {
+        await withCheckedContinuation { continuation in
+            queue.async { [self] in
+                let result = follower.withLock { follower in
+                    let result = Result { () throws(IngestError) in try follower.step() }
+                    progress.withLock {
+                        $0.backlogBytes = follower.backlogBytes
+                        $0.isCaughtUp = follower.isCaughtUp
+                    }
+                    return result
+                }
+                continuation.resume(returning: result)
+            }
+        }
+    }
+
+    /// Sleeps for the poll interval, in parts short enough for `stop()` to be heard.
+    private func wait() async {
+        var left = pollInterval
+        while left > .zero, !progress.withLock({ $0.isStopped }) {
+            let part = min(left, .milliseconds(200))
+            left -= part
+            do { try await Task.sleep(for: part) } catch { return }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+import Glibc
+
+/// What can go wrong between an input and its records, apart from a bad line, which is a
+/// `RowFault`.
+public enum IngestError: Error, Equatable, CustomStringConvertible {
+    /// A file exists and cannot be opened.
+    case cannotOpen(path: String, errno: Int32)
+    /// A read from a file or descriptor was refused.
+    case cannotRead(input: String, errno: Int32)
+    /// The path of a followed file leads to something else.
+    case notARegularFile(path: String, found: String)
+    /// The delimiter cannot be told from the content of a cell.
+    case unusableDelimiter(UInt8)
+    /// The header of a CSV input names no column.
+    case emptyHeader(input: String)
+    /// The header of a CSV input names a column twice.
+    case duplicateColumn(input: String, column: String)
+    /// Records came before any header.
+    case headerMissing(input: String)
+    /// The header of a CSV input is all numbers.
+    case headerIsNumbers(input: String, header: String)
+    /// Columns that are needed are not in the input.
+    case missingColumns(input: String, missing: [String], present: [String])
+    /// A column is asked for in two roles, or twice as a feature.
+    case columnUsedTwice(String)
+    /// There are no lines to infer a schema from.
+    case noRecords(input: String)
+    /// No column of the input holds numbers.
+    case noNumericColumns(input: String, present: [String])
+    /// The column that is named as the time holds none.
+    case timeUnreadable(input: String, column: String, found: String)
+    /// A socket's path does not fit into an address.
+    case socketPathTooLong(path: String, bytes: Int, limit: Int)
+    /// Another process listens on the socket.
+    case socketInUse(path: String)
+    /// The path of a socket leads to something else.
+    case socketPathOccupied(path: String, found: String)
+    /// A socket cannot be made or listened on.
+    case cannotListen(path: String, errno: Int32)
+
+    /// The error in words: where, the rule, what was found.
+    public var description: String {
+        switch self {
+        case .cannotOpen(let path, let number):
+            "\(path): cannot be opened for reading: \(Self.text(number))"
+        case .cannotRead(let input, let number):
+            "\(input): cannot be read: \(Self.text(number))"
+        case .notARegularFile(let path, let found):
+            "\(path): expected a regular file, found \(found)"
+        case .unusableDelimiter(let byte):
+            "the delimiter \(Printable.quoted([byte])) cannot be used: expected a byte that no "
+                + "number and no name holds, such as ',', ';' or a tab"
+        case .emptyHeader(let input):
+            "\(input): header: expected the names of the columns, found none"
+        case .duplicateColumn(let input, let column):
+            "\(input): header: expected each name once, found '\(column)' twice"
+        case .headerMissing(let input):
+            "\(input): header: expected the names of the columns before the first record, found "
+                + "no header line"
+        case .headerIsNumbers(let input, let header):
+            "\(input): header: expected the names of the columns, found only numbers: \(header)"
+        case .missingColumns(let input, let missing, let present):
+            "\(input): expected the \(Self.list("column", missing)), found \(Self.names(present))"
+        case .columnUsedTwice(let column):
+            "column '\(column)' is asked for twice: expected each column in one role, once"
+        case .noRecords(let input):
+            "\(input): expected at least one record to find the columns by, found none"
+        case .noNumericColumns(let input, let present):
+            "\(input): expected at least one column of numbers, found none in "
+                + Self.names(present)
+        case .timeUnreadable(let input, let column, let found):
+            "\(input): column '\(column)': expected times such as 2020-03-09T12:14:36Z or epoch "
+                + "seconds, found \(found)"
+        case .socketPathTooLong(let path, let bytes, let limit):
+            "\(path): a socket's path has at most \(limit) bytes, found \(bytes)"
+        case .socketInUse(let path):
+            "\(path): expected to be the only listener, found another process listening"
+        case .socketPathOccupied(let path, let found):
+            "\(path): expected a socket or nothing, found \(found)"
+        case .cannotListen(let path, let number):
+            "\(path): cannot be listened on: \(Self.text(number))"
+        }
+    }
+
+    /// The system's text for an error number.
+    private static func text(_ number: Int32) -> String {
+        var buffer = [CChar](repeating: 0, count: 128)
+        guard strerror_r(number, &buffer, buffer.count) == 0 else { return "error \(number)" }
+        let length = buffer.firstIndex(of: 0) ?? buffer.count
+        return String(decoding: buffer[..<length].map(UInt8.init(bitPattern:)), as: UTF8.self)
+    }
+
+    private static func list(_ noun: String, _ names: [String]) -> String {
+        (names.count == 1 ? noun : noun + "s") + " " + Self.names(names)
+    }
+
+    /// At most 20 names, quoted.
+    private static func names(_ names: [String]) -> String {
+        guard !names.isEmpty else { return "no column" }
+        let shown = names.prefix(20).map { Printable.quoted(Array($0.utf8)) }.joined(
+            separator: ", ")
+        return names.count > 20 ? shown + " and \(names.count - 20) more" : shown
+    }
+}

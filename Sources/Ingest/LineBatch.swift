@@ -1,0 +1,103 @@
+/// Complete lines of one input: a file from its creation to its end, one socket client, a pipe.
+public struct LineBatch: Sendable {
+    /// Where a line lies in the batch and in its input.
+    public struct Line: Sendable, Hashable {
+        /// The index of its first byte in `bytes`.
+        public var start: Int
+        /// Its length in bytes, without line feed and carriage return.
+        public var count: Int
+        /// The offset of its first byte in the input.
+        public var offset: Int64
+        /// Its number in the input; the first physical line is 1.
+        public var number: Int64
+        /// Whether it is longer than `FormatOptions.maxLineBytes`.
+        ///
+        /// The content is then cut to its first bytes and never decoded.
+        public var isOversize: Bool
+
+        /// A line's place.
+        public init(
+            start: Int, count: Int, offset: Int64, number: Int64, isOversize: Bool = false
+        ) {
+            self.start = start
+            self.count = count
+            self.offset = offset
+            self.number = number
+            self.isOversize = isOversize
+        }
+    }
+
+    /// The bytes that the lines lie in.
+    public var bytes: [UInt8]
+    /// The lines, in the input's order.
+    ///
+    /// The header and empty lines are not among them.
+    public var lines: [Line]
+    /// Tells the inputs of one source apart: a new one for each client and each file incarnation.
+    public var input: Int
+    /// The input's name in messages: a path, `client 3 (uid 1000)`, `standard input`.
+    public var inputName: String
+    /// The CSV header line, in the first batch of an input and after a resume.
+    public var header: [UInt8]?
+    /// Whether the input ended with this batch: the client is gone, the file rotated away.
+    public var isLast: Bool
+    /// Where to go on once this batch is committed; files only.
+    public var resume: FilePosition?
+
+    /// A batch of lines.
+    public init(
+        bytes: [UInt8], lines: [Line], input: Int, inputName: String, header: [UInt8]? = nil,
+        isLast: Bool = false, resume: FilePosition? = nil
+    ) {
+        self.bytes = bytes
+        self.lines = lines
+        self.input = input
+        self.inputName = inputName
+        self.header = header
+        self.isLast = isLast
+        self.resume = resume
+    }
+
+    /// The bytes of a line.
+    ///
+    /// - Parameter index: An index into `lines`.
+    public func content(ofLine index: Int) -> ArraySlice<UInt8> {
+        let line = lines[index]
+        return bytes[line.start..<(line.start + line.count)]
+    }
+}
+
+/// A place in a followed file, and what is needed to know that file again.
+///
+/// A file is the same one if device and inode match and its first `prefixLength` bytes hash to
+/// `prefixHash`: inodes are used again, and a file can be emptied and written anew.
+public struct FilePosition: Sendable, Hashable, Codable {
+    /// The path that is followed.
+    public var path: String
+    /// The device that the file is on.
+    public var device: UInt64
+    /// The file's inode.
+    public var inode: UInt64
+    /// The 64-bit FNV-1a hash of the file's first bytes, 16 hexadecimal digits.
+    public var prefixHash: String
+    /// How many bytes are hashed: those before `offset`, at most 1024.
+    public var prefixLength: Int
+    /// The offset of the first byte that is not consumed.
+    public var offset: Int64
+    /// How many lines lie before `offset`.
+    public var lineNumber: Int64
+
+    /// A position.
+    public init(
+        path: String, device: UInt64, inode: UInt64, prefixHash: String, prefixLength: Int,
+        offset: Int64, lineNumber: Int64
+    ) {
+        self.path = path
+        self.device = device
+        self.inode = inode
+        self.prefixHash = prefixHash
+        self.prefixLength = prefixLength
+        self.offset = offset
+        self.lineNumber = lineNumber
+    }
+}

@@ -1,0 +1,56 @@
+/// Where lines come from.
+///
+/// One consumer calls `next()`, again and again.
+public protocol LineSource: Sendable {
+    /// The source's name in messages.
+    var name: String { get }
+
+    /// Waits for at least one line or the end of an input, and gives what has arrived.
+    ///
+    /// - Returns: The next batch; `nil` after `stop()` and at the end of standard input.
+    /// - Throws: `IngestError` if the source cannot be read now. The caller may call again: a
+    ///   source recovers when its cause is gone, and waits before it fails a second time.
+    func next() async throws(IngestError) -> LineBatch?
+
+    /// Ends the source: `next()` returns `nil` soon, also while it waits.
+    func stop()
+
+    /// How many bytes of the followed file are not delivered yet; 0 for other sources.
+    func backlogBytes() -> Int64
+
+    /// How many clients are connected; 0 for sources that are not a socket.
+    func connectionCount() -> Int
+
+    /// Whether everything that had arrived at the last look is delivered.
+    func isCaughtUp() -> Bool
+}
+
+extension LineSource {
+    /// 0, for sources that are not a file.
+    public func backlogBytes() -> Int64 { 0 }
+
+    /// 0, for sources that are not a socket.
+    public func connectionCount() -> Int { 0 }
+}
+
+/// How much a source puts into one batch.
+public struct BatchLimits: Sendable, Hashable {
+    /// The most lines.
+    ///
+    /// The default is 4096.
+    public var lines: Int = 4096
+    /// The most bytes, 4 MiB by default; a single line may be longer.
+    public var bytes: Int = 4 << 20
+
+    /// The default limits.
+    public init() {}
+
+    /// Limits.
+    ///
+    /// - Precondition: Both are positive.
+    public init(lines: Int, bytes: Int) {
+        precondition(lines > 0 && bytes > 0, "a batch holds at least one line and one byte")
+        self.lines = lines
+        self.bytes = bytes
+    }
+}

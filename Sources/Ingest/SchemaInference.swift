@@ -1,0 +1,197 @@
+import CParsers
+
+/// Finds out which columns of an input are numbers and which one is the time.
+public enum SchemaInference {
+    /// How many lines are looked at.
+    public static let lineLimit = 200
+
+    /// The names that a time column has, unless one is named.
+    static let timeNames: Set<String> = [
+        "time", "timestamp", "datetime", "date", "ts", "@timestamp",
+    ]
+
+    /// What the cells of a column hold, over the lines that were looked at.
+    private struct Column {
+        var name: String
+        var hasNumber = false
+        var isNumeric = true
+        var hasTime = false
+        var isTime = true
+        var example: String?
+    }
+
+    /// Infers the schema of an input from its first lines.
+    ///
+    /// - Parameters:
+    ///   - batch: The first lines of the input, with its header.
+    ///   - format: How lines are read.
+    ///   - features: The feature columns, if the user names them; else every numeric column:
+    ///     one that holds at least one number, and besides numbers only missing values.
+    ///   - exclude: Columns that are never features.
+    ///   - time: The time column, if the user names it; else the first that is called `time`,
+    ///     `timestamp`, `datetime`, `date`, `ts` or `@timestamp` in any case, and holds times.
+    /// - Returns: Features in the order given or that of the input; for NDJSON, that of their
+    ///   first appearance.
+    /// - Throws: `IngestError` if a named column is not there, no column is numeric, the named
+    ///   time cannot be read, or there are no lines.
+    public static func infer(
+        _ batch: LineBatch, format: FormatOptions, features: [String]?, exclude: [String] = [],
+        time: String?
+    ) throws(IngestError) -> Schema {
+        let input = batch.inputName
+        let lines = batch.lines.indices.filter { !batch.lines[$0].isOversize }.prefix(lineLimit)
+        var columns: [Column]
+        switch format.format {
+        case .csv: columns = try csvColumns(batch, lines: lines, format: format)
+        case .ndjson: columns = ndjsonColumns(batch, lines: lines, format: format)
+        }
+        let named = (features ?? []) + (format.format == .csv ? exclude : [])
+        try require(named + [time].compactMap(\.self), of: columns, input: input)
+        guard !lines.isEmpty else { throw .noRecords(input: input) }
+
+        let timeColumn = try timeColumn(of: columns, named: time, features: features, input: input)
+        columns.removeAll { $0.name == timeColumn || exclude.contains($0.name) }
+        if let features {
+            return Schema(features: features, time: timeColumn)
+        }
+        let numeric = columns.filter { $0.hasNumber && $0.isNumeric && !$0.name.isEmpty }
+        guard !numeric.isEmpty else {
+            throw .noNumericColumns(input: input, present: columns.map(\.name))
+        }
+        return Schema(features: numeric.map(\.name), time: timeColumn)
+    }
+
+    private static func require(
+        _ names: [String], of columns: [Column], input: String
+    ) throws(IngestError) {
+        let present = columns.map(\.name)
+        let missing = names.filter { !present.contains($0) }
+        guard missing.isEmpty else {
+            throw .missingColumns(input: input, missing: missing, present: present)
+        }
+    }
+
+    private static func timeColumn(
+        of columns: [Column], named time: String?, features: [String]?, input: String
+    ) throws(IngestError) -> String? {
+        guard let time else {
+            return columns.first {
+                timeNames.contains($0.name.lowercased()) && $0.hasTime && $0.isTime
+                    && features?.contains($0.name) != true
+            }?.name
+        }
+        if let column = columns.first(where: { $0.name == time }), !column.hasTime {
+            throw .timeUnreadable(
+                input: input, column: time, found: column.example ?? "no value")
+        }
+        return time
+    }
+
+    private static func csvColumns(
+        _ batch: LineBatch, lines: some Collection<Int>, format: FormatOptions
+    ) throws(IngestError) -> [Column] {
+        try CSV.check(delimiter: format.delimiter)
+        let names: [String]
+        if let header = batch.header {
+            names = try CSV.columnNames(header: header, options: format, input: batch.inputName)
+            if names.allSatisfy({ isNumber(Array($0.utf8)) }) {
+                throw .headerIsNumbers(input: batch.inputName, header: Printable.text(header))
+            }
+        } else if let given = format.columns {
+            try CSV.check(given, input: batch.inputName)
+            names = given
+        } else if lines.isEmpty {
+            throw .noRecords(input: batch.inputName)
+        } else {
+            throw .headerMissing(input: batch.inputName)
+        }
+        var columns = names.map { Column(name: $0) }
+        for line in lines {
+            let cells = CSV.cells(of: batch.content(ofLine: line), delimiter: format.delimiter)
+            guard cells.count == columns.count else { continue }
+            for (index, cell) in cells.enumerated() {
+                let isMissing = format.missingValues.contains { $0.utf8.elementsEqual(cell) }
+                look(at: cell, isMissing: isMissing, isText: false, column: &columns[index])
+            }
+        }
+        return columns
+    }
+
+    private static func ndjsonColumns(
+        _ batch: LineBatch, lines: some Collection<Int>, format: FormatOptions
+    ) -> [Column] {
+        var visit = JSONVisit(missing: format.missingValues)
+        for line in lines {
+            let content = batch.content(ofLine: line)
+            withUnsafeMutablePointer(to: &visit) { visit in
+                content.withUnsafeBufferPointer { bytes in
+                    // A line that breaks off as JSON tells what it can up to there.
+                    _ = fg_json_visit(bytes.baseAddress, Int64(bytes.count), visit) {
+                        context, key, keyCount, type, value, valueCount in
+                        context?.assumingMemoryBound(to: JSONVisit.self).pointee.look(
+                            key: UnsafeBufferPointer(start: key, count: Int(keyCount)),
+                            type: UInt8(bitPattern: type),
+                            value: UnsafeBufferPointer(start: value, count: Int(valueCount)))
+                    }
+                }
+            }
+        }
+        return visit.columns
+    }
+
+    /// The keys of NDJSON records, in the order of their first appearance.
+    private struct JSONVisit {
+        var columns: [Column] = []
+        var indexOfKey: [String: Int] = [:]
+        let missing: [String]
+
+        init(missing: [String]) {
+            self.missing = missing
+        }
+
+        mutating func look(
+            key: UnsafeBufferPointer<UInt8>, type: UInt8, value: UnsafeBufferPointer<UInt8>
+        ) {
+            let name = String(decoding: key, as: UTF8.self)
+            let index = indexOfKey[name] ?? columns.count
+            if index == columns.count {
+                columns.append(Column(name: name))
+                indexOfKey[name] = index
+            }
+            switch type {
+            case UInt8(ascii: "n"), UInt8(ascii: "s"):
+                let isMissing = missing.contains { $0.utf8.elementsEqual(value) }
+                SchemaInference.look(
+                    at: Array(value), isMissing: isMissing, isText: type == UInt8(ascii: "s"),
+                    column: &columns[index])
+            case UInt8(ascii: "z"):
+                break
+            default:
+                columns[index].isNumeric = false
+                columns[index].isTime = false
+            }
+        }
+    }
+
+    private static func look(
+        at cell: [UInt8], isMissing: Bool, isText: Bool, column: inout Column
+    ) {
+        guard !isMissing else { return }
+        if column.example == nil { column.example = Printable.quoted(cell) }
+        if !isText, isNumber(cell) {
+            column.hasNumber = true
+        } else {
+            column.isNumeric = false
+        }
+        if cell.withUnsafeBufferPointer(TimeParser.parse) != nil {
+            column.hasTime = true
+        } else {
+            column.isTime = false
+        }
+    }
+
+    private static func isNumber(_ cell: [UInt8]) -> Bool {
+        var value = 0.0
+        return fg_number_parse(cell, Int64(cell.count), &value)
+    }
+}

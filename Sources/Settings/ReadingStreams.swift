@@ -1,0 +1,322 @@
+import Detection
+import FlowDensity
+import Foundation
+import Ingest
+import Yams
+
+extension ConfigurationReader {
+    private static let streamKeys = [
+        "name", "source", "format", "delimiter", "columns", "missing_values", "max_line_bytes",
+        "time", "features", "exclude", "context", "model", "fit", "alarm",
+    ]
+
+    /// All streams of the file, with their names and sockets checked against one another.
+    mutating func streams(_ nodes: [Node], in folder: String) -> [StreamConfiguration] {
+        var streams: [StreamConfiguration] = []
+        for (index, node) in nodes.enumerated() {
+            guard let stream = stream(node, number: index + 1, in: folder) else { continue }
+            let nameNode = node.mapping?["name"] ?? node
+            if streams.contains(where: { $0.name == stream.name }) {
+                report(
+                    nameNode, "stream '\(stream.name)' is there twice: names must differ",
+                    hint: "rename one of the two")
+            }
+            if case .socket(let path) = stream.source,
+                let other = streams.first(where: { $0.source == stream.source })
+            {
+                report(
+                    node.mapping?["source"] ?? node,
+                    "stream '\(stream.name)': the socket \(path) is already that of stream "
+                        + "'\(other.name)'",
+                    hint: "give each stream a socket of its own")
+            }
+            streams.append(stream)
+        }
+        return streams
+    }
+
+    private mutating func stream(
+        _ node: Node, number: Int, in folder: String
+    ) -> StreamConfiguration? {
+        let rawName = node.mapping?["name"]?.scalar?.string
+        let place = rawName.map { "stream '\($0.prefix(60))'" } ?? "stream number \(number)"
+        guard let section = section(node, place, keys: Self.streamKeys) else { return nil }
+        let name = name(of: section)
+        let source = source(of: section, in: folder)
+        let format = format(of: section, source: source)
+        let timeColumn = timeColumn(of: section)
+        let features = section["features"].flatMap {
+            texts($0, "\(place): features", expected: "column names")
+        }
+        let exclude =
+            section["exclude"].flatMap { texts($0, "\(place): exclude", expected: "column names") }
+            ?? []
+        checkColumns(section, features: features, exclude: exclude, time: timeColumn)
+        let options = detectorOptions(of: section)
+        let fit = fit(of: section)
+        let alarm = alarm(of: section)
+        guard let name, let source else { return nil }
+        return StreamConfiguration(
+            name: name, source: source, format: format, timeColumn: timeColumn,
+            features: features, exclude: exclude, detectorOptions: options, fit: fit,
+            budget: alarm.budget, cooldown: alarm.cooldown)
+    }
+
+    private mutating func name(of section: Section) -> String? {
+        let expected = "1 to 64 letters, digits, '.', '_' or '-', not beginning with '.'"
+        guard let node = section["name"] else {
+            report(
+                section.node, "\(section.place) has no name",
+                hint: "add name: followed by \(expected)")
+            return nil
+        }
+        guard let name = text(node, "\(section.place): name", expected: expected) else {
+            return nil
+        }
+        let isPlain = name.utf8.allSatisfy { byte in
+            switch byte {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "_"),
+                UInt8(ascii: "-"):
+                return true
+            default: return false
+            }
+        }
+        guard isPlain, name.utf8.count <= 64, !name.hasPrefix(".") else {
+            report(node, "\(section.place): name: expected \(expected), found '\(name.prefix(80))'")
+            return nil
+        }
+        return name
+    }
+
+    private mutating func source(of section: Section, in folder: String) -> SourceConfiguration? {
+        let place = "\(section.place): source"
+        guard let node = section["source"] else {
+            report(
+                section.node, "\(section.place) has no source",
+                hint: "add source: {file: PATH} or source: {socket: PATH}")
+            return nil
+        }
+        let problemsBefore = problems.count
+        guard
+            let source = self.section(node, "source of \(section.place)", keys: ["file", "socket"])
+        else { return nil }
+        switch (source["file"], source["socket"]) {
+        case (let file?, nil):
+            return path(file, "\(place).file", in: folder).map { .file($0) }
+        case (nil, let socket?):
+            guard let path = path(socket, "\(place).socket", in: folder) else { return nil }
+            if path.utf8.count > Self.maximumSocketPathBytes {
+                report(
+                    socket,
+                    "\(place).socket: a socket's path has at most \(Self.maximumSocketPathBytes) "
+                        + "bytes, \(path) has \(path.utf8.count)",
+                    hint: "choose a shorter path")
+            }
+            return .socket(path)
+        case (_?, _?):
+            report(node, "\(place): expected either file or socket, found both")
+        case (nil, nil):
+            if problems.count == problemsBefore {
+                report(
+                    node, "\(place): expected file or socket, found neither",
+                    hint: "add source: {file: PATH} or source: {socket: PATH}")
+            }
+        }
+        return nil
+    }
+
+    private mutating func format(
+        of section: Section, source: SourceConfiguration?
+    ) -> FormatOptions {
+        let place = section.place
+        var format = FormatOptions(format: Self.defaultFormat(of: source))
+        if let node = section["format"],
+            let choice = choice(node, "\(place): format", of: RecordFormat.self)
+        {
+            format.format = choice
+        }
+        if let node = section["delimiter"],
+            let text = text(node, "\(place): delimiter", expected: "one ASCII character")
+        {
+            let bytes = Array((text == "\\t" || text == "tab" ? "\t" : text).utf8)
+            if bytes.count == 1, bytes[0] < 0x80, ![0x22, 0x0A, 0x0D].contains(bytes[0]) {
+                format.delimiter = bytes[0]
+            } else {
+                report(
+                    node,
+                    "\(place): delimiter: expected one ASCII character that is no quote, "
+                        + "found '\(text.prefix(20))'")
+            }
+        }
+        if let node = section["columns"] {
+            format.columns = texts(node, "\(place): columns", expected: "column names")
+        }
+        if let node = section["missing_values"],
+            let values = texts(
+                node, "\(place): missing_values", expected: "cell texts", allowsEmpty: true)
+        {
+            format.missingValues = values
+        }
+        if let node = section["max_line_bytes"],
+            let bytes = integer(node, "\(place): max_line_bytes", in: 64...(64 << 20))
+        {
+            format.maxLineBytes = bytes
+        }
+        for key in ["delimiter", "columns"] where format.format != .csv {
+            if let node = section[key] {
+                report(
+                    node, "\(place): \(key) is for csv, the format is \(format.format.rawValue)",
+                    hint: "remove \(key), or set format: csv")
+            }
+        }
+        return format
+    }
+
+    /// By the file's extension; CSV when it says nothing, NDJSON for sockets.
+    private static func defaultFormat(of source: SourceConfiguration?) -> RecordFormat {
+        switch source {
+        case .socket: return .ndjson
+        case .file(let path):
+            let name = path.lowercased()
+            return [".ndjson", ".jsonl", ".json"].contains { name.hasSuffix($0) } ? .ndjson : .csv
+        case nil: return .csv
+        }
+    }
+
+    private mutating func timeColumn(of section: Section) -> String? {
+        guard let node = section["time"] else { return nil }
+        guard let time = self.section(node, "time of \(section.place)", keys: ["column"]) else {
+            return nil
+        }
+        guard let column = time["column"] else {
+            report(node, "\(section.place): time: expected the key 'column' with a column name")
+            return nil
+        }
+        return text(column, "\(section.place): time.column", expected: "a column name")
+    }
+
+    private mutating func checkColumns(
+        _ section: Section, features: [String]?, exclude: [String], time: String?
+    ) {
+        guard let features, let node = section["features"] else { return }
+        if let time, features.contains(time) {
+            report(
+                node, "\(section.place): '\(time)' is both the time column and a feature",
+                hint: "remove it from one of the two")
+        }
+        for name in exclude where features.contains(name) {
+            report(
+                node, "\(section.place): '\(name)' is listed under features and under exclude",
+                hint: "remove it from one of the two")
+        }
+    }
+
+    private mutating func detectorOptions(of section: Section) -> DetectorOptions {
+        var options = DetectorOptions()
+        if let node = section["model"],
+            let model = self.section(node, "model of \(section.place)", keys: ["family", "seed"])
+        {
+            let place = "\(section.place): model"
+            if let node = model["family"],
+                let family = choice(node, "\(place).family", of: FlowFamily.self)
+            {
+                options.family = family
+            }
+            if let node = model["seed"], let seed = integer(node, "\(place).seed", in: 0...Int.max)
+            {
+                options.seed = UInt64(seed)
+            }
+        }
+        if let node = section["context"],
+            let context = self.section(
+                node, "context of \(section.place)", keys: ["calendar", "lags"])
+        {
+            let place = "\(section.place): context"
+            if let node = context["lags"] {
+                options.lags = integer(
+                    node, "\(place).lags", in: 0...DetectorOptions.maximumLags)
+            }
+            if let node = context["calendar"] {
+                let nodes = list(node, "\(place).calendar", expected: "calendar readings") ?? []
+                options.calendar = nodes.compactMap {
+                    choice($0, "\(place).calendar", of: CalendarFeature.self)
+                }
+            }
+        }
+        return options
+    }
+
+    private mutating func fit(of section: Section) -> FitConfiguration {
+        var fit = FitConfiguration.standard
+        guard let node = section["fit"],
+            let part = self.section(
+                node, "fit of \(section.place)",
+                keys: ["first_after_records", "every", "window_records"])
+        else { return fit }
+        let place = "\(section.place): fit"
+        let least = Detector.minimumRows
+        if let node = part["window_records"],
+            let value = integer(node, "\(place).window_records", in: least...10_000_000)
+        {
+            fit.windowRecords = value
+            fit.firstAfterRecords = min(fit.firstAfterRecords, value)
+        }
+        if let node = part["first_after_records"],
+            let value = integer(node, "\(place).first_after_records", in: least...10_000_000)
+        {
+            fit.firstAfterRecords = value
+            if value > fit.windowRecords {
+                report(
+                    node,
+                    "\(place).first_after_records: expected at most window_records "
+                        + "(\(fit.windowRecords)), found \(value)",
+                    hint: "raise window_records, or lower first_after_records")
+            }
+        }
+        if let node = part["every"],
+            let value = duration(
+                node, "\(place).every", from: .seconds(1), to: .seconds(366 * 86_400), orNever: true
+            )
+        {
+            fit.every = value
+        }
+        return fit
+    }
+
+    private mutating func alarm(of section: Section) -> (budget: AlarmBudget, cooldown: Duration) {
+        var budget = AlarmBudget.perDay(2)
+        var cooldown = Duration.seconds(300)
+        guard let node = section["alarm"],
+            let part = self.section(
+                node, "alarm of \(section.place)",
+                keys: ["false_alarms_per_day", "false_alarm_probability", "cooldown"])
+        else { return (budget, cooldown) }
+        let place = "\(section.place): alarm"
+        if let node = part["false_alarms_per_day"],
+            let value = positive(node, "\(place).false_alarms_per_day", atMost: 1_000_000)
+        {
+            budget = .perDay(value)
+        }
+        if let node = part["false_alarm_probability"] {
+            if part["false_alarms_per_day"] != nil {
+                report(
+                    node,
+                    "\(place): expected either false_alarms_per_day or false_alarm_probability, "
+                        + "found both",
+                    hint: "remove one of the two")
+            } else if let value = positive(
+                node, "\(place).false_alarm_probability", atMost: AlarmBudget.largestProbability)
+            {
+                budget = .probability(value)
+            }
+        }
+        if let node = part["cooldown"],
+            let value = duration(
+                node, "\(place).cooldown", from: .zero, to: .seconds(7 * 86_400)), let value
+        {
+            cooldown = value
+        }
+        return (budget, cooldown)
+    }
+}

@@ -1,0 +1,242 @@
+import Foundation
+import GRDB
+
+extension StateStore {
+    /// Makes a stream known; again is harmless.
+    ///
+    /// - Parameter time: Now, in epoch seconds.
+    public func registerStream(_ name: String, at time: Double) throws(StoreError) {
+        try write("register stream") { database in
+            try database.execute(
+                sql: """
+                    INSERT INTO streams (name, first_seen_utc) VALUES (?, ?)
+                    ON CONFLICT (name) DO NOTHING
+                    """,
+                arguments: [name, UTCTime.text(time)])
+        }
+    }
+
+    /// The names of all streams that were ever registered, sorted.
+    public func streams() throws(StoreError) -> [String] {
+        try read("streams") { database in
+            try String.fetchAll(database, sql: "SELECT name FROM streams ORDER BY name")
+        }
+    }
+
+    /// Stores a batch's outcome in one transaction: all of it, or nothing.
+    ///
+    /// - Returns: The anomalies' numbers, in their order.
+    public func commit(_ commit: StreamCommit) throws(StoreError) -> [Int64] {
+        try write("commit") { database in
+            try requireStream(commit.stream, in: database)
+            if let activation = commit.activation {
+                try activate(activation, stream: commit.stream, in: database)
+            }
+            if var threshold = commit.threshold {
+                threshold.stream = commit.stream
+                _ = try replaceThreshold(threshold, in: database)
+            }
+            for episode in commit.episodes {
+                try upsert(episode, stream: commit.stream, in: database)
+            }
+            var ids: [Int64] = []
+            ids.reserveCapacity(commit.anomalies.count)
+            for anomaly in commit.anomalies {
+                try insert(anomaly, stream: commit.stream, in: database)
+                ids.append(database.lastInsertedRowID)
+            }
+            if let checkpoint = commit.checkpoint {
+                try replace(checkpoint, stream: commit.stream, in: database)
+            }
+            return ids
+        }
+    }
+
+    /// Where the stream goes on; `nil` before its first commit.
+    public func checkpoint(stream: String) throws(StoreError) -> CheckpointRow? {
+        try read("checkpoint") { database in
+            try Row.fetchOne(
+                database, sql: "SELECT * FROM checkpoints WHERE stream = ?", arguments: [stream]
+            ).map(CheckpointRow.init(row:))
+        }
+    }
+
+    func requireStream(_ name: String, in database: Database) throws {
+        let statement = try database.cachedStatement(sql: "SELECT 1 FROM streams WHERE name = ?")
+        guard try Int.fetchOne(statement, arguments: [name]) != nil else {
+            throw StoreError.unknownStream(path: path, stream: name)
+        }
+    }
+
+    private func activate(
+        _ activation: ModelActivation, stream: String, in database: Database
+    ) throws {
+        let time = UTCTime.text(activation.threshold.validFrom)
+        let chosen: Int64?
+        if case .existing(let id) = activation.model { chosen = id } else { chosen = nil }
+        try database.execute(
+            sql: """
+                UPDATE models SET state = 'retired', retired_at_utc = ?, reason = 'replaced'
+                WHERE stream = ? AND state = 'serving' AND id IS NOT ?
+                """,
+            arguments: [time, stream, chosen])
+        var threshold = activation.threshold
+        switch activation.model {
+        case .existing(let id):
+            threshold.model = id
+            try database.execute(
+                sql: """
+                    UPDATE models SET state = 'serving', activated_at_utc = ?,
+                        retired_at_utc = NULL, reason = ?
+                    WHERE id = ? AND stream = ?
+                    """,
+                arguments: [time, activation.reason, id, stream])
+            guard database.changesCount == 1 else {
+                throw StoreError.unknownRow(path: path, table: "models", id: id)
+            }
+        case .new(var model):
+            model.stream = stream
+            model.state = .serving
+            model.reason = activation.reason
+            model.activatedAt = activation.threshold.validFrom
+            threshold.model = try insert(model, in: database)
+        }
+        threshold.stream = stream
+        _ = try replaceThreshold(threshold, in: database)
+    }
+
+    private func upsert(
+        _ episode: EpisodeRow, stream: String, in database: Database
+    ) throws {
+        let statement = try database.cachedStatement(
+            sql: """
+                INSERT INTO episodes (stream, sequence, started_at_utc, last_anomaly_at_utc,
+                    is_ended, peak_at_utc, peak_log_likelihood_nats, anomaly_count, top_features)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+                ON CONFLICT (stream, sequence) DO UPDATE SET
+                    started_at_utc = excluded.started_at_utc,
+                    last_anomaly_at_utc = excluded.last_anomaly_at_utc,
+                    is_ended = excluded.is_ended,
+                    peak_at_utc = excluded.peak_at_utc,
+                    peak_log_likelihood_nats = excluded.peak_log_likelihood_nats,
+                    anomaly_count = excluded.anomaly_count,
+                    top_features = excluded.top_features
+                """)
+        try statement.execute(arguments: [
+            stream, episode.sequence, UTCTime.text(episode.startedAt),
+            UTCTime.text(episode.lastAnomalyAt), episode.isEnded, UTCTime.text(episode.peakAt),
+            episode.peakLogLikelihood.storable, episode.anomalyCount,
+            try JSONText.encode(episode.topFeatures),
+        ])
+    }
+
+    private func insert(
+        _ anomaly: NewAnomaly, stream: String, in database: Database
+    ) throws {
+        let statement = try database.cachedStatement(
+            sql: """
+                INSERT INTO anomalies (stream, detected_at_utc, record_time, source,
+                    source_offset, log_likelihood, threshold, p_value, tail, reason_code, model,
+                    episode, reasons, summary)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                """)
+        let reasons = anomaly.reasons.map {
+            ReasonRow(
+                name: $0.name, value: $0.value.storable, expected: $0.expected.storable,
+                contribution: $0.contribution.storable)
+        }
+        try statement.execute(arguments: [
+            stream, UTCTime.text(anomaly.detectedAt), anomaly.recordTime.map(UTCTime.text),
+            anomaly.source, anomaly.sourceOffset, anomaly.logLikelihood.storable,
+            anomaly.threshold.storable, anomaly.pValue.storable, anomaly.tail,
+            anomaly.reasonCode, anomaly.model, anomaly.episode, try JSONText.encode(reasons),
+            anomaly.summary,
+        ])
+    }
+
+    private func replace(
+        _ checkpoint: CheckpointRow, stream: String, in database: Database
+    ) throws {
+        let statement = try database.cachedStatement(
+            sql: """
+                INSERT OR REPLACE INTO checkpoints (stream, taken_at_utc, source, device, inode,
+                    prefix_hash, prefix_length_bytes, source_offset, line_number,
+                    window_total_records, records_total, anomalies_total, faults_total, state)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                """)
+        let position = checkpoint.position
+        try statement.execute(arguments: [
+            stream, UTCTime.text(checkpoint.takenAt), position?.path,
+            position.map { Int64(bitPattern: $0.device) },
+            position.map { Int64(bitPattern: $0.inode) }, position?.prefixHash,
+            position?.prefixLength, position?.offset, position?.lineNumber,
+            checkpoint.windowTotal, checkpoint.recordsTotal, checkpoint.anomaliesTotal,
+            checkpoint.faultsTotal, Data(checkpoint.state),
+        ])
+    }
+}
+
+extension CheckpointRow {
+    fileprivate init(row: Row) throws {
+        var position: SourcePosition?
+        if let source: String = row["source"] {
+            let device: Int64 = row["device"]
+            let inode: Int64 = row["inode"]
+            position = SourcePosition(
+                path: source, device: UInt64(bitPattern: device),
+                inode: UInt64(bitPattern: inode), prefixHash: row["prefix_hash"],
+                prefixLength: row["prefix_length_bytes"], offset: row["source_offset"],
+                lineNumber: row["line_number"])
+        }
+        let state: Data = row["state"]
+        self.init(
+            takenAt: try row.time("taken_at_utc"), position: position,
+            windowTotal: row["window_total_records"], recordsTotal: row["records_total"],
+            anomaliesTotal: row["anomalies_total"], faultsTotal: row["faults_total"],
+            state: [UInt8](state))
+    }
+}
+
+/// Lists in a column, as JSON that a person can read.
+enum JSONText {
+    static func encode(_ value: some Encodable) throws -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        return String(decoding: try encoder.encode(value), as: UTF8.self)
+    }
+
+    static func decode<Value: Decodable>(_ type: Value.Type, from text: String) throws -> Value {
+        try JSONDecoder().decode(type, from: Data(text.utf8))
+    }
+}
+
+extension Row {
+    /// Epoch seconds of an instant column.
+    func time(_ column: String) throws -> Double {
+        let text: String = self[column]
+        guard let time = UTCTime.time(text) else {
+            throw DatabaseError(
+                message: "column \(column): expected an instant in UTC, found '\(text)'")
+        }
+        return time
+    }
+
+    /// Epoch seconds of an instant column that may be empty.
+    func optionalTime(_ column: String) throws -> Double? {
+        hasNull(atColumn: column) ? nil : try time(column)
+    }
+
+    private func hasNull(atColumn column: String) -> Bool {
+        let value: DatabaseValue = self[column]
+        return value.isNull
+    }
+
+    /// The case that a text column names.
+    func word<Word: RawRepresentable<String>>(_ column: String) throws -> Word {
+        let text: String = self[column]
+        guard let word = Word(rawValue: text) else {
+            throw DatabaseError(message: "column \(column): found '\(text)'")
+        }
+        return word
+    }
+}

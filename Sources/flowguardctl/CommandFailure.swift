@@ -1,0 +1,98 @@
+import Detection
+import FlowDensity
+import Foundation
+import Ingest
+import Settings
+
+/// The exit codes.
+enum ExitStatus: Int32 {
+    case done = 0
+    case failed = 1
+    case anomaliesFound = 2
+    case usage = 64
+    case noInput = 66
+    case unavailable = 69
+    case internalError = 70
+    case inputOutput = 74
+    case configuration = 78
+}
+
+/// Why a command ends, for a person and for a script.
+struct CommandFailure: Error, Equatable {
+    /// Subject, rule, what was found.
+    var message: String
+    /// What to do about it.
+    var hint: String?
+    /// The exit code.
+    var status: ExitStatus
+
+    init(_ message: String, hint: String? = nil, status: ExitStatus = .failed) {
+        self.message = message
+        self.hint = hint
+        self.status = status
+    }
+
+    /// The lines for standard error.
+    var report: String {
+        if message.hasPrefix("error: ") { return message + "\n" }
+        return "error: \(message)\n" + (hint.map { "hint:  \($0)\n" } ?? "")
+    }
+
+    /// The failure that any error amounts to.
+    init(_ error: any Error) {
+        switch error {
+        case let error as CommandFailure: self = error
+        case let error as IngestError: self.init(error)
+        case let error as DetectionError: self.init(error)
+        case let error as FlowDensityError: self.init(error.description)
+        case let error as ConfigurationError:
+            self.init(
+                error.report, status: ExitStatus(rawValue: error.exitCode) ?? .configuration)
+        default:
+            self.init("\(error)", status: .internalError)
+        }
+    }
+
+    private init(_ error: IngestError) {
+        switch error {
+        case .cannotOpen, .cannotRead:
+            self.init(error.description, status: .inputOutput)
+        case .missingColumns:
+            self.init(
+                error.description,
+                hint: "columns are found by name, their order does not matter; "
+                    + "if the delimiter is not ',', give --delimiter")
+        case .headerIsNumbers, .headerMissing:
+            self.init(
+                error.description, hint: "put the columns' names into a first line")
+        case .noRecords:
+            self.init(error.description, status: .noInput)
+        case .noNumericColumns:
+            self.init(
+                error.description,
+                hint: "if the delimiter is not ',', give --delimiter; "
+                    + "if the records are JSON, give --input-format ndjson")
+        default:
+            self.init(error.description)
+        }
+    }
+
+    private init(_ error: DetectionError) {
+        switch error {
+        case .ingest(let error):
+            self.init(error)
+        case .tooFewRows:
+            self.init(error.description, hint: "gather more records of normal operation")
+        case .everyFeatureConstant, .noFeatures:
+            self.init(error.description, hint: "name other columns with --features")
+        case .modelFile(let name, _):
+            self.init(
+                error.description,
+                hint: "make \(name) anew with flowguardctl fit, or export it again")
+        case .file:
+            self.init(error.description, status: .inputOutput)
+        default:
+            self.init(error.description)
+        }
+    }
+}

@@ -1,0 +1,111 @@
+import ArgumentParser
+import Control
+import Foundation
+
+/// One anomaly, feature by feature.
+struct ExplainCommand: Command {
+    static let configuration = CommandConfiguration(
+        commandName: "explain",
+        abstract: "Why a record is an anomaly: its values beside the expected ones.",
+        discussion: """
+            EXPECTED is the most likely value given the record's other values and what came before. \
+            NATS is how much likelier the record would be with the expected value in its place: 1 nat \
+            is a factor of 2.7, 7 nats are a factor of 1000.
+
+            EXAMPLES
+              flowguardctl explain 4711
+              flowguardctl explain 4711 --json
+            """)
+
+    @Argument(help: "The anomaly's number, from tail or the anomaly log.")
+    var anomaly: Int64
+
+    @Flag(help: "One JSON document, as in the anomaly log.")
+    var json = false
+
+    @OptionGroup var connection: ConnectionOptions
+
+    func validate() throws {
+        guard anomaly > 0 else {
+            throw ValidationError("ANOMALY: expected a number above 0, found \(anomaly)")
+        }
+    }
+
+    func execute() async throws {
+        let client = connection.client
+        let data = try await client.bytes(.get, Route.anomaly(String(anomaly)))
+        let message = try client.decode(AnomalyMessage.self, from: data)
+        if json { return try StandardOutput.write(document: data) }
+        try StandardOutput.write(ExplainView(terminal: .output).text(message))
+    }
+}
+
+/// An anomaly as text.
+struct ExplainView {
+    let terminal: Terminal
+
+    func text(_ message: AnomalyMessage) -> String {
+        let ink = Ink(pValue: message.pValue)
+        var text = terminal.paint("anomaly \(message.id) of \(printable(message.stream))", .bold)
+        if let episode = message.episode { text += ", episode \(episode)" }
+        text += "\n\n"
+        let found = Format.time(message.time)
+        let time = message.recordTime.map { "\(Format.time($0)), found \(found)" }
+        let offset = "byte \(Format.count(message.offset)) of \(message.source)"
+        let distance = abs(message.threshold - message.logLikelihood)
+        let side = message.tail == "high" ? "above" : "below"
+        let facts = [
+            ("time", time ?? "found \(found)"),
+            ("record", offset),
+            ("p-value", terminal.paint(rarity(message), ink)),
+            (
+                "likelihood",
+                "\(Format.nats(message.logLikelihood)) nats, \(Format.nats(distance)) \(side) "
+                    + "the threshold of \(Format.nats(message.threshold))"
+            ),
+            ("model", "\(message.model)"),
+        ]
+        for (label, value) in facts {
+            text +=
+                terminal.paint(label.padding(toLength: 12, withPad: " ", startingAt: 0), .dim)
+                + (label == "p-value"
+                    ? value
+                    : Paragraph.wrap(printable(value), width: terminal.width - 12, indent: 12))
+                + "\n"
+        }
+        text += "\n" + table(message.features)
+        return text + "\n"
+            + Paragraph.wrap(printable(message.summary), width: terminal.width, indent: 0) + "\n"
+    }
+
+    /// The p-value in words.
+    private func rarity(_ message: AnomalyMessage) -> String {
+        let text = Format.probability(message.pValue)
+        guard message.pValue > 0, message.pValue < 0.5 else { return text }
+        let one = Format.compact(Int64(min(1 / message.pValue, 9e18).rounded()))
+        return text
+            + (message.tail == "high"
+                ? ", 1 normal record in \(one) is as typical"
+                : ", 1 normal record in \(one) is as strange")
+    }
+
+    private func table(_ features: [AnomalyMessage.Feature]) -> String {
+        let greatest = features.map(\.contribution).max() ?? 0
+        var table = Table([
+            ("FEATURE", .left), ("VALUE", .right), ("EXPECTED", .right), ("NATS", .right),
+            ("", .left),
+        ])
+        for feature in features {
+            let share = greatest > 0 ? feature.contribution / greatest : 0
+            let isMain = share >= 0.5
+            table.add([
+                Table.Cell(feature.name, isMain ? .bold : .plain),
+                Table.Cell(Format.value(feature.value)),
+                Table.Cell(Format.significant(feature.expected, digits: 5)),
+                Table.Cell(String(format: "%.1f", feature.contribution)),
+                Table.Cell(terminal.bar(share, columns: 20), isMain ? .red : .dim),
+            ])
+        }
+        return table.lines(terminal)
+    }
+}

@@ -1,0 +1,333 @@
+import ArgumentParser
+import Control
+import Detection
+import FlowDensity
+import Foundation
+import Ingest
+import Settings
+
+/// Learns a model from records of normal operation, without the daemon.
+struct FitCommand: Command {
+    static let configuration = CommandConfiguration(
+        commandName: "fit",
+        abstract: "Learn a model from records on standard input.",
+        discussion: """
+            Every numeric column is a feature unless --features or --exclude say otherwise. Lines \
+            that are no records are skipped and told. The same records, options and seed give the \
+            same model file on the same kind of CPU. No daemon is needed.
+
+            EXAMPLES
+              flowguardctl fit --output pump.model < normal.csv
+              flowguardctl fit -o pump.model --exclude device_id --seed 7 < normal.csv
+              flowguardctl fit -o pump.model --format ndjson --family glow < normal.json
+              flowguardctl fit -o pump.model --config f.yaml --stream pump-7 < normal.csv
+            """)
+
+    @Option(
+        name: [.short, .long],
+        help: ArgumentHelp("The model file to write.", valueName: "model"))
+    var output: String
+
+    @Option(
+        help: ArgumentHelp(
+            "The flow's family. (default: realnvp)", valueName: "family"))
+    var family: FlowFamily?
+
+    @Option(help: ArgumentHelp("Seed of all random numbers. (default: 0)", valueName: "number"))
+    var seed: UInt64?
+
+    @Option(
+        help: ArgumentHelp(
+            "The features, separated by commas. (default: every numeric column)",
+            valueName: "columns"))
+    var features: String?
+
+    @Option(
+        help: ArgumentHelp("Columns that are no features.", valueName: "columns"))
+    var exclude: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "The time column. (default: a column named time, timestamp, datetime, date or ts)",
+            valueName: "column"))
+    var time: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "The share of normal records that may be taken for anomalies. (default: 0.001)",
+            valueName: "share"))
+    var falseAlarmProbability: Double?
+
+    @Option(
+        help: ArgumentHelp(
+            "Take format, columns, family and budget from a stream of this configuration.",
+            valueName: "file"))
+    var config: String?
+
+    @Option(help: ArgumentHelp("The stream in the configuration.", valueName: "name"))
+    var stream: String?
+
+    @Flag(help: "One JSON document on standard output: what was learned, and how well.")
+    var json = false
+
+    @OptionGroup var input: InputOptions
+    @OptionGroup var threads: ThreadOptions
+
+    func validate() throws {
+        guard (config == nil) == (stream == nil) else {
+            throw ValidationError("--config and --stream: expected both or neither, found one")
+        }
+        if let value = falseAlarmProbability,
+            !(value > 0 && value <= AlarmBudget.largestProbability)
+        {
+            throw ValidationError(
+                "--false-alarm-probability: expected a number above 0 and up to "
+                    + "\(AlarmBudget.largestProbability), found \(value)")
+        }
+        for (name, columns) in [("--features", features), ("--exclude", exclude)] {
+            if let columns, Self.names(columns).contains("") {
+                throw ValidationError(
+                    "\(name): expected column names separated by commas, found '\(columns)'")
+            }
+        }
+    }
+
+    func execute() async throws {
+        let configured = try configuredStream()
+        let format = input.format(over: configured?.format)
+        let source = try input.source(
+            format, limits: BatchLimits(lines: 65_536, bytes: 8 << 20))
+        try WholeFile.requireWritable(output)
+        let start = ContinuousClock.now
+        let core = BLASCore.prepare()
+        var progress = Progress(linesElsewhere: false)
+        defer { progress.finish() }
+        var reader = RecordReader(
+            source: source, format: format,
+            features: features.map(Self.names) ?? configured?.features,
+            exclude: exclude.map(Self.names) ?? configured?.exclude ?? [],
+            time: time ?? configured?.timeColumn)
+        try await reader.readAll(showing: &progress)
+        progress.finish()
+        reader.faults.finish()
+        let options = options(configured, reader.records)
+        let fitted = try Detector.fit(
+            reader.records, options: options, parallel: threads.parallel
+        ) { state in
+            progress.show(
+                fraction: state.fraction, phase: state.phase.rawValue,
+                detail: state.phase == .training
+                    ? "step \(state.step) of at most \(state.stepLimit)" : "")
+            return true
+        }
+        progress.finish()
+        try WholeFile.write(fitted.detector.encoded(), to: output)
+        let elapsed = start.duration(to: .now)
+        let report = FitReport(
+            model: output, detector: fitted.detector, summary: fitted.summary,
+            faults: reader.faults, seconds: elapsed.inSeconds, blasCore: core)
+        if json {
+            try StandardOutput.write(json: ControlJSON.encode(report, pretty: true))
+        } else {
+            StandardError.write(report.text)
+        }
+    }
+
+    private static func names(_ list: String) -> [String] {
+        list.split(separator: ",", omittingEmptySubsequences: false).map {
+            $0.trimmingCharacters(in: .whitespaces)
+        }
+    }
+
+    private func configuredStream() throws -> StreamConfiguration? {
+        guard let config, let stream else { return nil }
+        let configuration = try FlowguardConfiguration(path: config)
+        if let found = configuration.streams.first(where: { $0.name == stream }) { return found }
+        let names = configuration.streams.map(\.name).joined(separator: ", ")
+        throw CommandFailure(
+            "\(config): there is no stream '\(stream)'", hint: "the streams are: \(names)")
+    }
+
+    private func options(
+        _ configured: StreamConfiguration?, _ records: RecordBatch
+    ) -> DetectorOptions {
+        var options = configured?.detectorOptions ?? DetectorOptions()
+        if let family { options.family = family }
+        if let seed { options.seed = seed }
+        if let falseAlarmProbability {
+            options.falseAlarmProbability = falseAlarmProbability
+        } else if let configured {
+            options.falseAlarmProbability = configured.budget.probability(
+                recordsPerDay: Self.recordsPerDay(records.times))
+        }
+        return options
+    }
+
+    /// Records a day by their own times; 0 when they have no span.
+    private static func recordsPerDay(_ times: [Double]) -> Double {
+        let finite = times.filter(\.isFinite)
+        guard let first = finite.min(), let last = finite.max(), last > first else { return 0 }
+        return Double(finite.count - 1) / (last - first) * 86_400
+    }
+}
+
+/// Reads all records of an input into memory, and finds the columns by its first lines.
+private struct RecordReader {
+    let source: DescriptorSource
+    let format: FormatOptions
+    let features: [String]?
+    let exclude: [String]
+    let time: String?
+    private(set) var records = RecordBatch(schema: Schema(features: [], time: nil))
+    private(set) var faults = FaultReport(input: "standard input", consequence: "skipped")
+
+    init(
+        source: DescriptorSource, format: FormatOptions, features: [String]?, exclude: [String],
+        time: String?
+    ) {
+        self.source = source
+        self.format = format
+        self.features = features
+        self.exclude = exclude
+        self.time = time
+    }
+
+    mutating func readAll(showing progress: inout Progress) async throws {
+        guard let first = try await firstLines() else {
+            throw IngestError.noRecords(input: source.name)
+        }
+        let schema = try SchemaInference.infer(
+            first, format: format, features: features, exclude: exclude, time: time)
+        var decoder = RecordDecoder(format: format, schema: schema)
+        records = RecordBatch(schema: schema)
+        var next: LineBatch? = first
+        while let batch = next {
+            let decoded = try decoder.decode(batch)
+            records.append(contentsOf: decoded.records)
+            faults.add(decoded.faults)
+            progress.show(
+                fraction: nil, phase: "reading",
+                detail: Format.plural(records.rowCount, "record"))
+            next = try await source.next()
+        }
+    }
+
+    /// A pipe brings its first lines in dribs and drabs; the columns are found by many.
+    private func firstLines() async throws -> LineBatch? {
+        guard var gathered = try await source.next() else { return nil }
+        while gathered.lines.count < SchemaInference.lineLimit, !gathered.isLast,
+            let more = try await source.next()
+        {
+            let shift = gathered.bytes.count
+            gathered.bytes += more.bytes
+            gathered.lines += more.lines.map { line in
+                var line = line
+                line.start += shift
+                return line
+            }
+            gathered.header = gathered.header ?? more.header
+            gathered.isLast = more.isLast
+        }
+        return gathered
+    }
+}
+
+/// What was learned, and how well.
+struct FitReport: Encodable {
+    /// Lines of the input that are no records.
+    struct Skipped: Encodable {
+        var count: Int
+        var reasons: [String]
+    }
+
+    var model: String
+    var family: String
+    var seed: UInt64
+    var features: [String]
+    var time: String?
+    var lags: Int
+    var records: Int
+    var skipped: Skipped
+    var trainingRecords: Int
+    var validationRecords: Int
+    var calibrationRecords: Int
+    var parameters: Int
+    var steps: Int
+    var stopReason: String
+    var heldOutLogLikelihood: Double
+    var threshold: Double
+    var upperThreshold: Double?
+    var falseAlarmProbability: Double
+    var notes: [String]
+    var secs: Double
+    var blasCore: String
+
+    init(
+        model: String, detector: Detector, summary: FitSummary, faults: FaultReport,
+        seconds: Double, blasCore: String
+    ) {
+        self.model = model
+        self.blasCore = blasCore
+        family = detector.options.family.rawValue
+        seed = detector.options.seed
+        features = detector.schema.features
+        time = detector.schema.time
+        lags = detector.lags
+        records = summary.rowCount
+        skipped = Skipped(count: faults.total, reasons: faults.first)
+        trainingRecords = summary.trainingRows
+        validationRecords = summary.validationRows
+        calibrationRecords = summary.calibrationRows
+        parameters = detector.parameterCount
+        steps = summary.steps
+        stopReason = summary.stopReason
+        heldOutLogLikelihood = summary.heldOutLogLikelihood
+        let probability = detector.options.falseAlarmProbability
+        let limits = detector.threshold(falseAlarmProbability: probability)
+        threshold = limits.logLikelihood
+        upperThreshold = limits.upperLogLikelihood
+        falseAlarmProbability = probability
+        notes = summary.notes
+        secs = (seconds * 1_000).rounded() / 1_000
+    }
+
+    /// The same for a person.
+    var text: String {
+        var facts = [
+            (
+                "records",
+                "\(Format.count(records)): \(Format.count(trainingRecords)) to learn from, "
+                    + "\(Format.count(validationRecords)) to stop by, "
+                    + "\(Format.count(calibrationRecords)) to calibrate by"
+            )
+        ]
+        if skipped.count > 0 {
+            facts.append(("skipped", Format.plural(skipped.count, "line")))
+        }
+        facts += [
+            ("features", features.joined(separator: ", ") + (time.map { "; time in \($0)" } ?? "")),
+            (
+                "model",
+                "\(family), \(Format.plural(parameters, "parameter")), "
+                    + "\(Format.plural(steps, "step")) (\(stopReason))"
+            ),
+            ("held out", "\(Format.nats(heldOutLogLikelihood)) nats a record"),
+            (
+                "threshold",
+                "log-likelihood below \(Format.nats(threshold))"
+                    + (upperThreshold.map { " or above \(Format.nats($0))" } ?? "")
+                    + " nats, for a false-alarm probability of "
+                    + Format.probability(falseAlarmProbability)
+            ),
+        ]
+        if !notes.isEmpty { facts.append(("notes", notes.joined(separator: "; "))) }
+        facts.append(("time", Format.significant(secs, digits: 3) + " s"))
+        let terminal = Terminal.error
+        return terminal.paint(model, .bold) + "\n"
+            + facts.map { label, value in
+                terminal.paint(label.padding(toLength: 11, withPad: " ", startingAt: 0), .dim)
+                    + Paragraph.wrap(printable(value), width: terminal.width - 11, indent: 11)
+                    + "\n"
+            }.joined()
+    }
+}

@@ -1,0 +1,133 @@
+import ArgumentParser
+import Control
+import Detection
+import FlowDensity
+import Foundation
+import Ingest
+
+/// Where a model comes from: a file, or a stream of the daemon.
+struct ModelOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Use the model that serves this stream of the daemon, and its threshold.",
+            valueName: "name"))
+    var stream: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Use this model file, of fit or model export; no daemon is needed.",
+            valueName: "file"))
+    var model: String?
+
+    func validate() throws {
+        guard (stream == nil) != (model == nil) else {
+            throw ValidationError(
+                "expected one of --stream and --model, found \(stream == nil ? "none" : "both")")
+        }
+    }
+
+    /// The detector and the threshold that belongs to it.
+    func load(_ client: ControlClient) async throws -> (detector: Detector, threshold: Threshold) {
+        if let model {
+            let detector = try Detector(decoding: try WholeFile.read(model), name: model)
+            let probability = detector.options.falseAlarmProbability
+            return (detector, detector.threshold(falseAlarmProbability: probability))
+        }
+        let name = stream ?? ""
+        let path = Route.stream(name)
+        // A model that begins to serve between the two questions has another threshold.
+        for _ in 0..<3 {
+            let status = try await client.get(StreamDetail.self, path).status
+            guard let model = status.model, let threshold = status.threshold else {
+                throw CommandFailure(
+                    "stream '\(name)' has no model yet",
+                    hint: "flowguardctl status \(name) tells how far it is")
+            }
+            guard threshold.model == model.id else { continue }
+            let file = try await client.bytes(.get, Route.modelFile(name, String(model.id)))
+            let detector = try Detector(
+                decoding: Array(file), name: "\(model.id) of stream '\(name)'")
+            return (
+                detector,
+                Threshold(
+                    kind: Threshold.Kind(rawValue: threshold.kind) ?? .calibrated,
+                    logLikelihood: threshold.logLikelihood,
+                    upperLogLikelihood: threshold.upperLogLikelihood,
+                    probability: threshold.probability)
+            )
+        }
+        throw CommandFailure("stream '\(name)' changes its model just now", hint: "try again")
+    }
+}
+
+/// Scores records on standard input.
+struct ScoreCommand: Command {
+    static let configuration = CommandConfiguration(
+        commandName: "score",
+        abstract: "Score records on standard input.",
+        discussion: """
+            One output line for each data line, in input order, written as the input arrives. CSV out \
+            is the input's columns and log_likelihood,p_value,anomaly; scores is the log-likelihood \
+            alone. Columns are matched by name; those that the model does not know pass through. A \
+            line that cannot be scored keeps its place with empty scores, and its reason goes to \
+            standard error.
+
+            EXAMPLES
+              flowguardctl score --model pump.model < batch.csv > scored.csv
+              flowguardctl score --stream pump-7 --output-format scores < batch.csv
+              flowguardctl score --model pump.model --fail-on-anomaly < today.csv
+              zcat a.csv.gz | flowguardctl score --model pump.model | awk -F, '$NF == 1'
+            """)
+
+    @OptionGroup var model: ModelOptions
+    @OptionGroup var input: InputOptions
+
+    @Option(
+        help: ArgumentHelp(
+            "The form of the output. (default: that of the input)", valueName: "format"))
+    var outputFormat: BatchScorer.Output?
+
+    @Flag(help: "Exit with 2 if a record is an anomaly.")
+    var failOnAnomaly = false
+
+    @OptionGroup var threads: ThreadOptions
+    @OptionGroup var connection: ConnectionOptions
+
+    func execute() async throws {
+        BLASCore.prepare()
+        let (detector, threshold) = try await model.load(connection.client)
+        let format = input.format()
+        let source = try input.source(
+            format, limits: BatchLimits(lines: 16_384, bytes: 4 << 20))
+        var scorer = BatchScorer(
+            detector: detector, threshold: threshold, format: format,
+            output: outputFormat ?? (format.format == .csv ? .csv : .ndjson))
+        let parallel = threads.parallel
+        var faults = FaultReport(input: source.name, consequence: "not scored")
+        var anomalies = 0
+        var scored = 0
+        var isEmpty = true
+        while let batch = try await source.next() {
+            isEmpty = isEmpty && batch.lines.isEmpty && batch.header == nil
+            guard !batch.lines.isEmpty || batch.header != nil else { continue }
+            let result = try scorer.process(batch, parallel: parallel)
+            try StandardOutput.write(result.output)
+            faults.add(result.faults)
+            anomalies += result.anomalyCount
+            scored += result.scoredCount
+        }
+        faults.finish()
+        guard !isEmpty else {
+            throw CommandFailure(
+                "standard input: expected records, found nothing", status: .noInput)
+        }
+        if Terminal.error.isInteractive {
+            StandardError.write(
+                "\(Format.plural(scored, "record")) scored, "
+                    + (anomalies == 1 ? "1 anomaly" : "\(Format.count(anomalies)) anomalies")
+                    + (faults.total > 0
+                        ? ", \(Format.plural(faults.total, "line")) not scored\n" : "\n"))
+        }
+        if failOnAnomaly, anomalies > 0 { throw ExitCode(ExitStatus.anomaliesFound.rawValue) }
+    }
+}

@@ -1,0 +1,269 @@
+import Control
+import Foundation
+
+/// The daemon's state as text.
+struct StatusView {
+    let terminal: Terminal
+    let now: Date
+
+    // MARK: All streams
+
+    func text(_ report: StatusReport) -> String {
+        let streams = Format.plural(report.streams.count, "stream")
+        let up = Format.duration(report.uptimeSecs)
+        var text =
+            terminal.paint("flowguardd \(report.version)", .bold)
+            + "  up \(up)  \(streams)  \(printable(report.stateDirectory))\n"
+        for warning in report.warnings {
+            text += notice("warning:", .yellow, 9, warning)
+        }
+        guard !report.streams.isEmpty else {
+            return text + "\nno streams: name some under streams in \(report.configuration)\n"
+        }
+        var table = Table([
+            ("STREAM", .left), ("STATE", .left), ("RECORDS", .right), ("RATE", .right),
+            ("ANOM 24H", .right), ("ASKED", .right), ("IS", .right), ("MODEL AGE", .right),
+        ])
+        for stream in report.streams { table.add(row(stream)) }
+        text += "\n" + table.lines(terminal)
+        let attention = report.streams.map(attention).joined()
+        return attention.isEmpty ? text : text + "\n" + attention
+    }
+
+    private func row(_ stream: StreamStatus) -> [Table.Cell] {
+        [
+            Table.Cell(stream.name, .bold),
+            state(stream),
+            Table.Cell(Format.compact(stream.recordsTotal)),
+            Table.Cell(Format.rate(perSecond: stream.recordsPerSec)),
+            Table.Cell(
+                stream.model == nil ? "-" : Format.compact(stream.anomaliesLastDay),
+                stream.openEpisode == nil ? .plain : .red),
+            Table.Cell(alarms(stream.asked.perDay, share: stream.asked.probability)),
+            Table.Cell(alarms(stream.measured?.perDay, share: stream.measured?.share)),
+            Table.Cell(stream.model.map { age($0.fittedAt) } ?? "-"),
+        ]
+    }
+
+    private func state(_ stream: StreamStatus) -> Table.Cell {
+        switch stream.state {
+        case .failing:
+            return Table.Cell("FAILING", .alarm)
+        case .watching:
+            return stream.openEpisode == nil
+                ? Table.Cell("watching", .green)
+                : Table.Cell("ALARM", .alarm)
+        case .learning:
+            guard let learning = stream.learning, learning.need > 0, stream.fit == nil else {
+                return Table.Cell("learning", .yellow)
+            }
+            let share = min(99, 100 * learning.have / learning.need)
+            return Table.Cell("learning \(share)%", .yellow)
+        case .waiting, .stopped:
+            return Table.Cell(stream.state.rawValue, .yellow)
+        }
+    }
+
+    /// A rate of alarms a day; where the days are not known, a share of the records.
+    private func alarms(_ perDay: Double?, share: Double?) -> String {
+        if let perDay {
+            return perDay >= 100
+                ? Format.compact(Int64(min(perDay, 1e15).rounded()))
+                : Format.significant(perDay, digits: 2)
+        }
+        return share.map { "p " + Format.probability($0) } ?? "-"
+    }
+
+    /// What a person should know beyond the table.
+    private func attention(_ stream: StreamStatus) -> String {
+        var text = ""
+        if stream.state == .failing, let problem = stream.lastError {
+            text += notice("error:", .red, 7, "\(stream.name): \(problem.message)")
+            if let hint = problem.hint { text += notice("hint:", .plain, 7, hint) }
+        }
+        if let episode = stream.openEpisode {
+            text += notice(
+                "alarm:", .red, 7, "\(stream.name): \(sentence(episode))")
+        }
+        if let fit = stream.fit {
+            text += notice("fit:", .plain, 7, "\(stream.name): \(sentence(fit))")
+        } else if stream.state == .learning, let learning = stream.learning {
+            text += notice("learn:", .plain, 7, "\(stream.name): \(sentence(learning))")
+        }
+        return text
+    }
+
+    /// A label and a text that is wrapped beside it.
+    private func notice(_ label: String, _ ink: Ink, _ indent: Int, _ text: String) -> String {
+        terminal.paint(label, ink) + String(repeating: " ", count: max(1, indent - label.count))
+            + Paragraph.wrap(printable(text), width: terminal.width - indent, indent: indent)
+            + "\n"
+    }
+
+    // MARK: One stream
+
+    func text(_ detail: StreamDetail) -> String {
+        let stream = detail.status
+        let state = state(stream)
+        var text =
+            terminal.paint(printable(stream.name), .bold) + "  "
+            + terminal.paint(state.text, state.ink) + "\n\n"
+        for (label, value) in facts(detail) {
+            text +=
+                terminal.paint(label.padding(toLength: 14, withPad: " ", startingAt: 0), .dim)
+                + Paragraph.wrap(printable(value), width: terminal.width - 14, indent: 14) + "\n"
+        }
+        if !detail.episodes.isEmpty {
+            var table = Table([
+                ("EPISODE", .right), ("BEGAN", .left), ("LASTED", .right), ("ANOMALIES", .right),
+                ("FEATURES", .left),
+            ])
+            for episode in detail.episodes.prefix(8) {
+                table.add([
+                    Table.Cell("\(episode.sequence)"), Table.Cell(Format.time(episode.startedAt)),
+                    Table.Cell(
+                        episode.isEnded
+                            ? Format.duration(
+                                episode.lastAnomalyAt.timeIntervalSince(episode.startedAt))
+                            : "open", episode.isEnded ? .plain : .red),
+                    Table.Cell(Format.count(episode.anomalyCount)),
+                    Table.Cell(episode.topFeatures.prefix(2).joined(separator: ", ")),
+                ])
+            }
+            text += "\n" + table.lines(terminal)
+        }
+        return text
+    }
+
+    private func facts(_ detail: StreamDetail) -> [(String, String)] {
+        let stream = detail.status
+        var facts: [(String, String)] = []
+        if let problem = stream.lastError {
+            facts.append(
+                (
+                    stream.state == .failing ? "error" : "last error",
+                    "\(problem.message) (\(age(problem.time)) ago)"
+                ))
+            if let hint = problem.hint { facts.append(("hint", hint)) }
+        }
+        if let episode = stream.openEpisode { facts.append(("alarm", sentence(episode))) }
+        facts.append(("source", source(stream)))
+        facts.append(("records", records(stream)))
+        if stream.faultsTotal > 0 {
+            let reasons = stream.faults.prefix(3).map { "\(Format.count($0.count)) \($0.code)" }
+            facts.append(
+                (
+                    "quarantine",
+                    "\(Format.plural(stream.faultsTotal, "line")) "
+                        + "(\(reasons.joined(separator: ", ")))"
+                        + (stream.quarantine.map { ": \($0)" } ?? "")
+                ))
+        }
+        if !detail.features.isEmpty {
+            facts.append(
+                (
+                    "features",
+                    detail.features.joined(separator: ", ")
+                        + (detail.timeColumn.map { "; time in \($0)" } ?? "")
+                ))
+        }
+        if let learning = stream.learning { facts.append(("learning", sentence(learning))) }
+        if let model = stream.model {
+            facts.append(
+                (
+                    "anomalies",
+                    "\(Format.count(stream.anomaliesTotal)), "
+                        + "\(Format.count(stream.anomaliesLastDay)) in the last 24 hours"
+                ))
+            facts.append(("alarms a day", rates(stream)))
+            if let threshold = stream.threshold {
+                facts.append(("threshold", sentence(threshold)))
+            }
+            facts.append(("model", sentence(model)))
+        }
+        if let fit = stream.fit { facts.append(("fit", sentence(fit))) }
+        if let fit = stream.lastFit { facts.append(("last fit", sentence(fit))) }
+        if let next = stream.nextFitAt, stream.fit == nil {
+            let seconds = next.timeIntervalSince(now)
+            facts.append(("next fit", seconds <= 0 ? "now" : "in \(Format.duration(seconds))"))
+        }
+        return facts
+    }
+
+    private func source(_ stream: StreamStatus) -> String {
+        var text = "\(stream.sourceKind) \(stream.source), \(stream.format)"
+        if stream.sourceKind == "socket" {
+            text += ", \(Format.plural(stream.connections, "client"))"
+        }
+        if stream.backlogBytes > 0 { text += ", \(Format.bytes(stream.backlogBytes)) behind" }
+        return text
+    }
+
+    private func records(_ stream: StreamStatus) -> String {
+        var text = Format.count(stream.recordsTotal)
+        if stream.recordsPerSec > 0 { text += ", \(Format.rate(perSecond: stream.recordsPerSec))" }
+        if let last = stream.lastRecordAt { text += ", the newest \(age(last)) ago" }
+        return text
+    }
+
+    private func rates(_ stream: StreamStatus) -> String {
+        let asked = alarms(stream.asked.perDay, share: stream.asked.probability)
+        guard let measured = stream.measured else { return "\(asked) asked, none measured yet" }
+        let found = alarms(measured.perDay, share: measured.share)
+        return "\(asked) asked, \(found) measured over "
+            + Format.plural(measured.records, "record")
+    }
+
+    // MARK: Sentences
+
+    private func sentence(_ learning: LearningProgress) -> String {
+        let have = "\(Format.count(learning.have)) of \(Format.count(learning.need)) records "
+        let missing = learning.need - learning.have
+        guard missing > 0 else { return have + "for the first model, the fit comes next" }
+        return have + "for the first model"
+            + (learning.etaSecs.map { ", about \(Format.duration($0)) to go" } ?? "")
+    }
+
+    private func sentence(_ episode: EpisodeMessage) -> String {
+        let features = episode.topFeatures.prefix(3).joined(separator: ", ")
+        return "episode \(episode.sequence) since \(Format.time(episode.startedAt)), "
+            + (episode.anomalyCount == 1
+                ? "1 anomaly" : "\(Format.count(episode.anomalyCount)) anomalies")
+            + (features.isEmpty ? "" : ": \(features)")
+    }
+
+    func sentence(_ fit: FitProgressMessage) -> String {
+        guard fit.state == "running" else { return "fit \(fit.id) waits for its turn" }
+        var text = "fit \(fit.id) \(Int((100 * fit.fraction).rounded(.down)))%"
+        if let phase = fit.phase { text += ", \(phase)" }
+        if fit.phase == "training", fit.stepLimit > 0 {
+            text += " step \(fit.step) of at most \(fit.stepLimit)"
+        }
+        if let eta = fit.etaSecs { text += ", at most \(Format.duration(eta)) to go" }
+        return text
+    }
+
+    func sentence(_ fit: FitMessage) -> String {
+        var text = "\(fit.id) \(fit.state)"
+        if let ended = fit.endedAt { text += " \(age(ended)) ago" }
+        if let started = fit.startedAt, let ended = fit.endedAt {
+            text += " after \(Format.duration(ended.timeIntervalSince(started)))"
+        }
+        return text + (fit.message.map { ": \($0)" } ?? "")
+    }
+
+    func sentence(_ model: ModelMessage) -> String {
+        "\(model.id), \(model.family), fitted \(age(model.fittedAt)) ago on "
+            + "\(Format.plural(model.recordCount, "record")), "
+            + "\(Format.nats(model.heldOutLogLikelihood)) nats a held-out record"
+    }
+
+    func sentence(_ threshold: ThresholdMessage) -> String {
+        var text = "log-likelihood below \(Format.nats(threshold.logLikelihood))"
+        if let upper = threshold.upperLogLikelihood { text += " or above \(Format.nats(upper))" }
+        return text + " nats, p \(Format.probability(threshold.probability)), \(threshold.kind): "
+            + threshold.reason
+    }
+
+    private func age(_ date: Date) -> String { Format.age(now.timeIntervalSince(date)) }
+}

@@ -1,0 +1,113 @@
+import Control
+import Foundation
+import Logging
+import Store
+import Synchronization
+
+extension AnomalyMessage {
+    init(_ row: AnomalyRow) {
+        let anomaly = row.anomaly
+        self.init(
+            id: row.id, time: Date(timeIntervalSince1970: anomaly.detectedAt), stream: row.stream,
+            recordTime: anomaly.recordTime.map(Date.init(timeIntervalSince1970:)),
+            logLikelihood: anomaly.logLikelihood, threshold: anomaly.threshold,
+            pValue: anomaly.pValue, tail: anomaly.tail, episode: anomaly.episode,
+            model: anomaly.model, source: anomaly.source, offset: anomaly.sourceOffset,
+            features: anomaly.reasons.map {
+                Feature(
+                    name: $0.name, value: $0.value, expected: $0.expected,
+                    contribution: $0.contribution)
+            }, summary: anomaly.summary)
+    }
+}
+
+/// Copies anomalies from the store into the log, in the order of their numbers.
+///
+/// All streams go through this one writer: numbers are given inside the store's transactions, one after the other, so that
+/// reading on from the last number never skips one. A full disk under the log stops neither the streams nor the store; the log
+/// catches up when there is room.
+actor AnomalyLogWriter {
+    private let log: AnomalyLog
+    private let store: StateStore
+    private let logger: Logger
+    private let thread = WorkerThread(name: "anomaly-log")
+    private nonisolated let newest: Mutex<Int64>
+    private nonisolated let problem = Mutex<String?>(nil)
+    private nonisolated let wakeups: AsyncStream<Void>
+    private nonisolated let wakeup: AsyncStream<Void>.Continuation
+
+    /// Rows that are copied at once.
+    private static let pageRows = 500
+
+    nonisolated var unownedExecutor: UnownedSerialExecutor { thread.asUnownedSerialExecutor() }
+
+    /// Opens the log and completes it from the store.
+    init(path: String, positionPath: String, store: StateStore, logger: Logger) throws {
+        self.store = store
+        self.logger = logger
+        let greatest = try store.newestAnomalyID()
+        newest = Mutex(greatest)
+        let log = AnomalyLog(path: path, positionPath: positionPath, greatestID: greatest)
+        try log.reopen()
+        while try Self.copyPage(from: store, to: log) {}
+        self.log = log
+        (wakeups, wakeup) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
+    }
+
+    /// The number of the newest anomaly, for those who wait for the next.
+    nonisolated var newestID: Int64 { newest.withLock { $0 } }
+
+    /// What keeps the log from being written, or `nil`.
+    nonisolated var currentProblem: String? { problem.withLock { $0 } }
+
+    /// Says that there are new anomalies in the store.
+    nonisolated func wake(newestID id: Int64) {
+        newest.withLock { $0 = max($0, id) }
+        wakeup.yield()
+    }
+
+    /// Copies until `finish()`.
+    func run() async {
+        for await _ in wakeups {
+            while !copyAll() {
+                try? await Task.sleep(for: .seconds(1))
+                if Task.isCancelled { return }
+            }
+        }
+        _ = copyAll()
+    }
+
+    /// Ends `run()` once everything is copied, or cannot be.
+    nonisolated func finish() { wakeup.finish() }
+
+    /// Opens the file anew, after a rotation, or at another path.
+    func reopen(path: String) throws {
+        try log.reopen(path: path)
+        wakeup.yield()
+    }
+
+    private func copyAll() -> Bool {
+        do {
+            while try Self.copyPage(from: store, to: log) {}
+            problem.withLock { $0 = nil }
+            return true
+        } catch {
+            let text = "\(error)"
+            let isNew = problem.withLock { problem in
+                defer { problem = text }
+                return problem != text
+            }
+            if isNew { logger.error("anomaly log not written", metadata: ["error": "\(text)"]) }
+            return false
+        }
+    }
+
+    /// Copies a page; `false` when there was nothing left.
+    private static func copyPage(from store: StateStore, to log: AnomalyLog) throws -> Bool {
+        let rows = try store.anomalies(stream: nil, after: log.lastID, limit: pageRows)
+        guard !rows.isEmpty else { return false }
+        try log.append(
+            rows.map { AnomalyLog.Line(id: $0.id, bytes: AnomalyMessage($0).line) })
+        return rows.count == pageRows
+    }
+}

@@ -1,0 +1,185 @@
+import Control
+import Detection
+import Foundation
+import HTTPTypes
+import Hummingbird
+import Ingest
+import Logging
+import NIOCore
+import Settings
+import Store
+
+extension ControlServer {
+    /// The longest body of a change.
+    private static let maximumChangeBytes = 64 << 10
+    /// The longest body of `score`.
+    private static let maximumScoreBytes = 64 << 20
+
+    /// Beyond this the connection of a body that is too long is given up.
+    private static let maximumDroppedBytes = 1 << 30
+
+    func addChangingRoutes(_ router: Router<ControlContext>) {
+        let streams = router.group("/v1/streams")
+        streams.post(":name/retrain") { request, context in
+            let worker = try worker(context)
+            await note("retrain", worker, context)
+            let (id, wasUnderway) = try await worker.requestFit("requested")
+            return try HTTPReply.json(
+                RetrainReply(stream: worker.name, fit: id, wasUnderway: wasUnderway),
+                status: .accepted)
+        }
+        streams.put(":name/threshold") { request, context in
+            let worker = try worker(context)
+            let update = try await thresholdUpdate(request)
+            await note("threshold", worker, context)
+            return try await change(update, of: worker)
+        }
+        streams.delete(":name/threshold") { _, context in
+            let worker = try worker(context)
+            await note("threshold reset", worker, context)
+            return try await change(.reset, of: worker)
+        }
+        streams.get(":name/models/:id/file") { _, context in
+            let (worker, id) = try (worker(context), number(context, "id"))
+            return try await offload {
+                guard let file = try model(id, of: worker).file else {
+                    throw RequestError.prunedModel(id: id)
+                }
+                let path = directory.path + "/" + file
+                let bytes = try Array(Data(contentsOf: URL(fileURLWithPath: path)))
+                return HTTPReply.bytes(bytes, type: "application/octet-stream")
+            }
+        }
+        streams.post(":name/models/:id/activate") { _, context in
+            let (worker, id) = try (worker(context), number(context, "id"))
+            await note("model activate", worker, context)
+            return try await HTTPReply.json(ModelMessage(worker.activate(model: id)))
+        }
+        streams.post(":name/score") { request, context in
+            let worker = try worker(context)
+            return try await score(request, worker)
+        }
+    }
+
+    /// Every change names who made it.
+    private func note(_ change: String, _ worker: StreamWorker, _ context: ControlContext) async {
+        let peer = await PeerCredentials.read(from: context.channel)
+        logger.notice(
+            "control change",
+            metadata: [
+                "change": "\(change)", "stream": "\(worker.name)",
+                "peer.uid": "\(peer.map { String($0.userID) } ?? "unknown")",
+                "peer.pid": "\(peer.map { String($0.processID) } ?? "unknown")",
+            ])
+    }
+
+    /// The body, or `nil` when it is longer.
+    ///
+    /// The rest of a longer one is read and dropped: a client that still sends does not see the reply.
+    private static func body(of request: Request, upTo limit: Int) async throws -> ByteBuffer? {
+        var body = ByteBuffer()
+        var count = 0
+        for try await part in request.body {
+            count += part.readableBytes
+            if count <= limit {
+                body.writeImmutableBuffer(part)
+            } else if count > maximumDroppedBytes {
+                break
+            }
+        }
+        return count <= limit ? body : nil
+    }
+
+    // MARK: Thresholds
+
+    private func thresholdUpdate(_ request: Request) async throws -> ThresholdUpdate {
+        guard let body = try await Self.body(of: request, upTo: Self.maximumChangeBytes) else {
+            throw HTTPFailure(
+                .contentTooLarge, "a change has at most \(Self.maximumChangeBytes) bytes")
+        }
+        do {
+            return try ControlJSON.decode(ThresholdUpdate.self, from: Data(body.readableBytesView))
+        } catch DecodingError.dataCorrupted(let problem) where problem.underlyingError == nil {
+            throw HTTPFailure(.badRequest, problem.debugDescription)
+        } catch {
+            throw HTTPFailure(
+                .badRequest,
+                "expected a JSON object with one of log_likelihood, false_alarm_probability, "
+                    + "false_alarms_per_day, reset")
+        }
+    }
+
+    private func change(_ update: ThresholdUpdate, of worker: StreamWorker) async throws -> Response
+    {
+        let choice: WorkerState.ThresholdChoice =
+            switch update {
+            case .logLikelihood(let value): .logLikelihood(value)
+            case .falseAlarmProbability(let value): .budget(.probability(value))
+            case .falseAlarmsPerDay(let value): .budget(.perDay(value))
+            case .reset: .configured
+            }
+        _ = try await worker.setThreshold(choice)
+        return try await offload {
+            try HTTPReply.json(StatusMessages.thresholds(of: worker, store: store))
+        }
+    }
+
+    // MARK: Scoring
+
+    /// Scores the lines of the body with the serving model; nothing of it is stored.
+    private func score(_ request: Request, _ worker: StreamWorker) async throws -> Response {
+        guard let serving = worker.board.snapshot.serving else {
+            throw RequestError.noModel(stream: worker.name)
+        }
+        let format = try self.format(request, worker)
+        let output: BatchScorer.Output = try choice(request, "output_format") ?? .csv
+        guard let body = try await Self.body(of: request, upTo: Self.maximumScoreBytes) else {
+            throw HTTPFailure(
+                .contentTooLarge, "a body to score has at most \(Self.maximumScoreBytes) bytes",
+                hint: "send it in parts, or export the model and score without the daemon")
+        }
+        let bytes = Array(body.readableBytesView)
+        let scored = try await ScoredBody(bytes, serving: serving, format: format, output: output)
+        var reply = HTTPReply.bytes(scored.output, type: Self.type(of: output))
+        for (name, value) in scored.headers {
+            if let name = HTTPField.Name(name) {
+                reply.headers.append(HTTPField(name: name, value: value))
+            }
+        }
+        return reply
+    }
+
+    private static func type(of output: BatchScorer.Output) -> String {
+        switch output {
+        case .csv: "text/csv"
+        case .ndjson: "application/x-ndjson"
+        case .scores: "text/plain"
+        }
+    }
+
+    private func format(_ request: Request, _ worker: StreamWorker) throws -> FormatOptions {
+        let chosen: RecordFormat? = try choice(request, "input_format")
+        var format = worker.configuration.format
+        if let chosen, chosen != format.format { format = FormatOptions(format: chosen) }
+        // A batch has a header of its own, whatever the stream's source has.
+        format.columns = nil
+        if let text = request.uri.queryParameters["delimiter"] {
+            let decoded = String(text).removingPercentEncoding ?? String(text)
+            guard decoded.utf8.count == 1, let byte = decoded.utf8.first else {
+                throw HTTPFailure(.badRequest, "delimiter: expected one ASCII character")
+            }
+            format.delimiter = byte
+        }
+        return format
+    }
+
+    private func choice<Choice: RawRepresentable & CaseIterable>(
+        _ request: Request, _ key: String
+    ) throws -> Choice? where Choice.RawValue == String {
+        guard let text = request.uri.queryParameters[Substring(key)] else { return nil }
+        if let choice = Choice(rawValue: String(text)) { return choice }
+        let words = Choice.allCases.map(\.rawValue).joined(separator: ", ")
+        throw HTTPFailure(
+            .badRequest, "\(key): expected one of \(words), found '\(text.prefix(40))'")
+    }
+}

@@ -1,0 +1,207 @@
+import Control
+import Detection
+import Foundation
+import HTTPTypes
+import Hummingbird
+import HummingbirdCore
+import Logging
+import NIOCore
+import ServiceLifecycle
+import Settings
+import Store
+import Synchronization
+
+/// The control API over the Unix socket, and its reading half over TCP.
+struct ControlServer: Sendable {
+    static let version = FlowguardVersion.current
+    /// Connections at once on each listener.
+    private static let maximumConnections = 128
+
+    let pool: StreamPool
+    let status: DaemonStatus
+    let store: StateStore
+    let directory: StateDirectory
+    let anomalyLog: AnomalyLogWriter
+    let logger: Logger
+    let followers = FollowerCount()
+
+    /// The whole API on the Unix socket.
+    func unixApplication(_ path: String, _ readiness: Readiness) -> some Service {
+        Application(
+            router: router(isReadOnly: false), server: Self.listener,
+            configuration: configuration(.unixDomainSocket(path: path)),
+            onServerRunning: { _ in
+                // The socket was made with the mask of the process; the group may use it, others may not.
+                chmod(path, 0o660)
+                readiness.arrive()
+            }, logger: quietLogger)
+    }
+
+    /// The reading half on TCP.
+    func tcpApplication(_ http: HTTPConfiguration, _ readiness: Readiness) -> some Service {
+        let logger = logger
+        return Application(
+            router: router(isReadOnly: true), server: Self.listener,
+            configuration: configuration(.hostname(http.host, port: http.port)),
+            onServerRunning: { channel in
+                logger.info(
+                    "listening",
+                    metadata: [
+                        "http.host": "\(http.host)",
+                        "http.port": "\(channel.localAddress?.port ?? http.port)",
+                    ])
+                readiness.arrive()
+            }, logger: quietLogger)
+    }
+
+    /// Connections on which nothing is asked are closed; a reply that goes on is none of them.
+    private static let listener = HTTPServerBuilder.http1(
+        configuration: .init(idleTimeout: .seconds(60)))
+
+    private func configuration(_ address: BindAddress) -> ApplicationConfiguration {
+        ApplicationConfiguration(
+            address: address, serverName: "flowguardd",
+            availableConnectionsDelegate: .maximum(Self.maximumConnections, logger: quietLogger))
+    }
+
+    /// The listeners' own chatter is of no use to people.
+    private var quietLogger: Logger {
+        var logger = logger
+        logger.logLevel = max(logger.logLevel, .error)
+        return logger
+    }
+
+    private func router(isReadOnly: Bool) -> Router<ControlContext> {
+        let router = Router(context: ControlContext.self)
+        router.add(middleware: FailureMiddleware())
+        addReadingRoutes(router)
+        if !isReadOnly { addChangingRoutes(router) }
+        return router
+    }
+
+    // MARK: Reading
+
+    private func addReadingRoutes(_ router: Router<ControlContext>) {
+        router.get("/healthz") { _, _ in health() }
+        router.get("/metrics") { _, _ in
+            HTTPReply.bytes(
+                Array(Metrics.text(pool.workers, status: status, log: anomalyLog).utf8),
+                type: "text/plain; version=0.0.4")
+        }
+        router.get("/v1/status") { _, _ in try await offload { try HTTPReply.json(report()) } }
+        router.get("/v1/anomalies") { request, _ in
+            try await anomalies(stream: nil, request)
+        }
+        router.get("/v1/anomalies/:id") { _, context in
+            let id = try number(context, "id")
+            return try await offload {
+                guard let row = try store.anomaly(id: id) else {
+                    throw HTTPFailure(
+                        .notFound, "there is no anomaly \(id)",
+                        hint: "flowguardctl tail shows those there are")
+                }
+                return HTTPReply.bytes(
+                    AnomalyMessage(row).line + [UInt8(ascii: "\n")], type: "application/json")
+            }
+        }
+        let streams = router.group("/v1/streams")
+        streams.get(":name") { _, context in
+            let worker = try worker(context)
+            return try await offload {
+                try HTTPReply.json(
+                    StatusMessages.detail(
+                        of: worker, store: store,
+                        quarantine: directory.quarantinePath(worker.name)))
+            }
+        }
+        streams.get(":name/anomalies") { request, context in
+            try await anomalies(stream: worker(context).name, request)
+        }
+        streams.get(":name/threshold") { _, context in
+            let worker = try worker(context)
+            return try await offload {
+                try HTTPReply.json(StatusMessages.thresholds(of: worker, store: store))
+            }
+        }
+        streams.get(":name/models") { _, context in
+            let name = try worker(context).name
+            return try await offload {
+                try HTTPReply.json(
+                    ModelList(
+                        stream: name, models: store.models(stream: name).map { ModelMessage($0) }))
+            }
+        }
+        streams.get(":name/models/:id") { _, context in
+            let (worker, id) = try (worker(context), number(context, "id"))
+            return try await offload {
+                try HTTPReply.json(ModelMessage(model(id, of: worker)))
+            }
+        }
+    }
+
+    private func health() -> Response {
+        let stuck = pool.workers.filter { $0.board.stalledFor > .seconds(120) }.map(\.name)
+        return stuck.isEmpty
+            ? HTTPReply.bytes(Array("ok\n".utf8), type: "text/plain")
+            : HTTPReply.bytes(
+                Array("no progress: \(stuck.joined(separator: ", "))\n".utf8), type: "text/plain",
+                status: .serviceUnavailable)
+    }
+
+    private func report() throws -> StatusReport {
+        var warnings = status.warnings
+        if let problem = anomalyLog.currentProblem { warnings.append("anomaly log: \(problem)") }
+        return StatusReport(
+            pid: getpid(), uptimeSecs: (status.uptimeSecs * 10).rounded() / 10, time: Date(),
+            configuration: status.configuration.path, stateDirectory: directory.path,
+            blasCore: status.blasCore, warnings: warnings,
+            streams: try pool.workers.map {
+                try StatusMessages.status(
+                    of: $0, store: store, quarantine: directory.quarantinePath($0.name))
+            })
+    }
+
+    func model(_ id: Int64, of worker: StreamWorker) throws -> ModelRow {
+        guard let row = try store.model(id: id), row.stream == worker.name else {
+            throw RequestError.unknownModel(id: id, stream: worker.name)
+        }
+        return row
+    }
+
+    // MARK: Parameters
+
+    /// The stream that the path names.
+    func worker(_ context: ControlContext) throws -> StreamWorker {
+        let name = context.parameters.get("name") ?? ""
+        if let worker = pool.worker(named: name) { return worker }
+        let names = pool.workers.map(\.name).joined(separator: ", ")
+        throw HTTPFailure(
+            .notFound, "there is no stream '\(name)'", hint: "the streams are: \(names)")
+    }
+
+    /// A number in the path.
+    func number(_ context: ControlContext, _ name: String) throws -> Int64 {
+        let text = context.parameters.get(name) ?? ""
+        guard let value = Int64(text), value > 0 else {
+            throw HTTPFailure(
+                .badRequest, "\(name): expected a number above 0, found '\(text.prefix(40))'")
+        }
+        return value
+    }
+}
+
+/// Counts the replies that go on, so that they cannot use up all connections.
+final class FollowerCount: Sendable {
+    private static let limit = 64
+    private let count = Mutex(0)
+
+    func enter() -> Bool {
+        count.withLock { count in
+            guard count < Self.limit else { return false }
+            count += 1
+            return true
+        }
+    }
+
+    func leave() { count.withLock { $0 -= 1 } }
+}

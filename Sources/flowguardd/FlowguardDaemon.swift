@@ -1,0 +1,79 @@
+import ArgumentParser
+import Control
+import Foundation
+import Logging
+import Settings
+
+/// The command line of the daemon.
+@main
+struct FlowguardDaemon: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "flowguardd",
+        abstract: "Watches streams of records and logs the improbable ones, with the reason.",
+        discussion: """
+            Runs in the foreground and logs to standard error. SIGTERM and SIGINT stop it within five
+            seconds, with everything committed; SIGHUP opens the anomaly log anew and reads the
+            configuration again.
+
+            Exit codes: 0 stopped, 64 usage, 66 no such configuration, 70 internal error,
+            74 files, sockets or the store cannot be used, 78 wrong configuration.
+
+            Examples:
+              flowguardd --config /etc/flowguard/flowguard.yaml
+              flowguardd --config flowguard.yaml --check
+            """,
+        version: FlowguardVersion.current)
+
+    @Option(help: ArgumentHelp("The configuration file.", valueName: "file"))
+    var config = "/etc/flowguard/flowguard.yaml"
+
+    @Flag(help: "Check the configuration file and exit: 0, or 78 with every problem in it.")
+    var check = false
+
+    @Option(
+        help: ArgumentHelp(
+            "What is logged: trace, debug, info, notice, warning, error or critical.",
+            valueName: "level"))
+    var logLevel = Logger.Level.info
+
+    func run() async throws {
+        let settings: FlowguardConfiguration
+        do {
+            settings = try FlowguardConfiguration(path: config)
+        } catch {
+            try Self.fail(DaemonError.configuration(error))
+        }
+        if check {
+            let count = settings.streams.count
+            let noun = count == 1 ? "stream" : "streams"
+            Self.write("\(config): good, \(count) \(noun)\n", to: .standardOutput)
+            return
+        }
+        // A client that goes away while it is written to is no reason to die.
+        signal(SIGPIPE, SIG_IGN)
+        umask(0o027)
+        let level = logLevel
+        let isJournal = ProcessInfo.processInfo.environment["JOURNAL_STREAM"] != nil
+        LoggingSystem.bootstrap { _ in ServiceLog(level: level, isJournal: isJournal) }
+        let logger = Logger(label: "flowguardd")
+        do {
+            try await Daemon(configuration: settings, logger: logger).run()
+        } catch let error as DaemonError {
+            try Self.fail(error)
+        } catch {
+            Self.write("error: \(error)\n", to: .standardError)
+            throw ExitCode(70)
+        }
+    }
+
+    private static func fail(_ error: DaemonError) throws -> Never {
+        write(error.report + "\n", to: .standardError)
+        throw ExitCode(error.exitCode)
+    }
+
+    private static func write(_ text: String, to handle: FileHandle) {
+        handle.write(Data(text.utf8))
+    }
+}
+
+extension Logger.Level: @retroactive ExpressibleByArgument {}

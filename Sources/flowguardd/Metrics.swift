@@ -1,0 +1,199 @@
+import Control
+import Detection
+import Foundation
+import Settings
+import Store
+
+/// The Prometheus text of everything that the daemon counts.
+enum Metrics {
+    /// The text, from the workers' boards alone: a stuck store does not make it wait.
+    static func text(_ workers: [StreamWorker], status: DaemonStatus, log: AnomalyLogWriter)
+        -> String
+    {
+        var page = Page()
+        let reloads = status.reloads
+        page.family("flowguard_info", "gauge", "Always 1; the labels say what runs.")
+        page.sample(
+            "flowguard_info",
+            [("version", FlowguardVersion.current), ("blas_core", status.blasCore)],
+            1)
+        page.single("flowguard_uptime_seconds", "gauge", "Time since the start.", status.uptimeSecs)
+        page.single(
+            "flowguard_resident_memory_bytes", "gauge", "Memory of the process.", residentBytes)
+        page.single(
+            "flowguard_config_last_reload_successful", "gauge",
+            "Whether the newest reload was taken over.", status.isReloadGood ? 1 : 0)
+        page.single(
+            "flowguard_config_reloads_total", "counter", "Reloads asked for.",
+            Double(reloads.done))
+        page.single(
+            "flowguard_config_reloads_failed_total", "counter", "Reloads not taken over.",
+            Double(reloads.failed))
+        page.single(
+            "flowguard_anomaly_log_failing", "gauge", "Whether the anomaly log cannot be written.",
+            log.currentProblem == nil ? 0 : 1)
+        let streams = workers.map { Stream(worker: $0) }
+        for metric in Stream.metrics {
+            page.family(metric.name, metric.type, metric.help)
+            for stream in streams {
+                guard let value = metric.value(stream) else { continue }
+                page.sample(metric.name, [("stream", stream.name)], value)
+            }
+        }
+        page.family(
+            "flowguard_faults_total", "counter", "Lines that went to the quarantine, by reason.")
+        for stream in streams {
+            for (code, count) in stream.snapshot.counters.faults.sorted(by: { $0.key < $1.key }) {
+                page.sample(
+                    "flowguard_faults_total", [("stream", stream.name), ("code", code)],
+                    Double(count))
+            }
+        }
+        page.family("flowguard_stream_state", "gauge", "1 for the state that the stream is in.")
+        for stream in streams {
+            for state in StreamState.allCases {
+                page.sample(
+                    "flowguard_stream_state", [("stream", stream.name), ("state", state.rawValue)],
+                    stream.snapshot.phase == state ? 1 : 0)
+            }
+        }
+        return page.text
+    }
+
+    private struct Stream {
+        let name: String
+        let snapshot: StreamSnapshot
+        let inflow: (backlogBytes: Int64, connections: Int, isCaughtUp: Bool)
+
+        init(worker: StreamWorker) {
+            name = worker.name
+            snapshot = worker.board.snapshot
+            inflow = worker.board.inflow
+        }
+
+        struct Metric {
+            var name: String
+            var type: String
+            var help: String
+            var value: (Stream) -> Double?
+        }
+
+        static var metrics: [Metric] {
+            [
+                Metric(name: "flowguard_records_total", type: "counter", help: "Records taken in.")
+                {
+                    Double($0.snapshot.counters.records)
+                },
+                Metric(
+                    name: "flowguard_scored_records_total", type: "counter", help: "Records scored."
+                ) {
+                    Double($0.snapshot.counters.scored)
+                },
+                Metric(
+                    name: "flowguard_unscored_records_total", type: "counter",
+                    help: "Records that left the window before there was a model."
+                ) { Double($0.snapshot.counters.unscored) },
+                Metric(name: "flowguard_anomalies_total", type: "counter", help: "Anomalies found.")
+                {
+                    Double($0.snapshot.counters.anomalies)
+                },
+                Metric(
+                    name: "flowguard_batches_total", type: "counter",
+                    help: "Batches committed since the start."
+                ) {
+                    Double($0.snapshot.batchesTotal)
+                },
+                Metric(
+                    name: "flowguard_batch_seconds_total", type: "counter",
+                    help: "Time spent on these batches."
+                ) {
+                    $0.snapshot.batchSecsTotal
+                },
+                Metric(
+                    name: "flowguard_backlog_bytes", type: "gauge",
+                    help: "Bytes of the file not read yet."
+                ) {
+                    Double($0.inflow.backlogBytes)
+                },
+                Metric(name: "flowguard_connections", type: "gauge", help: "Clients on the socket.")
+                {
+                    Double($0.inflow.connections)
+                },
+                Metric(
+                    name: "flowguard_last_record_timestamp_seconds", type: "gauge",
+                    help: "Time of the newest record."
+                ) {
+                    $0.snapshot.lastRecordAt
+                },
+                Metric(name: "flowguard_model_id", type: "gauge", help: "The serving model.") {
+                    $0.snapshot.serving.map { Double($0.row.id) }
+                },
+                Metric(
+                    name: "flowguard_model_fitted_timestamp_seconds", type: "gauge",
+                    help: "When the serving model was fitted."
+                ) {
+                    $0.snapshot.serving?.row.fittedAt
+                },
+                Metric(
+                    name: "flowguard_threshold_log_likelihood_nats", type: "gauge",
+                    help: "Records below are anomalies."
+                ) {
+                    $0.snapshot.serving?.threshold.logLikelihood
+                },
+                Metric(
+                    name: "flowguard_false_alarm_probability", type: "gauge",
+                    help: "The share of normal records that may be called anomalies."
+                ) {
+                    $0.snapshot.askedProbability
+                },
+                Metric(
+                    name: "flowguard_fit_running", type: "gauge",
+                    help: "Whether a fit waits or runs."
+                ) {
+                    $0.snapshot.fit.map { $0.state.isEnded ? 0 : 1 } ?? 0
+                },
+                Metric(
+                    name: "flowguard_episode_open", type: "gauge",
+                    help: "Whether an episode has not ended."
+                ) {
+                    $0.snapshot.openEpisode == nil ? 0 : 1
+                },
+            ]
+        }
+    }
+
+    private struct Page {
+        private(set) var text = ""
+
+        mutating func family(_ name: String, _ type: String, _ help: String) {
+            text += "# HELP \(name) \(help)\n# TYPE \(name) \(type)\n"
+        }
+
+        mutating func sample(_ name: String, _ labels: [(String, String)], _ value: Double) {
+            let list = labels.map { "\($0)=\"\(Self.escaped($1))\"" }.joined(separator: ",")
+            text += name + (list.isEmpty ? "" : "{\(list)}") + " \(Self.number(value))\n"
+        }
+
+        mutating func single(_ name: String, _ type: String, _ help: String, _ value: Double) {
+            family(name, type, help)
+            sample(name, [], value)
+        }
+
+        private static func escaped(_ text: String) -> String {
+            text.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"")
+                .replacing("\n", with: "\\n")
+        }
+
+        private static func number(_ value: Double) -> String {
+            guard value.isFinite else { return value.isNaN ? "NaN" : value > 0 ? "+Inf" : "-Inf" }
+            return value == value.rounded() && abs(value) < 1e15 ? String(Int64(value)) : "\(value)"
+        }
+    }
+
+    /// From `/proc/self/statm`, whose second number is in pages.
+    private static var residentBytes: Double {
+        let text = try? String(contentsOfFile: "/proc/self/statm", encoding: .ascii)
+        let pages = text?.split(separator: " ").dropFirst().first.flatMap { Double($0) } ?? 0
+        return pages * Double(sysconf(Int32(_SC_PAGESIZE)))
+    }
+}

@@ -1,0 +1,82 @@
+import Foundation
+
+/// The lines of a stream that could not become records, each with its place and the reason.
+///
+/// One file with one predecessor, each of bounded size. Not safe for use from two threads at once.
+struct Quarantine {
+    /// A rejected line.
+    struct Entry: Encodable {
+        var time: Date
+        var source: String
+        var line: Int64
+        var offset: Int64
+        var column: String?
+        var columnNumber: Int?
+        var code: String
+        var reason: String
+        var text: String
+
+        private enum CodingKeys: String, CodingKey {
+            case time, source, line, offset, column, code, reason, text
+            case columnNumber = "column_number"
+        }
+    }
+
+    /// Bytes of a rejected line that are kept.
+    static let maximumTextBytes = 200
+    /// Bytes after which a file is renamed to `.1`.
+    static let maximumFileBytes: Int64 = 16 << 20
+
+    let path: String
+    /// Bytes that count: what a crash left beyond them belongs to lines that are read again.
+    private(set) var size: Int64
+
+    /// Goes back to the size that the store knows.
+    init(path: String, committedSize: Int64) {
+        self.path = path
+        var information = stat()
+        size = stat(path, &information) == 0 ? Int64(information.st_size) : 0
+        if size > committedSize, truncate(path, off_t(committedSize)) == 0 { size = committedSize }
+    }
+
+    /// Appends entries; after an error the file is as before, and the call may be repeated.
+    mutating func append(_ entries: [Entry]) throws(DaemonError) {
+        guard !entries.isEmpty else { return }
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.withoutEscapingSlashes]
+        encoder.dateEncodingStrategy = .custom { date, encoder in
+            var container = encoder.singleValueContainer()
+            try container.encode(date.instantText)
+        }
+        var bytes: [UInt8] = []
+        for entry in entries {
+            guard let line = try? encoder.encode(entry) else { continue }
+            bytes += line
+            bytes.append(UInt8(ascii: "\n"))
+        }
+        if size > 0, size + Int64(bytes.count) > Self.maximumFileBytes {
+            guard rename(path, path + ".1") == 0 else {
+                throw .file(path: path, operation: "rename", code: errno)
+            }
+            size = 0
+        }
+        let descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o640)
+        guard descriptor >= 0 else {
+            throw .file(path: path, operation: "open", code: errno)
+        }
+        defer { close(descriptor) }
+        guard lseek(descriptor, off_t(size), SEEK_SET) >= 0,
+            StateDirectory.writeAll(bytes, to: descriptor)
+        else {
+            let code = errno
+            ftruncate(descriptor, off_t(size))
+            throw .file(path: path, operation: "write", code: code)
+        }
+        size += Int64(bytes.count)
+    }
+
+    /// The beginning of a line as text; what is not text becomes U+FFFD.
+    static func text(of line: ArraySlice<UInt8>) -> String {
+        String(decoding: line.prefix(maximumTextBytes), as: UTF8.self)
+    }
+}

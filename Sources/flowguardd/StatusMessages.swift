@@ -1,0 +1,179 @@
+import Control
+import Detection
+import Foundation
+import Ingest
+import Settings
+import Store
+
+/// From the worker's board and the store's rows to the control API's messages.
+enum StatusMessages {
+    /// A stream at a glance; asks the store for what the board does not hold.
+    static func status(of worker: StreamWorker, store: StateStore, quarantine: String)
+        throws -> StreamStatus
+    {
+        let snapshot = worker.board.snapshot
+        let inflow = worker.board.inflow
+        let configuration = worker.configuration
+        var status = StreamStatus(
+            name: worker.name, sourceKind: configuration.source.kind,
+            source: configuration.source.path, format: configuration.format.format.rawValue,
+            asked: asked(configuration, snapshot))
+        status.state = snapshot.phase
+        status.recordsTotal = snapshot.counters.records
+        status.recordsPerSec = (snapshot.recordsPerSec * 10).rounded() / 10
+        status.faultsTotal = snapshot.counters.faultTotal
+        status.faults = snapshot.counters.faults.sorted { ($1.value, $0.key) < ($0.value, $1.key) }
+            .map { FaultCount(code: $0.key, count: $0.value) }
+        status.quarantine = snapshot.counters.faultTotal > 0 ? quarantine : nil
+        status.anomaliesTotal = snapshot.counters.anomalies
+        status.anomaliesLastDay = Int64(
+            try store.anomalyCount(stream: worker.name, since: currentTime() - 86_400))
+        status.measured = measured(snapshot)
+        status.threshold = snapshot.serving.map { threshold($0) }
+        status.model = snapshot.serving.map { ModelMessage($0.row) }
+        status.fit = snapshot.fit.flatMap { progress($0) }
+        status.lastFit = try store.fits(stream: worker.name, limit: 3)
+            .first { $0.state.isEnded }.map { FitMessage($0) }
+        status.nextFitAt = snapshot.nextFitAt.map { Date(timeIntervalSince1970: $0) }
+        if snapshot.serving == nil {
+            let missing = Double(max(0, snapshot.needed - snapshot.pending))
+            status.learning = LearningProgress(
+                have: snapshot.pending, need: snapshot.needed,
+                etaSecs: snapshot.recordsPerSec > 0.01 ? missing / snapshot.recordsPerSec : nil)
+        }
+        status.backlogBytes = inflow.backlogBytes
+        status.connections = inflow.connections
+        status.lastRecordAt = snapshot.lastRecordAt.map { Date(timeIntervalSince1970: $0) }
+        status.lastError = snapshot.lastError
+        status.openEpisode = snapshot.openEpisode.map {
+            EpisodeMessage(EpisodeRow($0, isEnded: false))
+        }
+        return status
+    }
+
+    /// A stream in detail.
+    static func detail(of worker: StreamWorker, store: StateStore, quarantine: String)
+        throws -> StreamDetail
+    {
+        let schema = worker.board.snapshot.schema
+        return StreamDetail(
+            status: try status(of: worker, store: store, quarantine: quarantine),
+            features: schema?.features ?? [], timeColumn: schema?.time,
+            fits: try store.fits(stream: worker.name, limit: 20).map { FitMessage($0) },
+            episodes: try store.episodes(stream: worker.name, limit: 20).map { EpisodeMessage($0) })
+    }
+
+    /// The thresholds of a stream.
+    static func thresholds(of worker: StreamWorker, store: StateStore) throws -> ThresholdReport {
+        let snapshot = worker.board.snapshot
+        let rows = try store.thresholds(stream: worker.name, limit: 20)
+        return ThresholdReport(
+            stream: worker.name, current: snapshot.serving.map { threshold($0) },
+            asked: asked(worker.configuration, snapshot), measured: measured(snapshot),
+            earlier: rows.filter { $0.validTo != nil }.map { ThresholdMessage($0) })
+    }
+
+    private static func asked(
+        _ configuration: StreamConfiguration, _ snapshot: StreamSnapshot
+    ) -> AlarmRate {
+        let probability = snapshot.askedProbability
+        let rate = snapshot.recordsPerDay
+        let perDay = rate > 0 ? probability.map { $0 * rate } : nil
+        if snapshot.isThresholdByHand { return AlarmRate(perDay: perDay, probability: probability) }
+        switch configuration.budget {
+        case .perDay(let count): return AlarmRate(perDay: count, probability: probability)
+        case .probability(let value): return AlarmRate(perDay: perDay, probability: value)
+        }
+    }
+
+    private static func measured(_ snapshot: StreamSnapshot) -> MeasuredAlarms? {
+        guard snapshot.serving != nil, snapshot.scoredSinceThreshold > 0 else { return nil }
+        let share =
+            Double(snapshot.anomaliesSinceThreshold) / Double(snapshot.scoredSinceThreshold)
+        let rate = snapshot.recordsPerDay
+        return MeasuredAlarms(
+            perDay: rate > 0 ? share * rate : nil, share: share,
+            records: snapshot.scoredSinceThreshold)
+    }
+
+    private static func threshold(_ serving: ServingModel) -> ThresholdMessage {
+        ThresholdMessage(
+            model: serving.row.id, kind: serving.threshold.kind.rawValue,
+            logLikelihood: serving.threshold.logLikelihood,
+            upperLogLikelihood: serving.threshold.upperLogLikelihood,
+            probability: serving.threshold.probability,
+            validFrom: Date(timeIntervalSince1970: serving.thresholdSince),
+            reason: serving.thresholdReason)
+    }
+
+    private static func progress(_ fit: FitSnapshot) -> FitProgressMessage? {
+        guard !fit.state.isEnded else { return nil }
+        let fraction = fit.progress?.fraction ?? 0
+        var eta: Double?
+        if let startedAt = fit.startedAt, fraction > 0.02 {
+            eta = (currentTime() - startedAt) * (1 - fraction) / fraction
+        }
+        return FitProgressMessage(
+            id: fit.id, state: fit.state.rawValue, phase: fit.progress?.phase.rawValue,
+            step: fit.progress?.step ?? 0, stepLimit: fit.progress?.stepLimit ?? 0,
+            fraction: fraction, etaSecs: eta,
+            heldOutLogLikelihood: fit.progress?.heldOutLogLikelihood,
+            startedAt: fit.startedAt.map { Date(timeIntervalSince1970: $0) })
+    }
+}
+
+extension SourceConfiguration {
+    /// `file` or `socket`.
+    var kind: String {
+        switch self {
+        case .file: "file"
+        case .socket: "socket"
+        }
+    }
+}
+
+extension ModelMessage {
+    init(_ row: ModelRow) {
+        self.init(
+            id: row.id, stream: row.stream, state: row.state.rawValue, reason: row.reason,
+            family: row.family, fittedAt: Date(timeIntervalSince1970: row.fittedAt),
+            activatedAt: row.activatedAt.map(Date.init(timeIntervalSince1970:)),
+            retiredAt: row.retiredAt.map(Date.init(timeIntervalSince1970:)),
+            recordCount: row.recordCount, parameterCount: row.parameterCount,
+            heldOutLogLikelihood: row.heldOutLogLikelihood, file: row.file,
+            fileBytes: row.fileBytes)
+    }
+}
+
+extension ThresholdMessage {
+    init(_ row: ThresholdRow) {
+        self.init(
+            model: row.model, kind: row.kind.rawValue, logLikelihood: row.logLikelihood,
+            upperLogLikelihood: row.upperLogLikelihood, probability: row.probability,
+            validFrom: Date(timeIntervalSince1970: row.validFrom),
+            validTo: row.validTo.map(Date.init(timeIntervalSince1970:)), reason: row.reason)
+    }
+}
+
+extension FitMessage {
+    init(_ row: FitRow) {
+        self.init(
+            id: row.id, state: row.state.rawValue, trigger: row.trigger,
+            queuedAt: Date(timeIntervalSince1970: row.queuedAt),
+            startedAt: row.startedAt.map(Date.init(timeIntervalSince1970:)),
+            endedAt: row.endedAt.map(Date.init(timeIntervalSince1970:)),
+            recordCount: row.recordCount, model: row.model,
+            heldOutLogLikelihood: row.heldOutLogLikelihood, message: row.message)
+    }
+}
+
+extension EpisodeMessage {
+    init(_ row: EpisodeRow) {
+        self.init(
+            sequence: row.sequence, startedAt: Date(timeIntervalSince1970: row.startedAt),
+            lastAnomalyAt: Date(timeIntervalSince1970: row.lastAnomalyAt), isEnded: row.isEnded,
+            peakAt: Date(timeIntervalSince1970: row.peakAt),
+            peakLogLikelihood: row.peakLogLikelihood, anomalyCount: row.anomalyCount,
+            topFeatures: row.topFeatures)
+    }
+}

@@ -1,0 +1,77 @@
+import Foundation
+import Logging
+import ServiceLifecycle
+import Settings
+import Synchronization
+
+/// The workers of all streams: starts them, changes them at a reload, and stops them.
+actor StreamPool: Service {
+    private let environment: WorkerEnvironment
+    private var tasks: [String: Task<Void, Never>] = [:]
+    private var isStopping = false
+    /// For readers that must not wait: the workers in the order of the configuration.
+    private nonisolated let current = Mutex<[StreamWorker]>([])
+
+    init(_ streams: [StreamConfiguration], environment: WorkerEnvironment) {
+        self.environment = environment
+        current.withLock { workers in
+            workers = streams.map { StreamWorker($0, environment: environment) }
+        }
+    }
+
+    /// The workers in the order of the configuration.
+    nonisolated var workers: [StreamWorker] { current.withLock { $0 } }
+
+    /// The worker of a stream.
+    nonisolated func worker(named name: String) -> StreamWorker? {
+        workers.first { $0.name == name }
+    }
+
+    /// Runs the workers until the service is to stop; then each commits what it has and ends.
+    func run() async throws {
+        let logRun = Task { await environment.anomalyLog.run() }
+        for worker in workers { start(worker) }
+        try? await gracefulShutdown()
+        isStopping = true
+        for worker in workers { worker.board.stop() }
+        for task in tasks.values { await task.value }
+        environment.anomalyLog.finish()
+        // A log that cannot be written must not hold up the stop: the next start completes it.
+        let limit = Task {
+            try? await Task.sleep(for: .seconds(1))
+            logRun.cancel()
+        }
+        await logRun.value
+        limit.cancel()
+    }
+
+    /// Waits until every worker has tried to open its source once.
+    nonisolated func waitUntilStarted() async {
+        while !workers.allSatisfy(\.board.hasStarted) {
+            try? await Task.sleep(for: .milliseconds(10))
+            if Task.isCancelled { return }
+        }
+    }
+
+    /// Takes over another list of streams: what is the same runs on, what is changed begins anew where it was.
+    func apply(_ streams: [StreamConfiguration]) async {
+        guard !isStopping else { return }
+        let old = workers
+        let kept = old.filter { streams.contains($0.configuration) }
+        for worker in old where !kept.contains(where: { $0 === worker }) {
+            worker.board.stop()
+            await tasks.removeValue(forKey: worker.name)?.value
+        }
+        let new = streams.map { stream in
+            kept.first { $0.configuration == stream }
+                ?? StreamWorker(stream, environment: environment)
+        }
+        current.withLock { $0 = new }
+        for worker in new where tasks[worker.name] == nil { start(worker) }
+    }
+
+    private func start(_ worker: StreamWorker) {
+        guard !isStopping else { return }
+        tasks[worker.name] = Task { await worker.run() }
+    }
+}

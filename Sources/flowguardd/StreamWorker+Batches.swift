@@ -1,0 +1,204 @@
+import Detection
+import FlowDensity
+import Foundation
+import Ingest
+import Logging
+import Settings
+import Store
+
+/// The outcome of scored records, on its way into the store.
+struct Findings {
+    var anomalies: [NewAnomaly] = []
+    private(set) var episodes: [Int64: EpisodeRow] = [:]
+    /// What to tell people, in order.
+    private(set) var events: [EpisodeTracker.Event] = []
+
+    var episodeRows: [EpisodeRow] { episodes.values.sorted { $0.sequence < $1.sequence } }
+
+    mutating func take(_ event: EpisodeTracker.Event) {
+        switch event {
+        case .started(let episode):
+            events.append(event)
+            episodes[episode.sequence] = EpisodeRow(episode, isEnded: false)
+        case .extended(let episode):
+            episodes[episode.sequence] = EpisodeRow(episode, isEnded: false)
+        case .ended(let episode):
+            events.append(event)
+            episodes[episode.sequence] = EpisodeRow(episode, isEnded: true)
+        }
+    }
+}
+
+extension EpisodeRow {
+    init(_ episode: EpisodeTracker.Episode, isEnded: Bool) {
+        self.init(
+            sequence: episode.sequence, startedAt: episode.startedAt,
+            lastAnomalyAt: episode.lastAt, isEnded: isEnded, peakAt: episode.peakAt,
+            peakLogLikelihood: episode.peakLogLikelihood, anomalyCount: episode.anomalyCount,
+            topFeatures: episode.topFeatures)
+    }
+}
+
+/// Epoch seconds, now.
+func currentTime() -> Double { Date().timeIntervalSince1970 }
+
+extension StreamWorker {
+    /// Fewer records than this are scored on the worker's own thread alone.
+    private static let parallelRows = 512
+
+    /// Scores a batch and makes it permanent: window, then one transaction, then the anomaly log.
+    ///
+    /// After an error everything is as before, and the call may be repeated.
+    ///
+    /// - Parameter error: What is wrong with the batch as a whole, for the status.
+    func commit(_ decoded: DecodedBatch, of batch: LineBatch, error: String? = nil) throws {
+        board.beat(isBusy: true)
+        let begin = ContinuousClock.now
+        let now = currentTime()
+        var next = state
+        var findings = Findings()
+        let records = decoded.records
+        if records.rowCount > 0, let window {
+            window.rewind(to: state.windowTotal)
+            if let serving {
+                score(
+                    records, with: serving, source: batch.inputName, firstNumber: state.windowTotal,
+                    now: now, into: &next, &findings)
+            }
+            try window.append(records)
+            next.windowTotal = window.total
+            next.lastRecordAt = records.times.last { $0.isFinite } ?? now
+            next.counters.records += Int64(records.rowCount)
+            if serving == nil { dropUnheld(&next) }
+        }
+        next.excluded.forget(before: next.windowTotal - Int64(next.windowCapacity))
+        let after = try setAside(decoded.faults, of: batch, now: now, into: &next)
+        let newPosition = batch.resume.map(SourcePosition.init) ?? position
+        try store(next, position: newPosition, findings: findings)
+        quarantine = after
+        board.update {
+            $0.batchesTotal += 1
+            $0.batchSecsTotal += (ContinuousClock.now - begin).inSeconds
+        }
+        publish(error: error)
+    }
+
+    /// One transaction with everything that belongs together; then it is so.
+    func store(
+        _ next: WorkerState, position newPosition: SourcePosition?, findings: Findings = Findings(),
+        activation: ModelActivation? = nil, threshold: ThresholdRow? = nil
+    ) throws {
+        let blob = try Array(JSONEncoder().encode(next))
+        let checkpoint = CheckpointRow(
+            takenAt: currentTime(), position: newPosition, windowTotal: next.windowTotal,
+            recordsTotal: next.counters.records, anomaliesTotal: next.counters.anomalies,
+            faultsTotal: next.counters.faultTotal, state: blob)
+        let ids = try environment.store.commit(
+            StreamCommit(
+                stream: name, activation: activation, threshold: threshold,
+                episodes: findings.episodeRows, anomalies: findings.anomalies,
+                checkpoint: checkpoint))
+        state = next
+        position = newPosition
+        if let newest = ids.last { environment.anomalyLog.wake(newestID: newest) }
+        tell(findings.events)
+    }
+
+    /// Scores records in the order of the stream and gathers what is to be stored.
+    ///
+    /// - Parameters:
+    ///   - source: The input's name, for the anomalies.
+    ///   - firstNumber: The running number of the first record in the training window.
+    func score(
+        _ records: RecordBatch, with serving: ServingModel, source: String, firstNumber: Int64,
+        now: Double, into next: inout WorkerState, _ findings: inout Findings
+    ) {
+        let detector = serving.detector
+        let threads = ProcessInfo.processInfo.activeProcessorCount
+        let parallel: ParallelFor =
+            records.rowCount < Self.parallelRows ? .serial : .threads(threads)
+        let scores = detector.score(records, state: &next.context, parallel: parallel)
+        let verdicts = detector.verdicts(scores, threshold: serving.threshold)
+        var upcoming = verdicts[...]
+        for row in 0..<records.rowCount {
+            let verdict = upcoming.first?.row == row ? upcoming.popFirst() : nil
+            let recordTime = records.times[row].isFinite ? records.times[row] : nil
+            let openBefore = next.episodes.open?.sequence
+            for event in next.episodes.observe(time: recordTime ?? now, verdict: verdict) {
+                findings.take(event)
+            }
+            guard let verdict else { continue }
+            let episode = next.episodes.open?.sequence
+            next.excluded.exclude(firstNumber + Int64(row), joining: episode == openBefore)
+            findings.anomalies.append(
+                NewAnomaly(
+                    detectedAt: now, recordTime: recordTime, source: source,
+                    sourceOffset: records.offsets[row], logLikelihood: verdict.logLikelihood,
+                    threshold: verdict.threshold, pValue: verdict.pValue,
+                    tail: verdict.tail.rawValue, reasonCode: verdict.reasonCode.rawValue,
+                    model: serving.row.id, episode: episode,
+                    reasons: verdict.features.map {
+                        ReasonRow(
+                            name: $0.name, value: $0.value, expected: $0.expected,
+                            contribution: $0.contribution)
+                    }, summary: verdict.summary))
+        }
+        let count = Int64(records.rowCount)
+        next.counters.scored += count
+        next.counters.anomalies += Int64(verdicts.count)
+        next.scoredSinceThreshold += count
+        next.anomaliesSinceThreshold += Int64(verdicts.count)
+    }
+
+    /// Records that have left the window before a model could score them are counted, never forgotten silently.
+    private func dropUnheld(_ next: inout WorkerState) {
+        let oldest = next.windowTotal - Int64(next.windowCapacity)
+        guard let from = next.pendingFrom, from < oldest else { return }
+        next.counters.unscored += oldest - from
+        next.pendingFrom = oldest
+    }
+
+    /// Writes the lines that became no records to the quarantine, and counts them.
+    private func setAside(
+        _ faults: [RowFault], of batch: LineBatch, now: Double, into next: inout WorkerState
+    ) throws -> Quarantine? {
+        guard !faults.isEmpty, var after = quarantine else { return quarantine }
+        let date = Date(timeIntervalSince1970: now)
+        try after.append(
+            faults.map { fault in
+                Quarantine.Entry(
+                    time: date, source: batch.inputName, line: fault.lineNumber,
+                    offset: fault.offset, column: fault.column, columnNumber: fault.columnNumber,
+                    code: fault.code.rawValue, reason: fault.reason,
+                    text: Quarantine.text(of: batch.content(ofLine: fault.lineIndex)))
+            })
+        for fault in faults { next.counters.faults[fault.code.rawValue, default: 0] += 1 }
+        next.quarantineBytes = after.size
+        return after
+    }
+
+    /// An episode is told twice: when it begins and when it has ended.
+    private func tell(_ events: [EpisodeTracker.Event]) {
+        for event in events.suffix(20) {
+            switch event {
+            case .started(let episode):
+                logger.notice(
+                    "episode started",
+                    metadata: [
+                        "episode": "\(episode.sequence)",
+                        "features": "\(episode.topFeatures.joined(separator: ","))",
+                    ])
+            case .ended(let episode):
+                logger.notice(
+                    "episode ended",
+                    metadata: [
+                        "episode": "\(episode.sequence)",
+                        "anomalies": "\(episode.anomalyCount)",
+                        "features": "\(episode.topFeatures.joined(separator: ","))",
+                    ])
+            case .extended:
+                break
+            }
+        }
+    }
+}

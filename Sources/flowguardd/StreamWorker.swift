@@ -1,0 +1,309 @@
+import Control
+import Detection
+import Foundation
+import Ingest
+import Logging
+import Settings
+import Store
+
+/// What every worker shares.
+struct WorkerEnvironment: Sendable {
+    let store: StateStore
+    let directory: StateDirectory
+    let anomalyLog: AnomalyLogWriter
+    let fitTurns: FitTurns
+    let logger: Logger
+}
+
+/// One stream: reads its source, scores what arrives, commits, and fits.
+///
+/// The worker has a thread of its own. A batch is handled without a suspension in between, so that a new model, a threshold
+/// or a question always comes between two batches. What must survive a crash is in `state`, and it changes only together with
+/// the store: a method makes the next state, commits it, and keeps it if that went well; else nothing has happened, and it
+/// is tried again.
+actor StreamWorker {
+    nonisolated let name: String
+    nonisolated let board: StreamBoard
+    nonisolated let configuration: StreamConfiguration
+    let environment: WorkerEnvironment
+    let logger: Logger
+    private let thread: WorkerThread
+
+    var state: WorkerState
+    var position: SourcePosition?
+    var window: TrainingWindow?
+    var quarantine: Quarantine?
+    var serving: ServingModel?
+    var fitTask: Task<Void, Never>?
+    /// No fit of the full window has worked: reading goes on, and the oldest records leave the window unscored.
+    var hasGivenUpWaiting = false
+    /// What went wrong for good, and is told as long as the daemon runs.
+    var standingProblem: String?
+    var nextRateCheck = ContinuousClock.now + .seconds(60)
+    private var decoders: [Int: RecordDecoder] = [:]
+
+    nonisolated var unownedExecutor: UnownedSerialExecutor { thread.asUnownedSerialExecutor() }
+
+    init(_ configuration: StreamConfiguration, environment: WorkerEnvironment) {
+        self.configuration = configuration
+        self.environment = environment
+        name = configuration.name
+        board = StreamBoard(configuration)
+        thread = WorkerThread(name: configuration.name)
+        var logger = environment.logger
+        logger[metadataKey: "stream"] = "\(configuration.name)"
+        self.logger = logger
+        state = WorkerState(configuration)
+    }
+
+    /// Works until `board.stop()`.
+    func run() async {
+        await withDiscardingTaskGroup { group in
+            group.addTask { await self.readUntilStopped() }
+            group.addTask { await self.tickUntilStopped() }
+        }
+        await fitTask?.value
+        do {
+            try window?.flush()
+        } catch {
+            logger.warning("training window not flushed", metadata: ["error": "\(error)"])
+        }
+        board.update { $0.phase = .stopped }
+        logger.info("stream stopped", metadata: ["records": "\(state.counters.records)"])
+    }
+
+    // MARK: Reading
+
+    /// Opens the state and then the source, again and again after an error.
+    private func readUntilStopped() async {
+        var delay = Duration.milliseconds(500)
+        var isOpen = false
+        while !board.isStopping {
+            do {
+                if !isOpen {
+                    try openState()
+                    isOpen = true
+                }
+                try await readSource()
+                if !board.isStopping { await pause(.seconds(1)) }
+                delay = .milliseconds(500)
+            } catch {
+                failing(error)
+                board.hasStarted = true
+                await pause(delay)
+                delay = min(delay * 2, .seconds(10))
+            }
+        }
+        board.hasStarted = true
+    }
+
+    /// Reads the source until it ends or an error makes it necessary to open it anew.
+    private func readSource() async throws {
+        let source = try await openSource()
+        defer {
+            source.stop()
+            board.attach(nil)
+            decoders = [:]
+        }
+        board.attach(source)
+        board.hasStarted = true
+        publish()
+        while let batch = try await source.next() {
+            board.beat(isBusy: true)
+            defer { board.beat(isBusy: false) }
+            try await take(batch)
+            if batch.isLast { decoders[batch.input] = nil }
+            await waitForRoom()
+        }
+    }
+
+    private func openSource() async throws -> any LineSource {
+        switch configuration.source {
+        case .file(let path):
+            return FileSource(
+                path: path, format: configuration.format, resume: position.map(FilePosition.init))
+        case .socket(let path):
+            let source = SocketSource(path: path, format: configuration.format)
+            try await source.start()
+            return source
+        }
+    }
+
+    /// Decodes a batch and commits it, however often that must be tried.
+    private func take(_ batch: LineBatch) async throws {
+        try settleSchema(by: batch)
+        guard let schema = state.schema else { return try await refuse(batch, reason: nil) }
+        var decoder =
+            decoders[batch.input] ?? RecordDecoder(format: configuration.format, schema: schema)
+        let decoded: DecodedBatch
+        do {
+            decoded = try decoder.decode(batch)
+        } catch {
+            return try await refuse(batch, reason: error)
+        }
+        decoders[batch.input] = decoder
+        try await insist { try self.commit(decoded, of: batch) }
+    }
+
+    /// A batch whose header lacks what is needed.
+    ///
+    /// A file stays where it is, so that nothing of it is lost when the configuration is mended; it is opened anew after a
+    /// while. The lines of a client go to the quarantine: others share its socket.
+    private func refuse(_ batch: LineBatch, reason: IngestError?) async throws {
+        let error = reason ?? .noRecords(input: batch.inputName)
+        if case .file = configuration.source { throw error }
+        failing(error)
+        let faults = batch.lines.indices.map { index in
+            RowFault(
+                lineIndex: index, lineNumber: batch.lines[index].number,
+                offset: batch.lines[index].offset, code: .missingColumn, reason: "\(error)")
+        }
+        let schema = state.schema ?? Schema(features: [], time: nil)
+        let refused = DecodedBatch(records: RecordBatch(schema: schema), faults: faults)
+        try await insist { try self.commit(refused, of: batch, error: "\(error)") }
+    }
+
+    /// Repeats what the world may refuse for a while: a full disk, a locked store.
+    func insist(_ body: () throws -> Void) async throws {
+        var delay = Duration.milliseconds(250)
+        while true {
+            do {
+                return try body()
+            } catch {
+                failing(error)
+                if board.isStopping { throw error }
+                board.beat(isBusy: false)
+                await pause(delay)
+                delay = min(delay * 2, .seconds(5))
+            }
+        }
+    }
+
+    /// Before the first model, holds the source back when the window is full of records that wait to be scored.
+    private func waitForRoom() async {
+        let limit = Int64(configuration.fit.windowRecords)
+        while serving == nil, state.pendingCount >= limit, !hasGivenUpWaiting, !board.isStopping {
+            board.beat(isBusy: false)
+            await pause(.milliseconds(50))
+        }
+    }
+
+    // MARK: Clock
+
+    private func tickUntilStopped() async {
+        var last = ContinuousClock.now
+        var lastRecords: Int64 = 0
+        while !board.isStopping {
+            await pause(.seconds(1))
+            let now = ContinuousClock.now
+            let elapsed = (now - last).inSeconds
+            let arrived = state.counters.records - lastRecords
+            if lastRecords > 0 || arrived == 0 {
+                if board.inflow.isCaughtUp {
+                    state.rate.observe(records: arrived, seconds: elapsed)
+                }
+                let rate = Double(arrived) / max(elapsed, 1e-3)
+                board.update { $0.recordsPerSec += 0.3 * (rate - $0.recordsPerSec) }
+            }
+            lastRecords = state.counters.records
+            last = now
+            guard window != nil else { continue }
+            fitWhenDue()
+            recalibrateWhenDue()
+        }
+    }
+
+    /// Sleeps, but not beyond a wish to stop.
+    func pause(_ duration: Duration) async {
+        let end = ContinuousClock.now + duration
+        while !board.isStopping {
+            let rest = end - .now
+            guard rest > .zero else { return }
+            try? await Task.sleep(for: min(rest, .milliseconds(100)))
+        }
+    }
+
+    // MARK: Telling
+
+    /// Shows an error in the status, and logs it when it is a new one.
+    func failing(_ error: any Error) {
+        let text = "\(error)"
+        var isNew = false
+        board.update { snapshot in
+            isNew = snapshot.lastError?.message != text
+            snapshot.phase = .failing
+            snapshot.lastError = StreamProblem(
+                message: text, hint: Self.hint(for: error), time: Date())
+        }
+        if isNew { logger.error("stream is failing", metadata: ["error": "\(text)"]) }
+    }
+
+    private static func hint(for error: any Error) -> String? {
+        switch error {
+        case let error as StoreError: return error.hint
+        case let error as DaemonError: return error.hint
+        case let error as RequestError: return error.hint
+        case IngestError.missingColumns, IngestError.noNumericColumns:
+            return "mend features, time or delimiter in the configuration and reload, "
+                + "or replace the file"
+        case DetectionError.file(_, _, ENOSPC, _): return "free some space"
+        default: return nil
+        }
+    }
+
+    /// Shows the state to the rest of the daemon.
+    func publish(error: String? = nil) {
+        let state = state
+        let serving = serving
+        let phase: StreamState =
+            error != nil
+            ? .failing
+            : state.counters.records == 0 ? .waiting : serving == nil ? .learning : .watching
+        let needed = Int64(configuration.fit.firstAfterRecords)
+        let recordsPerDay = recordsPerDay
+        let asked = askedProbability
+        let standing = standingProblem
+        let nextFitAt = nextFitTime
+        board.update { snapshot in
+            snapshot.phase = phase
+            if error == nil {
+                let problem =
+                    standing ?? snapshot.fit.flatMap { $0.state == .failed ? $0.message : nil }
+                if problem != snapshot.lastError?.message {
+                    snapshot.lastError = problem.map { StreamProblem(message: $0, time: Date()) }
+                }
+            }
+            snapshot.counters = state.counters
+            snapshot.serving = serving
+            snapshot.schema = state.schema
+            snapshot.pending = serving == nil ? state.pendingCount : needed
+            snapshot.needed = needed
+            snapshot.lastRecordAt = state.lastRecordAt
+            snapshot.openEpisode = state.episodes.open
+            snapshot.nextFitAt = nextFitAt
+            snapshot.recordsPerDay = recordsPerDay
+            snapshot.askedProbability = asked
+            snapshot.isThresholdByHand = state.choice != .configured
+            snapshot.scoredSinceThreshold = state.scoredSinceThreshold
+            snapshot.anomaliesSinceThreshold = state.anomaliesSinceThreshold
+        }
+    }
+}
+
+extension FilePosition {
+    init(_ position: SourcePosition) {
+        self.init(
+            path: position.path, device: position.device, inode: position.inode,
+            prefixHash: position.prefixHash, prefixLength: position.prefixLength,
+            offset: position.offset, lineNumber: position.lineNumber)
+    }
+}
+
+extension SourcePosition {
+    init(_ position: FilePosition) {
+        self.init(
+            path: position.path, device: position.device, inode: position.inode,
+            prefixHash: position.prefixHash, prefixLength: position.prefixLength,
+            offset: position.offset, lineNumber: position.lineNumber)
+    }
+}

@@ -1,0 +1,177 @@
+import Detection
+import Foundation
+import Ingest
+import Settings
+
+/// Everything of a stream that a crash must not lose, beside the tables.
+///
+/// It is committed with the anomalies and the source's offset in one transaction, so that all of them are of the same
+/// instant.
+struct WorkerState: Codable {
+    /// What the features came from; other choices in the configuration begin a new schema.
+    struct SchemaBasis: Codable, Equatable {
+        var features: [String]?
+        var exclude: [String]
+        var time: String?
+
+        init(_ configuration: StreamConfiguration) {
+            features = configuration.features
+            exclude = configuration.exclude
+            time = configuration.timeColumn
+        }
+    }
+
+    /// Who chose the threshold, and by what.
+    enum ThresholdChoice: Codable, Equatable {
+        case configured
+        case logLikelihood(Double)
+        case budget(AlarmBudget)
+    }
+
+    /// What has happened since the stream was first seen.
+    struct Counters: Codable {
+        var records: Int64 = 0
+        var scored: Int64 = 0
+        var anomalies: Int64 = 0
+        var faults: [String: Int64] = [:]
+        /// Records that left the window before there was a model to score them.
+        var unscored: Int64 = 0
+
+        var faultTotal: Int64 { faults.values.reduce(0, +) }
+    }
+
+    var schema: Schema?
+    var basis: SchemaBasis
+    /// The training window's file; each shape of the window has its own.
+    var windowGeneration = 0
+    var windowCapacity: Int
+    var windowTotal: Int64 = 0
+    /// The running number of the oldest record that waits for the first model; `nil` when a model serves.
+    var pendingFrom: Int64? = 0
+    /// What the serving model remembers of the newest records.
+    var context = ContextState()
+    var episodes: EpisodeTracker
+    /// Records inside episodes: they stay out of the next fit.
+    var excluded = ExcludedRanges()
+    var counters = Counters()
+    var quarantineBytes: Int64 = 0
+    var choice = ThresholdChoice.configured
+    /// Records up to this number took part in the serving model's fit, or were there for its choice.
+    var fittedThrough: Int64 = 0
+    /// When the newest fit ended, in epoch seconds, and how many records there were then.
+    var lastFitAt: Double?
+    var lastFitTotal: Int64 = 0
+    var lastRecordAt: Double?
+    var rate = ArrivalRate()
+    /// The budget and the rate that the threshold was made from.
+    var budget: AlarmBudget?
+    var thresholdRecordsPerDay = 0.0
+    var scoredSinceThreshold: Int64 = 0
+    var anomaliesSinceThreshold: Int64 = 0
+
+    /// A stream that is seen for the first time.
+    init(_ configuration: StreamConfiguration) {
+        basis = SchemaBasis(configuration)
+        windowCapacity = Self.capacity(for: configuration)
+        episodes = EpisodeTracker(cooldownSecs: configuration.cooldown.inSeconds)
+    }
+
+    /// Records that the window's file holds: two batches more than a fit takes, so that writing a batch never overwrites a
+    /// record that a crash could still need.
+    static func capacity(for configuration: StreamConfiguration) -> Int {
+        configuration.fit.windowRecords + 2 * 4_096
+    }
+
+    /// Records that wait for the first model.
+    var pendingCount: Int64 { pendingFrom.map { max(0, windowTotal - $0) } ?? 0 }
+}
+
+/// Running numbers of records that are out of the next fit.
+struct ExcludedRanges: Codable, Equatable {
+    private(set) var starts: [Int64] = []
+    private(set) var ends: [Int64] = []
+
+    /// Above this, the two nearest ranges become one.
+    static let limit = 512
+
+    /// Excludes a record; with `joining`, also everything since the one excluded before.
+    mutating func exclude(_ number: Int64, joining: Bool) {
+        if let last = ends.last, joining || number <= last {
+            ends[ends.count - 1] = max(last, number + 1)
+            return
+        }
+        starts.append(number)
+        ends.append(number + 1)
+        guard starts.count > Self.limit else { return }
+        let gaps = starts.indices.dropFirst().min {
+            starts[$0] - ends[$0 - 1] < starts[$1] - ends[$1 - 1]
+        }
+        if let gaps {
+            ends.remove(at: gaps - 1)
+            starts.remove(at: gaps)
+        }
+    }
+
+    /// Forgets what lies before this record.
+    mutating func forget(before number: Int64) {
+        let count = ends.prefix { $0 <= number }.count
+        starts.removeFirst(count)
+        ends.removeFirst(count)
+    }
+
+    /// How many records of the range are excluded.
+    func count(in range: Range<Int64>) -> Int64 {
+        zip(starts, ends).reduce(0) {
+            $0 + max(0, min($1.1, range.upperBound) - max($1.0, range.lowerBound))
+        }
+    }
+
+    /// The parts of the range that are not excluded, in order.
+    func remainder(of range: Range<Int64>) -> [Range<Int64>] {
+        var parts: [Range<Int64>] = []
+        var next = range.lowerBound
+        for (start, end) in zip(starts, ends) where end > next && start < range.upperBound {
+            if start > next { parts.append(next..<start) }
+            next = max(next, end)
+        }
+        if next < range.upperBound { parts.append(next..<range.upperBound) }
+        return parts
+    }
+}
+
+/// The rate at which records arrive while the stream is not behind, for streams without a time column.
+struct ArrivalRate: Codable, Equatable {
+    private(set) var records = 0.0
+    private(set) var seconds = 0.0
+
+    /// Less than this is no measurement.
+    static let leastSeconds = 60.0
+    /// The older half of a memory this long counts half.
+    private static let memorySeconds = 86_400.0
+
+    /// Takes in an interval in which the stream was not behind.
+    mutating func observe(records count: Int64, seconds elapsed: Double) {
+        guard elapsed > 0 else { return }
+        records += Double(count)
+        seconds += elapsed
+        if seconds > 2 * Self.memorySeconds {
+            records /= 2
+            seconds /= 2
+        }
+    }
+
+    /// Records a day; 0 while it is unknown.
+    var recordsPerDay: Double {
+        seconds >= Self.leastSeconds ? records / seconds * 86_400 : 0
+    }
+}
+
+/// The rate of records by their own times.
+enum RecordRate {
+    /// Records a day over the span of these times; 0 when they have no span.
+    static func perDay(times: [Double]) -> Double {
+        let finite = times.filter(\.isFinite)
+        guard let first = finite.min(), let last = finite.max(), last > first else { return 0 }
+        return Double(finite.count - 1) / (last - first) * 86_400
+    }
+}

@@ -1,0 +1,273 @@
+import Control
+import Foundation
+import Testing
+
+/// What the commands make of the daemon's answers.
+struct CommandDaemonTests {
+    let runner: CommandRunner
+
+    init() throws {
+        runner = try CommandRunner()
+    }
+
+    private typealias Answer = FakeDaemon.Answer
+
+    /// Runs the command against a daemon that gives these answers.
+    private func run(
+        _ arguments: [String], input: String = "", _ answers: [String: [Answer]]
+    ) throws -> (outcome: CommandOutcome, requests: [FakeDaemon.Request]) {
+        let daemon = try FakeDaemon(folder: runner.folder, answers)
+        defer { daemon.stop() }
+        let outcome = try runner.run(
+            arguments, input: input, environment: ["FLOWGUARD_SOCKET": daemon.path])
+        return (outcome, daemon.requests)
+    }
+
+    @Test func statusIsALineAStreamAndWhatNeedsAttention() throws {
+        let (outcome, _) = try run(
+            ["status"], ["GET /v1/status": [try Answer(CommandStatusExample.report())]])
+        #expect(outcome.code == 0)
+        #expect(outcome.output.split(separator: "\n").allSatisfy { $0.count <= 80 })
+        #expect(!outcome.output.contains("\u{1B}"))
+        try Golden.expect(outcome.output, "status")
+    }
+
+    @Test func statusOfOneStreamIsInDetail() throws {
+        let (outcome, _) = try run(
+            ["status", "pump-7"],
+            ["GET /v1/streams/pump-7": [try Answer(CommandStatusExample.detail())]])
+        #expect(outcome.code == 0)
+        #expect(outcome.output.split(separator: "\n").allSatisfy { $0.count <= 80 })
+        try Golden.expect(outcome.output, "status-stream")
+    }
+
+    @Test func jsonIsTheDaemonsOwn() throws {
+        let answer = try Answer(CommandStatusExample.report())
+        let (outcome, _) = try run(["status", "--json"], ["GET /v1/status": [answer]])
+        #expect(outcome.output == String(decoding: answer.body, as: UTF8.self) + "\n")
+    }
+
+    @Test func refusalOfTheDaemonIsToldWithItsHint() throws {
+        let refusal = try Answer(
+            ErrorReply(error: "there is no stream 'x'", hint: "the streams are: pump-7"),
+            status: 404)
+        let (outcome, _) = try run(["status", "x"], ["GET /v1/streams/x": [refusal]])
+        #expect(outcome.code == 1)
+        #expect(
+            outcome.error == "error: there is no stream 'x'\nhint:  the streams are: pump-7\n")
+    }
+
+    @Test func answerOfAnotherVersionIsNamed() throws {
+        let (outcome, _) = try run(
+            ["status"], ["GET /v1/status": [Answer(body: Data(#"{"flow":1}"#.utf8))]])
+        #expect(outcome.code == 1)
+        #expect(
+            outcome.error.hasSuffix(
+                """
+                : expected a StatusReport of flowguardd \(FlowguardVersion.current), found another \
+                answer
+                hint:  install flowguardd and flowguardctl of one version
+
+                """))
+    }
+
+    private func anomalies() -> Data {
+        var lines = Data()
+        for (id, episode, pValue) in [(4_711, 88, 3.1e-7), (4_712, 88, 2e-5), (4_713, 89, 4e-4)] {
+            var message = CommandMessageTests.message
+            message.id = Int64(id)
+            message.episode = Int64(episode)
+            message.pValue = pValue
+            lines += Data(message.line) + Data("\n".utf8)
+            // What keeps the connection open is no anomaly.
+            lines += Data("\n".utf8)
+        }
+        return lines
+    }
+
+    @Test func tailIsALineAnAnomalyAndMarksEpisodes() throws {
+        let (outcome, _) = try run(
+            ["tail", "pump-7", "-n", "3"],
+            ["GET /v1/streams/pump-7/anomalies?latest=3": [Answer(body: anomalies())]])
+        #expect(outcome.code == 0)
+        try Golden.expect(outcome.output, "tail")
+    }
+
+    @Test func tailAsJSONIsTheLogsLines() throws {
+        let (outcome, _) = try run(
+            ["tail", "--json"], ["GET /v1/anomalies?latest=10": [Answer(body: anomalies())]])
+        let expected = String(decoding: anomalies(), as: UTF8.self)
+            .replacing("\n\n", with: "\n")
+        #expect(outcome.output == expected)
+    }
+
+    @Test(.timeLimit(.minutes(1)))
+    func followedTailGoesOnAfterTheDaemonComesBack() throws {
+        let lines = anomalies().split(separator: UInt8(ascii: "\n"))
+        let first = lines[0] + Data("\n".utf8)
+        let second = lines[1] + Data("\n".utf8)
+        let daemon = try FakeDaemon(
+            folder: runner.folder,
+            [
+                "GET /v1/anomalies?latest=1&follow=true": [Answer(body: Data(first))],
+                "GET /v1/anomalies?after=4711&follow=true": [Answer(body: Data(second))],
+            ])
+        defer { daemon.stop() }
+        let process = runner.process(
+            ["tail", "-f", "-n", "1", "--json"], environment: ["FLOWGUARD_SOCKET": daemon.path])
+        let output = Pipe()
+        process.standardOutput = output
+        process.standardError = FileHandle.nullDevice
+        try process.run()
+        var text = Data()
+        while text.count(where: { $0 == UInt8(ascii: "\n") }) < 2 {
+            text += output.fileHandleForReading.availableData
+        }
+        process.terminate()
+        process.waitUntilExit()
+        #expect(text == Data(first + second))
+    }
+
+    @Test func explainShowsValuesBesideExpectedOnes() throws {
+        let answer = Answer(body: Data(CommandMessageTests.message.line))
+        let (outcome, _) = try run(["explain", "4711"], ["GET /v1/anomalies/4711": [answer]])
+        #expect(outcome.code == 0)
+        try Golden.expect(outcome.output, "explain")
+    }
+
+    private func fit(_ state: String, ended: Bool) -> FitMessage {
+        FitMessage(
+            id: 41, state: state, trigger: "requested", queuedAt: CommandStatusExample.ago(10),
+            startedAt: CommandStatusExample.ago(9),
+            endedAt: ended ? CommandStatusExample.ago(0) : nil, message: "told why")
+    }
+
+    private func detail(_ fit: FitMessage, fraction: Double?) throws -> Answer {
+        var detail = CommandStatusExample.detail()
+        detail.fits = [fit]
+        detail.status.fit = fraction.map {
+            FitProgressMessage(
+                id: 41, state: "running", phase: "training", step: 1, stepLimit: 2, fraction: $0)
+        }
+        return try Answer(detail)
+    }
+
+    @Test(arguments: [("accepted", 0), ("rejected", 0), ("failed", 1), ("interrupted", 1)])
+    func retrainWaitsForTheOutcome(state: String, code: Int32) throws {
+        let (outcome, _) = try run(
+            ["retrain", "pump-7", "--wait"],
+            [
+                "POST /v1/streams/pump-7/retrain": [
+                    try Answer(
+                        RetrainReply(stream: "pump-7", fit: 41, wasUnderway: false), status: 202)
+                ],
+                "GET /v1/streams/pump-7": [
+                    try detail(fit("running", ended: false), fraction: 0.3),
+                    try detail(fit("running", ended: false), fraction: 0.8),
+                    try detail(fit(state, ended: true), fraction: nil),
+                ],
+            ])
+        #expect(outcome.code == code)
+        #expect(outcome.output.hasPrefix("pump-7: fit 41 \(state) "))
+        #expect(outcome.output.hasSuffix(" ago after 9 s: told why\n"))
+        #expect(outcome.error == "training 30%\ntraining 80%\n")
+    }
+
+    @Test func retrainWithoutWaitingNamesTheFit() throws {
+        let reply = RetrainReply(stream: "pump-7", fit: 41, wasUnderway: true)
+        let answers = ["POST /v1/streams/pump-7/retrain": [try Answer(reply, status: 202)]]
+        #expect(
+            try run(["retrain", "pump-7"], answers).outcome.output
+                == "pump-7: fit 41 was already under way; see flowguardctl status pump-7\n")
+        #expect(
+            try run(["retrain", "pump-7", "--json"], answers).outcome.output
+                == #"{"fit":41,"stream":"pump-7","was_underway":true}"# + "\n")
+    }
+
+    @Test(arguments: [
+        (["set", "pump-7", "--log-likelihood", "-25.5"], #"{"log_likelihood":-25.5}"#),
+        (["set", "pump-7", "--false-alarms-per-day", "3"], #"{"false_alarms_per_day":3}"#),
+        (
+            ["set", "pump-7", "--false-alarm-probability", "1e-5"],
+            #"{"false_alarm_probability":1e-05}"#
+        ),
+        (["reset", "pump-7"], #"{"reset":true}"#),
+    ])
+    func thresholdChangeIsSentAndShown(arguments: [String], body: String) throws {
+        let report = ThresholdReport(
+            stream: "pump-7", current: CommandStatusExample.threshold(),
+            asked: AlarmRate(perDay: 2, probability: 2.3e-6),
+            measured: MeasuredAlarms(perDay: 3.14, share: 3.6e-6, records: 1_234_000),
+            earlier: [CommandStatusExample.threshold()])
+        let (outcome, requests) = try run(
+            ["threshold"] + arguments,
+            ["PUT /v1/streams/pump-7/threshold": [try Answer(report)]])
+        #expect(outcome.code == 0)
+        #expect(requests == [.init(line: "PUT /v1/streams/pump-7/threshold", body: body)])
+        try Golden.expect(outcome.output, "threshold")
+    }
+
+    @Test func modelsAreListedShownAndActivated() throws {
+        var rejected = CommandStatusExample.model(id: 13)
+        rejected.state = "rejected"
+        rejected.reason = "it does not explain the newest data better: -3.4000 against -3.2500 nats"
+        rejected.fittedAt = Date(timeIntervalSince1970: 1_795_472_645)
+        rejected.file = nil
+        var serving = CommandStatusExample.model()
+        serving.fittedAt = Date(timeIntervalSince1970: 1_795_400_000)
+        serving.activatedAt = serving.fittedAt
+        let list = ModelList(stream: "pump-7", models: [rejected, serving])
+        let answers = [
+            "GET /v1/streams/pump-7/models": [try Answer(list)],
+            "GET /v1/streams/pump-7": [try Answer(CommandStatusExample.detail())],
+            "GET /v1/streams/pump-7/models/12": [try Answer(serving)],
+            "POST /v1/streams/pump-7/models/12/activate": [try Answer(serving)],
+        ]
+        try Golden.expect(try run(["model", "list", "pump-7"], answers).outcome.output, "models")
+        try Golden.expect(try run(["model", "show", "pump-7"], answers).outcome.output, "model")
+        #expect(
+            try run(["model", "activate", "pump-7", "12"], answers).outcome.output
+                == "pump-7: model 12 serves\n")
+    }
+
+    @Test func exportedModelScoresAsTheStreamDoes() throws {
+        _ = try runner.run(["fit", "-o", "m.model"], input: CommandRecords.csv(600))
+        let file = try runner.bytes("m.model")
+        var detail = CommandStatusExample.detail()
+        detail.status.threshold?.logLikelihood = 1_000
+        detail.status.threshold?.upperLogLikelihood = nil
+        let answers = [
+            "GET /v1/streams/pump-7": [try Answer(detail)],
+            "GET /v1/streams/pump-7/models/12/file": [Answer(body: file)],
+        ]
+        let (export, _) = try run(["model", "export", "pump-7", "-o", "copy.model"], answers)
+        #expect(export.code == 0)
+        #expect(export.error.hasPrefix("copy.model: model 12 of pump-7, "))
+        #expect(try runner.bytes("copy.model") == file)
+        let input = CommandRecords.csv(5)
+        let alone = try runner.run(["score", "--model", "copy.model"], input: input)
+        let (stream, _) = try run(
+            ["score", "--stream", "pump-7", "--fail-on-anomaly"], input: input, answers)
+        // The daemon's threshold takes every record for an anomaly.
+        #expect(stream.code == 2)
+        #expect(
+            stream.output.split(separator: "\n").dropFirst().map { $0.dropLast() }
+                == alone.output.split(separator: "\n").dropFirst().map { $0.dropLast() })
+        #expect(stream.output.split(separator: "\n").dropFirst().allSatisfy { $0.hasSuffix(",1") })
+    }
+
+    @Test func streamWithoutAModelIsNamed() throws {
+        var detail = CommandStatusExample.detail()
+        detail.status.model = nil
+        let (outcome, _) = try run(
+            ["score", "--stream", "pump-7"], input: "a\n1\n",
+            ["GET /v1/streams/pump-7": [try Answer(detail)]])
+        #expect(outcome.code == 1)
+        #expect(
+            outcome.error == """
+                error: stream 'pump-7' has no model yet
+                hint:  flowguardctl status pump-7 tells how far it is
+
+                """)
+    }
+}

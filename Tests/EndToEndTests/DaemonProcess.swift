@@ -1,0 +1,298 @@
+import Control
+import Foundation
+import Store
+import TestSupport
+
+/// Where the built programs are: `FLOWGUARD_BIN_DIR`, or beside the program that runs the tests.
+enum BuiltProgram {
+    static func path(_ name: String) -> String {
+        if let folder = ProcessInfo.processInfo.environment["FLOWGUARD_BIN_DIR"] {
+            return folder + "/" + name
+        }
+        let runner = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe"))
+        let folder = runner.map { URL(fileURLWithPath: $0).deletingLastPathComponent().path }
+        return (folder ?? ".") + "/" + name
+    }
+}
+
+/// A test that waited for something in vain.
+struct WaitedInVain: Error, CustomStringConvertible {
+    var description: String
+}
+
+/// A folder with a configuration, an input and a daemon that works in it.
+///
+/// The daemon is ended with the value, by its own process number.
+final class DaemonProcess {
+    let folder: TemporaryDirectory
+    private var process: Process?
+
+    init(folder: TemporaryDirectory) { self.folder = folder }
+
+    deinit { kill() }
+
+    var pid: Int32 { process?.processIdentifier ?? 0 }
+    var isRunning: Bool { process?.isRunning ?? false }
+    var controlSocket: String { folder.file("run/control.sock") }
+    var logPath: String { folder.file("log/anomalies.ndjson") }
+    /// What it wrote to standard error, over all its starts.
+    var errorText: String {
+        (try? String(contentsOfFile: folder.file("stderr.txt"), encoding: .utf8)) ?? ""
+    }
+
+    /// Writes the configuration of streams in `folder`, where `state`, `run` and `log` are too.
+    func configure(_ streams: String, more: String = "") throws {
+        try folder.write(
+            """
+            state_directory: state
+            runtime_directory: run
+            log: {anomalies: log/anomalies.ndjson}
+            \(more)
+            streams:
+            \(streams)
+            """, to: "flowguard.yaml")
+    }
+
+    /// Starts the daemon and waits until it answers.
+    func start(environment: [String: String] = [:]) async throws {
+        try launch(environment: environment)
+        try await wait("the daemon to answer") { try? get("/healthz").status == 200 }
+    }
+
+    /// Starts the daemon.
+    func launch(environment: [String: String] = [:]) throws {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: BuiltProgram.path("flowguardd"))
+        process.arguments = ["--config", folder.file("flowguard.yaml")]
+        process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+        try folder.append("", to: "stderr.txt")
+        let handle = try FileHandle(
+            forWritingTo: URL(fileURLWithPath: folder.file("stderr.txt")))
+        try handle.seekToEnd()
+        process.standardError = handle
+        process.standardInput = FileHandle.nullDevice
+        try process.run()
+        self.process = process
+    }
+
+    func signal(_ number: Int32) {
+        if isRunning { _ = Foundation.kill(pid, number) }
+    }
+
+    /// `kill -9`, and the wait for it.
+    func kill() {
+        signal(SIGKILL)
+        process?.waitUntilExit()
+    }
+
+    /// SIGTERM; returns the exit code and the time it took.
+    func stop() async throws -> (code: Int32, took: Duration) {
+        let begin = ContinuousClock.now
+        signal(SIGTERM)
+        let code = try await exitCode()
+        return (code, ContinuousClock.now - begin)
+    }
+
+    /// Waits for the end of the process.
+    func exitCode() async throws -> Int32 {
+        try await wait("the daemon to end") { isRunning ? nil : true }
+        return process?.terminationStatus ?? -1
+    }
+
+    /// Asks until there is an answer that is not `nil` or `false`.
+    @discardableResult
+    func wait<Value>(
+        _ what: String, atMost limit: Duration = .seconds(60),
+        _ condition: () throws -> Value?
+    ) async throws -> Value {
+        let end = ContinuousClock.now + limit
+        while ContinuousClock.now < end {
+            if let value = try condition(), value as? Bool != false { return value }
+            try await Task.sleep(for: .milliseconds(5))
+        }
+        throw WaitedInVain(
+            description: "waited in vain for \(what); the daemon said:\n\(errorText)")
+    }
+
+    // MARK: Control API
+
+    struct Reply {
+        var status: Int
+        var body: Data
+
+        var text: String { String(decoding: body, as: UTF8.self) }
+    }
+
+    func get(_ path: String) throws -> Reply { try request("GET", path) }
+
+    func request(_ method: String, _ path: String, body: [UInt8] = []) throws -> Reply {
+        let head =
+            "\(method) \(path) HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+            + "Content-Length: \(body.count)\r\n\r\n"
+        let socket = try StreamSocket(path: controlSocket)
+        try socket.send(Array(head.utf8) + body)
+        return try Self.reply(socket.receiveAll())
+    }
+
+    private static func reply(_ bytes: [UInt8]) throws -> Reply {
+        let data = Data(bytes)
+        guard let end = data.firstRange(of: Data("\r\n\r\n".utf8)) else {
+            throw WaitedInVain(description: "no HTTP reply")
+        }
+        let head = String(decoding: data[..<end.lowerBound], as: UTF8.self)
+        let status = head.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
+        var body = Data(data[end.upperBound...])
+        if head.lowercased().contains("transfer-encoding: chunked") { body = unchunked(body) }
+        return Reply(status: status, body: body)
+    }
+
+    private static func unchunked(_ data: Data) -> Data {
+        var rest = data
+        var body = Data()
+        while let end = rest.firstRange(of: Data("\r\n".utf8)),
+            let count = Int(String(decoding: rest[..<end.lowerBound], as: UTF8.self), radix: 16),
+            count > 0, rest.distance(from: end.upperBound, to: rest.endIndex) >= count
+        {
+            let stop = rest.index(end.upperBound, offsetBy: count)
+            body += rest[end.upperBound..<stop]
+            rest = Data(rest[stop...].dropFirst(2))
+        }
+        return body
+    }
+
+    func status() throws -> StatusReport {
+        try ControlJSON.decode(StatusReport.self, from: get("/v1/status").body)
+    }
+
+    func stream(_ name: String = "pump") throws -> StreamStatus? {
+        try status().streams.first { $0.name == name }
+    }
+
+    func anomalies(_ name: String = "pump") throws -> [AnomalyMessage] {
+        try Self.messages(get("/v1/streams/\(name)/anomalies?after=0").body)
+    }
+
+    /// The anomaly log's lines.
+    func logged() throws -> [AnomalyMessage] {
+        try Self.messages(Data(contentsOf: URL(fileURLWithPath: logPath)))
+    }
+
+    private static func messages(_ data: Data) throws -> [AnomalyMessage] {
+        try data.split(separator: UInt8(ascii: "\n")).map {
+            try ControlJSON.decode(AnomalyMessage.self, from: Data($0))
+        }
+    }
+}
+
+/// A client of a Unix stream socket.
+final class StreamSocket {
+    private let descriptor: Int32
+
+    init(path: String) throws {
+        descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8.prefix(107)) }
+        let result = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+            }
+        }
+        // A test that waits for ever says nothing.
+        var limit = timeval(tv_sec: 30, tv_usec: 0)
+        for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
+            setsockopt(
+                descriptor, SOL_SOCKET, option, &limit, socklen_t(MemoryLayout<timeval>.size))
+        }
+        guard result == 0 else {
+            close(descriptor)
+            throw WaitedInVain(description: "\(path): \(String(cString: strerror(errno)))")
+        }
+    }
+
+    deinit { close(descriptor) }
+
+    func send(_ bytes: [UInt8]) throws {
+        var done = 0
+        while done < bytes.count {
+            let count = bytes.withUnsafeBytes {
+                Foundation.send(
+                    descriptor, $0.baseAddress?.advanced(by: done), bytes.count - done,
+                    Int32(MSG_NOSIGNAL))
+            }
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else {
+                throw WaitedInVain(description: "send: \(String(cString: strerror(errno)))")
+            }
+            done += count
+        }
+    }
+
+    func send(_ text: String) throws { try send(Array(text.utf8)) }
+
+    /// Everything until the other side closes.
+    func receiveAll() throws -> [UInt8] {
+        var all: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 65_536)
+        while true {
+            let count = recv(descriptor, &buffer, buffer.count, 0)
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { return all }
+            all += buffer[..<count]
+        }
+    }
+}
+
+/// A made-up pump: two readings that depend on each other, one that does not, and one fault that only their
+/// combination shows.
+struct PumpData {
+    static let header = "time,flow,pressure,noise\n"
+    private var random = SplitMix(state: 42)
+    private(set) var nextRow = 0
+
+    /// Lines; each row for which `isFaulty` is true has its pressure on the wrong side of the flow.
+    mutating func lines(_ count: Int, isFaulty: (Int) -> Bool = { _ in false }) -> String {
+        var text = ""
+        for _ in 0..<count {
+            let flow = 10 + 3 * sin(Double(nextRow) / 30) + 0.1 * random.normal()
+            let offset = 2 * (flow - 10) + 0.1 * random.normal()
+            let pressure = 50 + (isFaulty(nextRow) ? (offset < 0 ? 5 : -5) : offset)
+            let noise = random.normal()
+            text += "\(1_700_000_000 + nextRow),\(Self.text(flow)),\(Self.text(pressure)),"
+            text += "\(Self.text(noise))\n"
+            nextRow += 1
+        }
+        return text
+    }
+
+    private static func text(_ value: Double) -> String {
+        String((value * 10_000).rounded() / 10_000)
+    }
+
+    private struct SplitMix {
+        var state: UInt64
+
+        mutating func uniform() -> Double {
+            state &+= 0x9E37_79B9_7F4A_7C15
+            var z = (state ^ (state >> 30)) &* 0xBF58_476D_1CE4_E5B9
+            z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+            return Double((z ^ (z >> 31)) >> 11) * 0x1p-53
+        }
+
+        mutating func normal() -> Double {
+            (-2 * log(max(uniform(), 1e-300))).squareRoot() * cos(2 * .pi * uniform())
+        }
+    }
+}
+
+extension TemporaryDirectory {
+    /// Appends text to a file.
+    func append(_ text: String, to name: String) throws {
+        let path = file(name)
+        if !FileManager.default.fileExists(atPath: path) { try write("", to: name) }
+        let handle = try FileHandle(forWritingTo: URL(fileURLWithPath: path))
+        try handle.seekToEnd()
+        try handle.write(contentsOf: Data(text.utf8))
+        try handle.close()
+    }
+}

@@ -1,0 +1,442 @@
+import Glibc
+import Ingest
+import Testing
+import TestSupport
+
+/// What a test does to a followed file.
+final class FollowedFile {
+    let directory: TemporaryDirectory
+    let path: String
+
+    init(_ name: String = "pump.csv") throws {
+        directory = try TemporaryDirectory()
+        path = directory.file(name)
+    }
+
+    func append(_ text: String, to other: String? = nil) {
+        let descriptor = open(other ?? path, O_WRONLY | O_CREAT | O_APPEND, 0o644)
+        let bytes = Array(text.utf8)
+        #expect(write(descriptor, bytes, bytes.count) == bytes.count)
+        close(descriptor)
+    }
+
+    func rename(to name: String) {
+        #expect(Glibc.rename(path, directory.file(name)) == 0)
+    }
+
+    func truncate() {
+        #expect(Glibc.truncate(path, 0) == 0)
+    }
+
+    func copy(to name: String) throws {
+        var content: [UInt8] = []
+        let descriptor = open(path, O_RDONLY)
+        defer { close(descriptor) }
+        var chunk = [UInt8](repeating: 0, count: 4096)
+        while case let count = read(descriptor, &chunk, chunk.count), count > 0 {
+            content += chunk[..<count]
+        }
+        try directory.write(content, to: name)
+    }
+}
+
+@Suite struct FileFollowerTests {
+    /// Steps until there is nothing more, and gives the batches.
+    private func drain(_ follower: inout FileFollower) throws -> [LineBatch] {
+        var batches: [LineBatch] = []
+        while let batch = try follower.step() { batches.append(batch) }
+        return batches
+    }
+
+    private func texts(_ batches: [LineBatch]) -> [String] {
+        batches.flatMap(\.texts)
+    }
+
+    @Test func absentFileIsWaitedFor() throws {
+        let file = try FollowedFile()
+        var follower = FileFollower(path: file.path, format: .csv)
+        #expect(try follower.step() == nil)
+        file.append("a\n1\n")
+        #expect(texts(try drain(&follower)) == ["1"])
+    }
+
+    @Test func lineWithoutAnEndIsHeldBack() throws {
+        let file = try FollowedFile()
+        var follower = FileFollower(path: file.path, format: .csv)
+        file.append("a\n1\n2")
+        #expect(texts(try drain(&follower)) == ["1"])
+        #expect(follower.isCaughtUp)
+        #expect(follower.backlogBytes == 0)
+        file.append("2\n3\n")
+        let batches = try drain(&follower)
+        #expect(texts(batches) == ["22", "3"])
+        #expect(batches.first?.lines.map(\.offset) == [4, 7])
+        #expect(batches.first?.lines.map(\.number) == [3, 4])
+    }
+
+    @Test func renamedFileIsFinishedBeforeTheNewOneIsRead() throws {
+        let file = try FollowedFile()
+        var follower = FileFollower(path: file.path, format: .csv)
+        file.append("a\n1\n")
+        _ = try drain(&follower)
+        file.append("2\n")
+        file.rename(to: "pump.csv.1")
+        file.append("3\n", to: file.directory.file("pump.csv.1"))
+        #expect(texts(try drain(&follower)) == ["2", "3"])
+        file.append("", to: nil)
+        #expect(
+            try follower.step() == nil, "the new file is empty: the writer may hold the old one")
+        file.append("4", to: file.directory.file("pump.csv.1"))
+        file.append("a\n5\n")
+        let batches = try drain(&follower)
+        #expect(texts(batches) == ["4", "5"])
+        #expect(batches.map(\.isLast) == [true, false])
+        #expect(batches.map(\.input) == [1, 2])
+        #expect(batches.last?.header == Array("a".utf8))
+    }
+
+    @Test func truncatedFileIsReadFromItsStart() throws {
+        let file = try FollowedFile()
+        var follower = FileFollower(path: file.path, format: .csv)
+        file.append("a\n1\n2\n")
+        #expect(texts(try drain(&follower)) == ["1", "2"])
+        file.truncate()
+        file.append("a\n3\n")
+        let batches = try drain(&follower)
+        #expect(texts(batches) == ["3"])
+        #expect(batches.map(\.isLast) == [true, false])
+        #expect(batches.map { $0.resume?.offset } == [0, 4])
+    }
+
+    @Test func fileThatIsEmptiedAndGrowsBeyondItsOldSizeIsReadFromItsStart() throws {
+        let file = try FollowedFile()
+        var follower = FileFollower(path: file.path, format: .csv)
+        file.append("a\n1\n2\n")
+        _ = try drain(&follower)
+        file.truncate()
+        file.append("a\n3\n4\n5\n6\n")
+        #expect(texts(try drain(&follower)) == ["3", "4", "5", "6"])
+    }
+
+    @Test func deletedFileIsFollowedAgainOnceItIsBack() throws {
+        let file = try FollowedFile()
+        var follower = FileFollower(path: file.path, format: .csv)
+        file.append("a\n1\n")
+        _ = try drain(&follower)
+        unlink(file.path)
+        #expect(try follower.step() == nil)
+        file.append("a\n2\n")
+        #expect(texts(try drain(&follower)) == ["2"])
+    }
+
+    @Test func resumeGoesOnAtTheStoredOffsetWithTheHeader() throws {
+        let file = try FollowedFile()
+        var first = FileFollower(
+            path: file.path, format: .csv, limits: .init(lines: 2, bytes: 100))
+        file.append("\n\na,b\n1,2\n3,4\n5,6\n")
+        let batch = try #require(try first.step())
+        #expect(batch.texts == ["1,2", "3,4"])
+        var second = FileFollower(path: file.path, format: .csv, resume: batch.resume)
+        let resumed = try #require(try second.step())
+        #expect(resumed.texts == ["5,6"])
+        #expect(resumed.header == Array("a,b".utf8))
+        #expect(resumed.lines.first?.number == 6)
+        #expect(resumed.lines.first?.offset == 14)
+    }
+
+    @Test func fileReplacedWhileAwayIsReadFromItsStart() throws {
+        let file = try FollowedFile()
+        var first = FileFollower(path: file.path, format: .csv)
+        file.append("a\n1\n2\n")
+        let batch = try #require(try first.step())
+        file.truncate()
+        file.append("a\n7\n8\n9\n")
+        var second = FileFollower(path: file.path, format: .csv, resume: batch.resume)
+        #expect(texts(try drain(&second)) == ["7", "8", "9"])
+    }
+
+    @Test func fileRotatedWhileAwayIsFinishedFirst() throws {
+        let file = try FollowedFile()
+        var first = FileFollower(path: file.path, format: .csv)
+        file.append("a\n1\n")
+        let batch = try #require(try first.step())
+        file.append("2\n")
+        file.rename(to: "pump.csv.1")
+        file.append("a\n3\n")
+        var second = FileFollower(path: file.path, format: .csv, resume: batch.resume)
+        let batches = try drain(&second)
+        #expect(texts(batches) == ["2", "3"])
+        #expect(batches.map(\.isLast) == [true, false])
+    }
+
+    @Test func fileCopiedAndTruncatedWhileAwayIsFinishedFromItsCopy() throws {
+        let file = try FollowedFile()
+        var first = FileFollower(path: file.path, format: .csv)
+        file.append("a\n" + (0..<200).map { "\($0)\n" }.joined())
+        let batch = try #require(try first.step())
+        file.append("200\n")
+        try file.copy(to: "pump.csv.1")
+        file.truncate()
+        file.append("a\n201\n")
+        var second = FileFollower(path: file.path, format: .csv, resume: batch.resume)
+        #expect(texts(try drain(&second)) == ["200", "201"])
+    }
+
+    @Test func longLineIsReadAgainFromItsStartAfterARestart() throws {
+        let file = try FollowedFile()
+        let format = FormatOptions.ndjson.with { $0.maxLineBytes = 1000 }
+        var first = FileFollower(path: file.path, format: format)
+        file.append("{}\n")
+        let batch = try #require(try first.step())
+        file.append(String(repeating: "x", count: 100_000))
+        #expect(try first.step() == nil)
+        file.append("\n{}\n")
+        let rest = try #require(try first.step())
+        #expect(rest.lines.map(\.isOversize) == [true, false])
+        #expect(rest.lines.map(\.offset) == [3, 100_004])
+        var second = FileFollower(path: file.path, format: format, resume: batch.resume)
+        #expect(try second.step()?.lines == rest.lines.map { $0 })
+    }
+
+    @Test func whatIsNotARegularFileThrows() throws {
+        let directory = try TemporaryDirectory()
+        var follower = FileFollower(path: directory.path, format: .csv)
+        #expect(
+            throws: IngestError.notARegularFile(path: directory.path, found: "a directory")
+        ) { try follower.step() }
+        let pipe = directory.file("pipe")
+        mkfifo(pipe, 0o600)
+        var other = FileFollower(path: pipe, format: .csv)
+        #expect(throws: IngestError.notARegularFile(path: pipe, found: "a named pipe")) {
+            try other.step()
+        }
+    }
+
+    /// Appends, rotates, truncates, deletes, restarts and crashes at random; every line of the
+    /// truth must come out once, in order, with its offset and number.
+    @Test(arguments: 0..<60) func everyLineComesOnceWhateverHappens(seed: Int) throws {
+        var model = try FollowedFileModel(seed: UInt64(seed))
+        for _ in 0..<150 { try model.act() }
+        try model.finish()
+        #expect(model.delivered == model.truth, "seed \(seed): \(model.log.suffix(30))")
+    }
+}
+
+/// A file's truth beside a follower of it.
+private struct FollowedFileModel {
+    struct Line: Equatable {
+        var text: String
+        var offset: Int64
+        var number: Int64
+    }
+
+    var truth: [Line] = []
+    var delivered: [Line] = []
+    var log: [String] = []
+    private let file: FollowedFile
+    private var random: SplitMix
+    private var follower: FileFollower
+    private var committed: FilePosition?
+    private var size: Int64 = 0
+    private var lineCount: Int64 = 0
+    private var openLine: String?
+    private var rotations = 0
+    /// How many lines of the truth lie in files that are rotated away.
+    private var rotatedCount = 0
+
+    init(seed: UInt64) throws {
+        file = try FollowedFile()
+        random = SplitMix(seed: seed)
+        follower = FileFollower(path: file.path, format: .csv)
+    }
+
+    mutating func act() throws {
+        switch Int.random(in: 0..<20, using: &random) {
+        case 0..<8: write()
+        case 8..<14: try step(commits: true)
+        case 14: try step(commits: false)
+        case 15: restart()
+        case 16 where delivered.count >= rotatedCount: rotate()
+        case 17: try replaceInPlace(copies: true)
+        case 18: try replaceInPlace(copies: false)
+        case 19: try delete()
+        default: break
+        }
+    }
+
+    mutating func finish() throws {
+        endLine()
+        for _ in 0..<1000 where delivered.count < truth.count { try step(commits: true) }
+    }
+
+    /// Writes some lines, the last perhaps in part.
+    private mutating func write() {
+        var text = ""
+        if size == 0 {
+            text = Bool.random(using: &random) ? "id,value\n" : "\r\nid,value\r\n"
+            lineCount = text.hasPrefix("\r") ? 2 : 1
+        }
+        for _ in 0..<Int.random(in: 1...40, using: &random) {
+            if openLine == nil {
+                let line = "\(truth.count),\(random.next())"
+                lineCount += 1
+                truth.append(
+                    Line(text: line, offset: size + Int64(text.utf8.count), number: lineCount))
+                text += line
+            }
+            openLine = nil
+            text += "\n"
+        }
+        if Bool.random(using: &random) {
+            let line = "\(truth.count),\(random.next())"
+            lineCount += 1
+            truth.append(
+                Line(text: line, offset: size + Int64(text.utf8.count), number: lineCount))
+            text += line
+            openLine = line
+        }
+        log.append("write \(text.utf8.count) at \(size)")
+        file.append(text)
+        size += Int64(text.utf8.count)
+    }
+
+    private mutating func endLine() {
+        guard openLine != nil else { return }
+        openLine = nil
+        file.append("\n")
+        size += 1
+    }
+
+    /// One look; without a commit, the process dies right after it.
+    private mutating func step(commits: Bool) throws {
+        let batch = try follower.step()
+        log.append("step \(commits): \(batch.map { "\($0.lines.count) \($0.isLast)" } ?? "nil")")
+        guard commits else { return restart() }
+        guard let batch else { return }
+        for (line, text) in zip(batch.lines, batch.texts) {
+            delivered.append(Line(text: text, offset: line.offset, number: line.number))
+        }
+        committed = batch.resume
+    }
+
+    private mutating func restart() {
+        log.append("restart")
+        let limit = Int.random(in: 1...60, using: &random)
+        follower = FileFollower(
+            path: file.path, format: .csv, resume: committed,
+            limits: .init(lines: limit, bytes: 2000),
+            readBytes: Int.random(in: 100...3000, using: &random))
+    }
+
+    private mutating func rotate() {
+        guard size > 0 else { return }
+        rotations += 1
+        log.append("rotate \(rotations)")
+        // A writer that ends its last line in the old file, under the new name.
+        if Bool.random(using: &random) { endLine() }
+        file.rename(to: "pump.csv.\(rotations)")
+        startAnew()
+        write()
+    }
+
+    /// What is not delivered when a file is emptied is gone, so all of it is delivered first.
+    private mutating func replaceInPlace(copies: Bool) throws {
+        guard size > 0 else { return }
+        try finish()
+        guard try follower.step() == nil else { return }
+        rotations += 1
+        log.append("replace in place, copies: \(copies)")
+        if copies { try file.copy(to: "pump.csv.\(rotations)") }
+        file.truncate()
+        startAnew()
+        if Bool.random(using: &random) { write() }
+    }
+
+    private mutating func delete() throws {
+        guard size > 0 else { return }
+        try finish()
+        log.append("delete")
+        unlink(file.path)
+        startAnew()
+        if Bool.random(using: &random) { write() }
+    }
+
+    private mutating func startAnew() {
+        openLine = nil
+        size = 0
+        lineCount = 0
+        rotatedCount = truth.count
+    }
+}
+
+@Suite struct FileSourceTests {
+    private let poll = Duration.milliseconds(1)
+
+    @Test func growingFileIsFollowed() async throws {
+        let file = try FollowedFile()
+        let source = FileSource(path: file.path, format: .csv, pollInterval: poll)
+        file.append("a\n")
+        var expected: [String] = []
+        for round in 0..<20 {
+            file.append("\(round)\n")
+            expected.append("\(round)")
+            let count = expected.count
+            let batch = try #require(try await source.next())
+            #expect(batch.texts == [expected[count - 1]])
+        }
+        #expect(source.name == file.path)
+        source.stop()
+        #expect(try await source.next() == nil)
+    }
+
+    @Test func stopEndsAWaitingSource() async throws {
+        let file = try FollowedFile()
+        let source = FileSource(path: file.path, format: .csv, pollInterval: .seconds(3600))
+        async let waiting = source.next()
+        source.stop()
+        #expect(try await waiting == nil)
+    }
+
+    @Test func sourceRecoversWhenTheCauseOfAnErrorIsGone() async throws {
+        let file = try FollowedFile()
+        mkdir(file.path, 0o700)
+        let source = FileSource(path: file.path, format: .csv, pollInterval: poll)
+        let error = IngestError.notARegularFile(path: file.path, found: "a directory")
+        await #expect(throws: error) { try await source.next() }
+        await #expect(throws: error) { try await source.next() }
+        rmdir(file.path)
+        file.append("a\n1\n")
+        #expect(try await source.next()?.texts == ["1"])
+    }
+
+    @Test func fileThatMayNotBeReadThrows() async throws {
+        try #require(geteuid() != 0 || seteuid(65534) == 0)
+        defer { if getuid() == 0 { seteuid(0) } }
+        let file = try FollowedFile()
+        file.append("a\n1\n")
+        chmod(file.path, 0)
+        var follower = FileFollower(path: file.path, format: .csv)
+        #expect(throws: IngestError.cannotOpen(path: file.path, errno: EACCES)) {
+            try follower.step()
+        }
+        chmod(file.path, 0o600)
+        #expect(try follower.step()?.texts == ["1"])
+    }
+
+    @Test func backlogIsWhatIsNotDelivered() async throws {
+        let file = try FollowedFile()
+        file.append("a\n" + String(repeating: "1\n", count: 5000))
+        let source = FileSource(path: file.path, format: .csv, pollInterval: poll)
+        #expect(try await source.next()?.lines.count == 4096)
+        #expect(source.backlogBytes() == 2 * (5000 - 4096))
+        #expect(!source.isCaughtUp())
+        #expect(try await source.next()?.lines.count == 5000 - 4096)
+        async let waiting = source.next()
+        let deadline = ContinuousClock.now + .seconds(60)
+        while !source.isCaughtUp(), ContinuousClock.now < deadline { await Task.yield() }
+        #expect(source.isCaughtUp())
+        #expect(source.backlogBytes() == 0)
+        source.stop()
+        #expect(try await waiting == nil)
+    }
+}

@@ -1,0 +1,70 @@
+import Ingest
+import Testing
+
+@Suite struct SchemaInferenceTests {
+    private func infer(
+        _ text: String, _ format: FormatOptions = .csv, features: [String]? = nil,
+        exclude: [String] = [], time: String? = nil
+    ) throws -> Schema {
+        try SchemaInference.infer(
+            batch(text, format: format, name: "in"), format: format, features: features,
+            exclude: exclude, time: time)
+    }
+
+    @Test func everyNumericColumnIsAFeatureAndTheTimeIsNone() throws {
+        let schema = try infer(
+            """
+            ,DateTime,pressure,mode,flow,empty,label
+            0,2020-03-09 12:14:36,1.5,auto,,NA,0
+            1,2020-03-09 12:14:37,NA,auto,2,,1
+            ragged
+            """, exclude: ["label"])
+        #expect(schema == Schema(features: ["pressure", "flow"], time: "DateTime"))
+    }
+
+    @Test func jsonKeysComeInTheOrderOfTheirFirstAppearance() throws {
+        let schema = try infer(
+            """
+            {"b":1,"ts":1583756076,"s":"x","n":null}
+            {"a":2,"b":"NA","o":{"c":1},"t":true}
+            not json
+            {"b":2,"ts":1583756077,"n":3,"numeric string":"7"}
+            """, .ndjson)
+        #expect(schema == Schema(features: ["b", "n", "a"], time: "ts"))
+    }
+
+    @Test func namedColumnsAreTakenAsTheyAre() throws {
+        let text = "time,a,b,c\n0,1,2,3\n"
+        #expect(
+            try infer(text, features: ["c", "a"], time: "b")
+                == Schema(features: ["c", "a"], time: "b"))
+        #expect(
+            try infer(text, features: ["time", "a"]) == Schema(features: ["time", "a"], time: nil))
+    }
+
+    @Test func columnCalledTimeThatHoldsNoTimesIsNotTheTime() throws {
+        #expect(try infer("time,a\nlong,1\n") == Schema(features: ["a"], time: nil))
+    }
+
+    @Test(
+        arguments: [
+            (
+                "a,b\n1,2\n", ["a", "c"], nil,
+                IngestError.missingColumns(input: "in", missing: ["c"], present: ["a", "b"])
+            ),
+            (
+                "a,b\n1,2\n", nil, "when",
+                .missingColumns(input: "in", missing: ["when"], present: ["a", "b"])
+            ),
+            ("a,b\nx,y\n", nil, nil, .noNumericColumns(input: "in", present: ["a", "b"])),
+            ("a,b\nx,1\n", nil, "a", .timeUnreadable(input: "in", column: "a", found: "'x'")),
+            ("a,b\n", nil, nil, .noRecords(input: "in")),
+            ("", nil, nil, .noRecords(input: "in")),
+            ("1.5,2\n3,4\n", nil, nil, .headerIsNumbers(input: "in", header: "1.5,2")),
+        ] as [(String, [String]?, String?, IngestError)])
+    func inputThatCannotBeUnderstoodThrows(
+        text: String, features: [String]?, time: String?, error: IngestError
+    ) {
+        #expect(throws: error) { try infer(text, features: features, time: time) }
+    }
+}

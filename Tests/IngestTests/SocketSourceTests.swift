@@ -1,0 +1,271 @@
+import Glibc
+import Ingest
+import Testing
+import TestSupport
+
+/// A client that writes to a Unix socket.
+private final class Client: Sendable {
+    private let descriptor: Int32
+
+    init(_ path: String) throws {
+        struct NotConnected: Error { var errno: Int32 }
+        descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+        let result = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+            }
+        }
+        guard result == 0 else { throw NotConnected(errno: errno) }
+    }
+
+    deinit {
+        close(descriptor)
+    }
+
+    func send(_ text: String) {
+        send(Array(text.utf8))
+    }
+
+    func send(_ bytes: [UInt8]) {
+        var sent = 0
+        while sent < bytes.count {
+            let count = bytes.withUnsafeBytes {
+                Glibc.send(
+                    descriptor, $0.baseAddress.map { $0 + sent }, bytes.count - sent,
+                    Int32(MSG_NOSIGNAL))
+            }
+            guard count > 0 else { return }
+            sent += count
+        }
+    }
+
+    /// Sends what the socket takes without waiting.
+    func trySending(_ bytes: [UInt8]) -> Int {
+        Glibc.send(
+            descriptor, bytes, bytes.count,
+            Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT))
+    }
+
+    /// Whether the other side has closed the connection.
+    func isClosed() -> Bool {
+        var byte: UInt8 = 0
+        return recv(descriptor, &byte, 1, 0) == 0
+    }
+}
+
+@Suite struct SocketSourceTests {
+    private let directory: TemporaryDirectory
+    private let path: String
+
+    init() throws {
+        directory = try TemporaryDirectory()
+        path = directory.file("in.sock")
+    }
+
+    private func started(_ source: SocketSource) async throws -> SocketSource {
+        try await source.start()
+        return source
+    }
+
+    /// Waits until a condition holds; fails after a minute.
+    private func wait(until condition: () -> Bool) async {
+        let deadline = ContinuousClock.now + .seconds(60)
+        while !condition(), ContinuousClock.now < deadline {
+            try? await Task.sleep(for: .milliseconds(1))
+        }
+        #expect(condition())
+    }
+
+    @Test func linesOfManyClientsComeWholeAndInOrder() async throws {
+        let source = try await started(SocketSource(path: path, format: .csv))
+        let path = path
+        let clientCount = 20
+        let lineCount = 500
+        await withTaskGroup { group in
+            for client in 0..<clientCount {
+                group.addTask {
+                    var random = SplitMix(seed: UInt64(client))
+                    var bytes = Array("id,value\n".utf8)
+                    for line in 0..<lineCount { bytes += Array("\(client),\(line)\n".utf8) }
+                    bytes.removeLast()
+                    guard let connection = try? Client(path) else { return }
+                    while !bytes.isEmpty {
+                        let count = min(bytes.count, Int.random(in: 1...700, using: &random))
+                        connection.send(Array(bytes[..<count]))
+                        bytes.removeFirst(count)
+                    }
+                }
+            }
+        }
+        let batches = try await collect(source) { $0.count(where: \.isLast) == clientCount }
+        var linesOfInput: [Int: [String]] = [:]
+        for batch in batches { linesOfInput[batch.input, default: []] += batch.texts }
+        #expect(linesOfInput.count == clientCount)
+        for lines in linesOfInput.values {
+            let client = lines.first?.prefix { $0 != "," } ?? ""
+            #expect(lines == (0..<lineCount).map { "\(client),\($0)" })
+        }
+        #expect(Set(batches.map(\.inputName)).contains("client 1 (uid \(getuid()))"))
+        #expect(batches.allSatisfy { $0.resume == nil })
+        await wait { source.connectionCount() == 0 }
+        source.stop()
+    }
+
+    @Test func loneLineIsDeliveredAndAHalfOneAtTheClientsEnd() async throws {
+        let source = try await started(SocketSource(path: path, format: .ndjson))
+        var client: Client? = try Client(path)
+        client?.send("{\"a\":1}\n{\"a\":")
+        #expect(try await source.next()?.texts == ["{\"a\":1}"])
+        #expect(source.connectionCount() == 1)
+        client?.send("2}")
+        client = nil
+        let last = try #require(try await source.next())
+        #expect(last.texts == ["{\"a\":2}"])
+        #expect(last.isLast)
+        source.stop()
+        #expect(try await source.next() == nil)
+    }
+
+    @Test func clientAheadOfTheConsumerIsHeldUpAndNothingIsLost() async throws {
+        let source = try await started(SocketSource(path: path, format: .ndjson))
+        let client = try Client(path)
+        let line = Array("{\"a\":1234567}\n".utf8)
+        let block = Array(repeating: line, count: 5000).flatMap(\.self)
+        var pending: [UInt8] = []
+        var sent = 0
+        // Until nothing goes in any more, 100 looks long.
+        var idle = 0
+        while idle < 100 {
+            if pending.isEmpty { pending = block }
+            let count = client.trySending(pending)
+            if count > 0 {
+                sent += count
+                pending.removeFirst(count)
+                idle = 0
+            } else {
+                idle += 1
+                try await Task.sleep(for: .milliseconds(1))
+            }
+        }
+        #expect(sent < 8 << 20, "the consumer takes nothing: the client must be held up")
+        // The rest goes in as the consumer takes lines.
+        let rest = pending
+        let sender = Task.detached { client.send(rest) }
+        let total = (sent + rest.count) / line.count
+        let batches = try await collect(source) { $0.reduce(0) { $0 + $1.lines.count } >= total }
+        await sender.value
+        #expect(batches.reduce(0) { $0 + $1.lines.count } == total)
+        #expect(batches.flatMap(\.lines).enumerated().allSatisfy { $1.number == Int64($0 + 1) })
+        source.stop()
+    }
+
+    @Test func garbageAndALineOfAHundredMegabytesPassThrough() async throws {
+        let source = try await started(SocketSource(path: path, format: .ndjson))
+        let path = path
+        let sender = Task.detached {
+            guard let client = try? Client(path) else { return }
+            var random = SplitMix(seed: 1)
+            client.send((0..<10_000).map { _ in UInt8.random(in: 0...255, using: &random) })
+            client.send("\n")
+            let megabyte = [UInt8](repeating: 0x78, count: 1 << 20)
+            for _ in 0..<100 { client.send(megabyte) }
+            client.send("\n{\"a\":1}\n")
+        }
+        let batches = try await collect(source) { $0.last?.isLast == true }
+        await sender.value
+        var decoder = RecordDecoder(
+            format: .ndjson, schema: Schema(features: ["a"], time: nil))
+        var codes: [FaultCode] = []
+        var rows = 0
+        for batch in batches {
+            #expect(batch.bytes.count < 3 << 20)
+            let decoded = try decoder.decode(batch)
+            codes += decoded.faults.map(\.code)
+            rows += decoded.records.rowCount
+        }
+        #expect(rows == 1)
+        #expect(codes.last == .oversizeLine)
+        #expect(codes.dropLast().allSatisfy { $0 == .badSyntax })
+        source.stop()
+    }
+
+    @Test func connectionsBeyondTheLimitAreClosedAndCounted() async throws {
+        let source = try await started(
+            SocketSource(path: path, format: .ndjson, maxConnections: 2))
+        var first: Client? = try Client(path)
+        let second = try Client(path)
+        await wait { source.connectionCount() == 2 }
+        let refused = try Client(path)
+        #expect(refused.isClosed())
+        #expect(source.refusedConnectionCount() == 1)
+        first?.send("{}\n")
+        first = nil
+        #expect(try await source.next()?.texts == ["{}"])
+        await wait { source.connectionCount() == 1 }
+        let third = try Client(path)
+        await wait { source.connectionCount() == 2 }
+        second.send("{\"b\":2}\n")
+        #expect(try await source.next()?.input != 1)
+        third.send("{\"c\":3}\n")
+        source.stop()
+        #expect(third.isClosed())
+    }
+
+    @Test func staleSocketIsReplacedAndALiveOneIsNot() async throws {
+        let first = try await started(SocketSource(path: path, format: .ndjson))
+        let second = SocketSource(path: path, format: .ndjson)
+        await #expect(throws: IngestError.socketInUse(path: path)) { try await second.start() }
+        first.stop()
+        #expect(access(path, F_OK) != 0)
+
+        let stale = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+        withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                #expect(bind(stale, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) == 0)
+            }
+        }
+        close(stale)
+        #expect(access(path, F_OK) == 0)
+        try await second.start()
+        try Client(path).send("{}")
+        #expect(try await second.next()?.texts == ["{}"])
+        second.stop()
+    }
+
+    @Test func pathsThatCannotBeASocketThrow() async throws {
+        let long = directory.file(String(repeating: "x", count: 108))
+        await #expect(
+            throws: IngestError.socketPathTooLong(path: long, bytes: long.utf8.count, limit: 107)
+        ) { try await SocketSource(path: long, format: .csv).start() }
+        let file = try directory.write("", to: "file")
+        await #expect(
+            throws: IngestError.socketPathOccupied(path: file, found: "a regular file")
+        ) { try await SocketSource(path: file, format: .csv).start() }
+        let nowhere = directory.file("no/in.sock")
+        await #expect(throws: IngestError.cannotListen(path: nowhere, errno: ENOENT)) {
+            try await SocketSource(path: nowhere, format: .csv).start()
+        }
+    }
+
+    @Test func socketHasTheModeGiven() async throws {
+        let source = try await started(
+            SocketSource(path: path, format: .csv, mode: 0o620))
+        var info = stat()
+        #expect(stat(path, &info) == 0)
+        #expect(info.st_mode & 0o777 == 0o620)
+        source.stop()
+    }
+
+    @Test func stopEndsAWaitingSource() async throws {
+        let source = try await started(SocketSource(path: path, format: .csv))
+        async let waiting = source.next()
+        source.stop()
+        #expect(try await waiting == nil)
+    }
+}

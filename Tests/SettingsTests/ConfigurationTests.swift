@@ -1,0 +1,114 @@
+import Detection
+import Foundation
+import Ingest
+import Settings
+import Testing
+
+@Suite struct ConfigurationTests {
+    private func read(_ yaml: String) throws(ConfigurationError) -> FlowguardConfiguration {
+        try FlowguardConfiguration(yaml: yaml, path: "/etc/flowguard/flowguard.yaml")
+    }
+
+    @Test func aNameAndASourceAreEnough() throws {
+        let configuration = try read(
+            "streams: [{name: pump-7, source: {file: /var/log/pump-7.csv}}]")
+        #expect(configuration.stateDirectory == "/var/lib/flowguard")
+        #expect(configuration.controlSocketPath == "/run/flowguard/control.sock")
+        #expect(configuration.log.anomalies == "/var/log/flowguard/anomalies.ndjson")
+        #expect(configuration.http == nil)
+        let stream = try #require(configuration.streams.first)
+        #expect(stream.source == .file("/var/log/pump-7.csv"))
+        #expect(stream.format.format == .csv)
+        #expect(stream.features == nil)
+        #expect(stream.budget == .perDay(2))
+        #expect(stream.cooldown == .seconds(300))
+        #expect(stream.fit == .standard)
+    }
+
+    @Test func everyKeyIsRead() throws {
+        let configuration = try read(
+            """
+            state_directory: state
+            runtime_directory: /run/fg
+            log: {anomalies: ../log/anomalies.ndjson}
+            http: {listen: "[::1]:9469"}
+            streams:
+              - name: pump-7
+                source: {socket: pump.sock}
+                format: csv
+                delimiter: ";"
+                columns: [t, a, b]
+                missing_values: ["", "n/a"]
+                max_line_bytes: 64KiB
+                time: {column: t}
+                features: [a]
+                exclude: [b]
+                context: {calendar: [hour_of_day, day_of_week], lags: 4}
+                model: {family: nice, seed: 7}
+                fit: {first_after_records: 500, every: 1h30m, window_records: 10_000}
+                alarm: {false_alarm_probability: 0.001, cooldown: 90s}
+            """)
+        #expect(configuration.stateDirectory == "/etc/flowguard/state")
+        #expect(configuration.log.anomalies == "/etc/log/anomalies.ndjson")
+        #expect(configuration.http?.host == "::1")
+        #expect(configuration.http?.port == 9469)
+        let stream = try #require(configuration.streams.first)
+        #expect(stream.source == .socket("/etc/flowguard/pump.sock"))
+        #expect(stream.format.delimiter == UInt8(ascii: ";"))
+        #expect(stream.format.columns == ["t", "a", "b"])
+        #expect(stream.format.missingValues == ["", "n/a"])
+        #expect(stream.format.maxLineBytes == 65_536)
+        #expect(stream.timeColumn == "t")
+        #expect(stream.features == ["a"])
+        #expect(stream.exclude == ["b"])
+        #expect(stream.detectorOptions.calendar == [.hourOfDay, .dayOfWeek])
+        #expect(stream.detectorOptions.lags == 4)
+        #expect("\(stream.detectorOptions.family)" == "nice")
+        #expect(stream.detectorOptions.seed == 7)
+        #expect(stream.fit.every == .seconds(5_400))
+        #expect(stream.fit.windowRecords == 10_000)
+        #expect(stream.budget == .probability(0.001))
+        #expect(stream.cooldown == .seconds(90))
+    }
+
+    @Test(arguments: [
+        ("source: {file: a.ndjson}", RecordFormat.ndjson), ("source: {file: a.JSONL}", .ndjson),
+        ("source: {file: a.csv}", .csv), ("source: {file: a.log}", .csv),
+        ("source: {socket: a.sock}", .ndjson),
+    ])
+    func theFormatFollowsTheSource(source: String, format: RecordFormat) throws {
+        let stream = try read("streams: [{name: a, \(source)}]").streams[0]
+        #expect(stream.format.format == format)
+    }
+
+    @Test func fitsCanBeOnRequestOnly() throws {
+        let stream = try read("streams: [{name: a, source: {file: a}, fit: {every: never}}]")
+            .streams[0]
+        #expect(stream.fit.every == nil)
+    }
+
+    @Test func aSmallWindowLowersTheFirstFit() throws {
+        let stream = try read("streams: [{name: a, source: {file: a}, fit: {window_records: 500}}]")
+            .streams[0]
+        #expect(stream.fit.firstAfterRecords == 500)
+    }
+
+    @Test func aFileThatIsNotThereSaysSo() {
+        let error = #expect(throws: ConfigurationError.self) {
+            try FlowguardConfiguration(path: "/nowhere/flowguard.yaml")
+        }
+        #expect(
+            error?.report == """
+                error: /nowhere/flowguard.yaml: the configuration cannot be read: no such file
+                hint:  name an existing file with --config
+                """)
+        #expect(error?.exitCode == 66)
+    }
+
+    @Test func aFolderIsNoConfiguration() {
+        let error = #expect(throws: ConfigurationError.self) {
+            try FlowguardConfiguration(path: "/tmp")
+        }
+        #expect(error?.exitCode == 74)
+    }
+}
