@@ -166,7 +166,7 @@ final class FollowedFile {
         var second = FileFollower(path: file.path, format: .csv, resume: batch.resume)
         let batches = try drain(&second)
         #expect(texts(batches) == ["2", "3"])
-        #expect(batches.map(\.isLast) == [true, false])
+        #expect(batches.map(\.isLast) == [false, true, false])
     }
 
     @Test func fileCopiedAndTruncatedWhileAwayIsFinishedFromItsCopy() throws {
@@ -195,7 +195,11 @@ final class FollowedFile {
         #expect(rest.lines.map(\.isOversize) == [true, false])
         #expect(rest.lines.map(\.offset) == [3, 100_004])
         var second = FileFollower(path: file.path, format: format, resume: batch.resume)
-        #expect(try second.step()?.lines == rest.lines.map { $0 })
+        let again = try #require(try second.step())
+        #expect(again.lines.map(\.isOversize) == [true, false])
+        #expect(again.lines.map(\.offset) == rest.lines.map(\.offset))
+        #expect(again.lines.map(\.number) == rest.lines.map(\.number))
+        #expect(again.texts == rest.texts)
     }
 
     @Test func whatIsNotARegularFileThrows() throws {
@@ -216,9 +220,16 @@ final class FollowedFile {
     /// truth must come out once, in order, with its offset and number.
     @Test(arguments: 0..<60) func everyLineComesOnceWhateverHappens(seed: Int) throws {
         var model = try FollowedFileModel(seed: UInt64(seed))
-        for _ in 0..<150 { try model.act() }
-        try model.finish()
-        #expect(model.delivered == model.truth, "seed \(seed): \(model.log.suffix(30))")
+        var acts = 0
+        while acts < 150, model.truth.starts(with: model.delivered) {
+            try model.act()
+            acts += 1
+        }
+        if acts == 150 { try model.finish() }
+        let difference = zip(model.delivered, model.truth).first { $0 != $1 }
+        #expect(
+            difference == nil && model.delivered.count == model.truth.count,
+            "seed \(seed): \(String(describing: difference)), \(model.log.filter { $0 != "step true: nil" }.suffix(30))")
     }
 }
 
@@ -256,12 +267,17 @@ private struct FollowedFileModel {
         case 8..<14: try step(commits: true)
         case 14: try step(commits: false)
         case 15: restart()
-        case 16 where delivered.count >= rotatedCount: rotate()
+        case 16 where hasSeenCurrentFile: rotate()
         case 17: try replaceInPlace(copies: true)
         case 18: try replaceInPlace(copies: false)
         case 19: try delete()
         default: break
         }
+    }
+
+    /// A file that appears and is rotated away between two looks is gone: the follower says so.
+    private var hasSeenCurrentFile: Bool {
+        delivered.count > rotatedCount || truth.count == rotatedCount
     }
 
     mutating func finish() throws {
@@ -274,7 +290,8 @@ private struct FollowedFileModel {
         var text = ""
         if size == 0 {
             text = Bool.random(using: &random) ? "id,value\n" : "\r\nid,value\r\n"
-            lineCount = text.hasPrefix("\r") ? 2 : 1
+            // By bytes: to Swift, "\r\n" is one character and "\r" no prefix of it.
+            lineCount = text.utf8.first == 0x0D ? 2 : 1
         }
         for _ in 0..<Int.random(in: 1...40, using: &random) {
             if openLine == nil {
@@ -409,15 +426,14 @@ private struct FollowedFileModel {
         #expect(try await source.next()?.texts == ["1"])
     }
 
-    @Test func fileThatMayNotBeReadThrows() async throws {
-        try #require(geteuid() != 0 || seteuid(65534) == 0)
-        defer { if getuid() == 0 { seteuid(0) } }
+    @Test func fileThatMayNotBeReadThrows() throws {
         let file = try FollowedFile()
         file.append("a\n1\n")
         chmod(file.path, 0)
         var follower = FileFollower(path: file.path, format: .csv)
+        let refusal = asOrdinaryUser { Result { () throws(IngestError) in try follower.step() } }
         #expect(throws: IngestError.cannotOpen(path: file.path, errno: EACCES)) {
-            try follower.step()
+            try refusal.get()
         }
         chmod(file.path, 0o600)
         #expect(try follower.step()?.texts == ["1"])
