@@ -8,7 +8,7 @@ import Ingest
 public struct BatchScorer {
     /// The form of the output.
     public enum Output: String, Sendable, Hashable, Codable, CaseIterable {
-        /// The input's columns and `log_likelihood,p_value,anomaly`.
+        /// The input's columns (of NDJSON: the keys of the first batch) and `log_likelihood,p_value,anomaly`.
         case csv
         /// The input's keys and the same three.
         case ndjson
@@ -35,6 +35,8 @@ public struct BatchScorer {
     private var decoder: RecordDecoder
     private var state = ContextState()
     private var hasWrittenHeader = false
+    /// The columns of the output where the input has none: the keys of the first batch.
+    private var jsonColumns: [String] = []
 
     /// Makes a scorer for one input.
     public init(
@@ -64,9 +66,10 @@ public struct BatchScorer {
             batch: batch, format: format, output: output, schema: detector.schema)
         if !hasWrittenHeader {
             hasWrittenHeader = true
-            writer.writeHeader(columns: decoder.columnNames)
+            if format.format == .ndjson, output == .csv { jsonColumns = keys(of: batch) }
+            writer.writeHeader(columns: decoder.columnNames ?? jsonColumns)
         }
-        writer.columns = decoder.columnNames ?? []
+        writer.columns = decoder.columnNames ?? jsonColumns
         var reasons: [Int: RowFault] = [:]
         for fault in decoded.faults where reasons[fault.lineIndex] == nil {
             reasons[fault.lineIndex] = fault
@@ -84,14 +87,27 @@ public struct BatchScorer {
             let isAnomaly = scores.isAnomaly(record, threshold: threshold)
             if isAnomaly { anomalies += 1 }
             writer.write(
-                line: line, record: record, records: decoded.records,
-                logLikelihood: scores.logLikelihood[record], pValue: scores.pValue[record],
-                isAnomaly: isAnomaly)
+                line: line, logLikelihood: scores.logLikelihood[record],
+                pValue: scores.pValue[record], isAnomaly: isAnomaly)
             record += 1
         }
         return Result(
             output: writer.bytes, faults: decoded.faults, anomalyCount: anomalies,
             scoredCount: record)
+    }
+
+    /// The keys of NDJSON lines in the order of their appearance, the model's among them in any case.
+    private func keys(of batch: LineBatch) -> [String] {
+        var seen: Set<String> = []
+        var keys: [String] = []
+        for line in batch.lines.indices {
+            for member in JSONMembers.split(batch.content(ofLine: line)) ?? []
+            where seen.insert(member.name).inserted {
+                keys.append(member.name)
+            }
+        }
+        let needed = [detector.schema.time].compactMap(\.self) + detector.schema.features
+        return keys + needed.filter { seen.insert($0).inserted }
     }
 }
 
@@ -114,16 +130,12 @@ private struct LineWriter {
 
     private static let added = ["log_likelihood", "p_value", "anomaly"]
 
-    mutating func writeHeader(columns: [String]?) {
+    mutating func writeHeader(columns: [String]) {
         guard output == .csv else { return }
         if format.format == .csv, let header = batch.header {
             bytes.append(contentsOf: header)
         } else {
-            let names = columns ?? ([schema.time].compactMap(\.self) + schema.features)
-            for (i, name) in names.enumerated() {
-                if i > 0 { bytes.append(format.delimiter) }
-                append(cell: name)
-            }
+            append(cells: columns)
         }
         for name in Self.added {
             bytes.append(format.delimiter)
@@ -133,18 +145,13 @@ private struct LineWriter {
     }
 
     mutating func write(
-        line: Int, record: Int, records: RecordBatch, logLikelihood: Double, pValue: Double,
-        isAnomaly: Bool
+        line: Int, logLikelihood: Double, pValue: Double, isAnomaly: Bool
     ) {
         switch output {
         case .scores:
             NumberText.append(logLikelihood: logLikelihood, to: &bytes)
         case .csv:
-            if format.format == .csv {
-                bytes.append(contentsOf: content(of: line))
-            } else {
-                appendCells(records, record: record)
-            }
+            writeInput(line)
             bytes.append(format.delimiter)
             NumberText.append(logLikelihood: logLikelihood, to: &bytes)
             bytes.append(format.delimiter)
@@ -163,21 +170,16 @@ private struct LineWriter {
         bytes.append(UInt8(ascii: "\n"))
     }
 
-    /// A line that cannot be scored keeps its place.
+    /// A line that cannot be scored keeps its place, and what it holds as far as that can be told.
     mutating func write(line: Int, fault: RowFault?) {
         switch output {
         case .scores:
             break
         case .csv:
-            if format.format == .csv {
-                bytes.append(contentsOf: content(of: line))
-            } else {
-                let count = schema.features.count + (schema.time == nil ? 0 : 1)
-                bytes.append(contentsOf: repeatElement(format.delimiter, count: count - 1))
-            }
+            writeInput(line)
             bytes.append(contentsOf: repeatElement(format.delimiter, count: Self.added.count))
         case .ndjson:
-            if format.format == .csv {
+            if format.format == .csv || JSONMembers.split(content(of: line)) != nil {
                 openObject(line: line)
             } else {
                 bytes.append(UInt8(ascii: "{"))
@@ -190,6 +192,20 @@ private struct LineWriter {
             bytes.append(UInt8(ascii: "}"))
         }
         bytes.append(UInt8(ascii: "\n"))
+    }
+
+    /// The input's cells: a CSV line as it is, the members of an NDJSON object in the order of the header.
+    private mutating func writeInput(_ line: Int) {
+        guard format.format == .ndjson else {
+            bytes.append(contentsOf: content(of: line))
+            return
+        }
+        var cells = [String](repeating: "", count: columns.count)
+        for member in JSONMembers.split(content(of: line)) ?? [] {
+            guard let place = columns.firstIndex(of: member.name) else { continue }
+            cells[place] = JSONMembers.cell(member.value)
+        }
+        append(cells: cells)
     }
 
     private func content(of line: Int) -> ArraySlice<UInt8> {
@@ -235,15 +251,10 @@ private struct LineWriter {
             && !text.contains(".e") && !text.contains(".E")
     }
 
-    private mutating func appendCells(_ records: RecordBatch, record: Int) {
-        let width = schema.features.count
-        if schema.time != nil {
-            bytes.append(contentsOf: String(records.times[record]).utf8)
-            bytes.append(format.delimiter)
-        }
-        for j in 0..<width {
-            if j > 0 { bytes.append(format.delimiter) }
-            bytes.append(contentsOf: String(records.values[record * width + j]).utf8)
+    private mutating func append(cells: [String]) {
+        for (i, cell) in cells.enumerated() {
+            if i > 0 { bytes.append(format.delimiter) }
+            append(cell: cell)
         }
     }
 

@@ -59,8 +59,11 @@ public struct ScoreTail: Sendable, Hashable {
         let below = countAtMost(score)
         guard tailCount > 0, below < tailCount else { return Double(1 + below) / total }
         let excess = max(sorted[tailCount] - score, 0)
-        return Double(tailCount) / total * survival(excess)
+        return max(Double(tailCount) / total * survival(excess), Self.leastProbability)
     }
+
+    /// No score is impossible, also where the tail's own number is too small to be held.
+    private static let leastProbability = 1e-300
 
     /// The score below which a normal record falls with this probability.
     ///

@@ -93,9 +93,13 @@ public struct Detector: Sendable {
     }
 
     /// A threshold set by hand, with the false-alarm probability that it amounts to.
+    ///
+    /// The upper one stays where the calibration has it: a stuck sensor is still found.
     public func threshold(logLikelihood: Double) -> Threshold {
-        Threshold(
-            kind: .manual, logLikelihood: logLikelihood, upperLogLikelihood: nil,
+        let calibrated = threshold(falseAlarmProbability: options.falseAlarmProbability)
+        return Threshold(
+            kind: .manual, logLikelihood: logLikelihood,
+            upperLogLikelihood: calibrated.upperLogLikelihood,
             probability: calibration.low.probability(logLikelihood))
     }
 

@@ -91,7 +91,7 @@ extension Detector {
             }
             let header = try JSONDecoder().decode(
                 Header.self, from: Data((file.metadata["detector"] ?? "").utf8))
-            let encoder = try Self.encoder(in: file, header: header)
+            let encoder = try Self.encoder(in: file, header: header, name: name)
             let flow = try Flow<Float>(reading: file)
             let scores = try file.tensor("calibration.scores").doubles()
             guard !scores.isEmpty, scores.allSatisfy(\.isFinite),
@@ -121,13 +121,16 @@ extension Detector {
         }
     }
 
-    private static func encoder(in file: TensorFile, header: Header) throws -> Encoder {
+    private static func encoder(
+        in file: TensorFile, header: Header, name: String
+    ) throws -> Encoder {
         let count = header.schema.features.count
-        func column(_ name: String, _ length: Int) throws -> [Double] {
-            let values = try file.tensor("encoder." + name).doubles()
+        func column(_ tensor: String, _ length: Int) throws -> [Double] {
+            let values = try file.tensor("encoder." + tensor).doubles()
             guard values.count == length, values.allSatisfy(\.isFinite) else {
                 throw DetectionError.modelFile(
-                    name: "encoder." + name, reason: "expected \(length) finite numbers")
+                    name: name,
+                    reason: "tensor 'encoder.\(tensor)': expected \(length) finite numbers")
             }
             return values
         }
@@ -140,7 +143,8 @@ extension Detector {
             (0...DetectorOptions.maximumLags).contains(header.lags)
         else {
             throw DetectionError.modelFile(
-                name: "encoder", reason: "scales, steps, ranges or lags are out of their bounds")
+                name: name,
+                reason: "the encoder's scales, steps, ranges or lags are out of their bounds")
         }
         let columns = (0..<count).map {
             Column(

@@ -193,11 +193,18 @@ extension Detector {
                     significant(feature.expected, beside: feature.value))
                 return
                     "\(feature.name) \(NumberText.short(feature.value)) where \(expected) was expected"
-                    + (i == 0 ? " (\(NumberText.nats(feature.contribution)) nats)" : "")
+                    + (i == 0 ? share(feature.contribution, of: shortfall) : "")
             }
             return parts.joined(separator: ", or ")
-                + "; \(NumberText.nats(shortfall)) nats beyond the threshold"
         }
+    }
+
+    /// How much of the way beyond the threshold the expected value would take back.
+    private static func share(_ contribution: Double, of shortfall: Double) -> String {
+        guard shortfall > 0 else { return "" }
+        let whole = NumberText.nats(shortfall)
+        return contribution >= shortfall
+            ? " (all of \(whole) nats)" : " (\(NumberText.nats(contribution)) of \(whole) nats)"
     }
 
     /// Four significant digits are enough for an expectation.

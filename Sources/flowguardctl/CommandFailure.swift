@@ -85,10 +85,10 @@ struct CommandFailure: Error, Equatable {
             self.init(error.description, hint: "gather more records of normal operation")
         case .everyFeatureConstant, .noFeatures:
             self.init(error.description, hint: "name other columns with --features")
-        case .modelFile(let name, _):
+        case .modelFile, .unreadableModel:
             self.init(
                 error.description,
-                hint: "make \(name) anew with flowguardctl fit, or export it again")
+                hint: "make the model anew with flowguardctl fit, or export it again")
         case .file:
             self.init(error.description, status: .inputOutput)
         default:

@@ -82,11 +82,13 @@ struct ExplainView {
     private func rarity(_ message: AnomalyMessage) -> String {
         let text = Format.probability(message.pValue)
         guard message.pValue > 0, message.pValue < 0.5 else { return text }
-        let one = Format.compact(Int64(min(1 / message.pValue, 9e18).rounded()))
-        return text
-            + (message.tail == "high"
-                ? ", 1 normal record in \(one) is as typical"
-                : ", 1 normal record in \(one) is as strange")
+        let quality = message.tail == "high" ? "typical" : "strange"
+        // No calibration reaches further: beyond it the number is the shape of a curve.
+        guard message.pValue >= 1e-9 else {
+            return text + ", less than 1 normal record in a billion is as \(quality)"
+        }
+        let one = Format.compact(Int64((1 / message.pValue).rounded()))
+        return text + ", 1 normal record in \(one) is as \(quality)"
     }
 
     private func table(_ features: [AnomalyMessage.Feature]) -> String {

@@ -52,7 +52,8 @@ struct TailCommand: Command {
             var hasAnswered = false
             do {
                 try await print(query, &printer) { hasAnswered = true }
-                hasAnswered = true
+                // It has ended in good order, so each outage is waited for anew.
+                deadline = nil
             } catch let failure as CommandFailure where failure.status == .unavailable {
                 if hasAnswered { deadline = nil }
                 // Only a daemon that has answered once is waited for.

@@ -80,12 +80,25 @@ import Testing
         #expect(result.scoredCount == 1 && result.faults.count == 2)
     }
 
-    @Test func ndjsonInputAsCSVHasTheModelsColumns() throws {
-        let json = [#"{"speed":50,"load":20,"power":70,"mode":3,"level":10}"#, "garbage"]
-        let (text, _) = try run(json, format: .ndjson, output: .csv)
-        #expect(text[0] == "speed,load,power,mode,level,log_likelihood,p_value,anomaly")
-        #expect(text[1].hasPrefix("50.0,20.0,70.0,3.0,10.0,-"))
-        #expect(text[2] == ",,,,,,,")
+    @Test func ndjsonInputAsCSVKeepsEveryKey() throws {
+        let json = [
+            #"{"note":"a, \"b\"","speed":50,"load":20,"power":70,"mode":3,"level":1.0e1,"tags":[1,{"x":2}]}"#,
+            #"{"speed":50,"load":null,"note":"c","late":true}"#, "garbage",
+        ]
+        let (text, result) = try run(json, format: .ndjson, output: .csv)
+        #expect(
+            text[0] == "note,speed,load,power,mode,level,tags,late,log_likelihood,p_value,anomaly")
+        #expect(text[1].hasPrefix(#""a, ""b""",50,20,70,3,1.0e1,"[1,{""x"":2}]",,-"#))
+        #expect(text[2] == "c,50,,,,,,true,,,")
+        #expect(text[3] == ",,,,,,,,,,")
+        #expect(result.scoredCount == 1 && result.faults.count == 2)
+    }
+
+    @Test func ndjsonLineThatCannotBeScoredKeepsItsMembers() throws {
+        let (text, _) = try run(
+            [#"{"note":"x","speed":"fast"}"#, "{\"a\":"], format: .ndjson, output: .ndjson)
+        #expect(text[0].hasPrefix(#"{"note":"x","speed":"fast","log_likelihood":null,"#))
+        #expect(text[1].hasPrefix(#"{"log_likelihood":null,"#))
     }
 
     @Test func missingColumnIsAnErrorThatNamesIt() throws {
