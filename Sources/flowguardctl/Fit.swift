@@ -48,7 +48,7 @@ struct FitCommand: Command {
 
     @Option(
         help: ArgumentHelp(
-            "The time column. (default: a column named time, timestamp, datetime, date or ts)",
+            "The time column. (default: a column named time, timestamp, datetime, date, ts or @timestamp)",
             valueName: "column"))
     var time: String?
 
