@@ -112,7 +112,9 @@ let package = Package(
             dependencies: ["Detection", "FlowDensity", "Ingest", "TestSupport"],
             exclude: ["reference"], swiftSettings: settings),
         .testTarget(
-            name: "SettingsTests", dependencies: ["Settings", "TestSupport"],
+            // Detection too: its types lie inside those of Settings, and a change of their layout
+            // must build these tests anew.
+            name: "SettingsTests", dependencies: ["Settings", "Detection", "TestSupport"],
             swiftSettings: settings),
         .testTarget(
             name: "EndToEndTests",

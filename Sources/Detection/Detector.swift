@@ -18,7 +18,7 @@ public struct Scores: Sendable {
     }
 }
 
-/// An encoder, a flow and a calibration: everything between a record and its verdict.
+/// An encoder, a mixture of flows and a calibration: everything between a record and its verdict.
 public struct Detector: Sendable {
     /// The fewest usable rows of a fit.
     public static let minimumRows = 40
@@ -28,27 +28,29 @@ public struct Detector: Sendable {
     /// What came of the fit.
     public let summary: FitSummary
     let encoder: Encoder
-    let flow: Flow<Float>
+    let flows: FlowMixture<Float>
     let calibration: Calibration
     /// Nats that a change of a constant feature costs: more than the whole spread of normal scores.
     let constantPenalty: Double
 
     init(
-        options: DetectorOptions, summary: FitSummary, encoder: Encoder, flow: Flow<Float>,
+        options: DetectorOptions, summary: FitSummary, encoder: Encoder, flows: FlowMixture<Float>,
         calibration: Calibration, constantPenalty: Double
     ) {
         self.options = options
         self.summary = summary
         self.encoder = encoder
-        self.flow = flow
+        self.flows = flows
         self.calibration = calibration
         self.constantPenalty = constantPenalty
     }
 
     /// The features that it reads, by name, and the time column.
     public var schema: Schema { encoder.schema }
-    /// How many numbers the flow learned.
-    public var parameterCount: Int { flow.parameters.count }
+    /// How many numbers the flows learned.
+    public var parameterCount: Int { flows.parameterCount }
+    /// How many flows the density is the mean of.
+    public var memberCount: Int { flows.members.count }
     /// How many former records condition the density.
     public var lags: Int { encoder.lags }
     /// The calendar readings that condition the density.
@@ -66,7 +68,7 @@ public struct Detector: Sendable {
         _ records: RecordBatch, state: inout ContextState, parallel: ParallelFor = .serial
     ) -> Scores {
         let rows = encoder.encode(records, state: &state)
-        let densities = flow.logLikelihood(rows.x, context: rows.context, parallel: parallel)
+        let densities = flows.logLikelihood(rows.x, context: rows.context, parallel: parallel)
         let units = encoder.logScaleSum
         var logLikelihood = densities
         var pValue = [Double](repeating: 1, count: records.rowCount)
@@ -109,7 +111,7 @@ public struct Detector: Sendable {
     public func sample(_ count: Int, seed: UInt64) -> [[Double]] {
         var generator = SeededGenerator(seed: seed)
         guard encoder.contextCount > 0 else {
-            return decode(flow.sample(count, context: nil, using: &generator))
+            return decode(flows.sample(count, context: nil, using: &generator))
         }
         var state = ContextState()
         var drawn: [[Double]] = []
@@ -120,7 +122,7 @@ public struct Detector: Sendable {
                 lineIndex: 0, offset: 0)
             var lookahead = state
             let context = encoder.encode(record, state: &lookahead).context
-            guard let row = decode(flow.sample(1, context: context, using: &generator)).first
+            guard let row = decode(flows.sample(1, context: context, using: &generator)).first
             else { break }
             drawn.append(row)
             var batch = RecordBatch(schema: schema)

@@ -2,7 +2,7 @@ import FlowDensity
 import Foundation
 import Ingest
 
-/// Everything needed to score, in one safetensors file: flow, encoder, calibration, schema, options.
+/// Everything needed to score, in one safetensors file: flows, encoder, calibration, schema, options.
 ///
 /// Tensors of the encoder, in schema order: `encoder.center`, `encoder.scale`, `encoder.lower`, `encoder.upper`,
 /// `encoder.step` [features], `encoder.quantiles` [features, ranks]. Of the calibration: `calibration.scores` [rows],
@@ -37,7 +37,7 @@ extension Detector {
     /// The model file's bytes; the same detector always gives the same bytes.
     public func encoded() -> [UInt8] {
         var file = TensorFile()
-        flow.write(into: &file)
+        flows.write(into: &file)
         let columns = encoder.columns
         func column(_ name: String, _ value: (Column) -> Double) {
             file.tensors["encoder." + name] = TensorFile.Tensor(
@@ -92,14 +92,14 @@ extension Detector {
             let header = try JSONDecoder().decode(
                 Header.self, from: Data((file.metadata["detector"] ?? "").utf8))
             let encoder = try Self.encoder(in: file, header: header, name: name)
-            let flow = try Flow<Float>(reading: file)
+            let flows = try FlowMixture<Float>(reading: file)
             let scores = try file.tensor("calibration.scores").doubles()
             guard !scores.isEmpty, scores.allSatisfy(\.isFinite),
-                flow.featureCount == encoder.active.count,
-                flow.contextCount == encoder.contextCount
+                flows.featureCount == encoder.active.count,
+                flows.contextCount == encoder.contextCount
             else {
                 throw DetectionError.modelFile(
-                    name: name, reason: "its flow, encoder and calibration do not fit together")
+                    name: name, reason: "its flows, encoder and calibration do not fit together")
             }
             let calibration = Calibration(
                 low: ScoreTail(
@@ -110,7 +110,7 @@ extension Detector {
                     tailCount: min(max(header.high.count, 0), scores.count - 1),
                     shape: header.high.shape, scale: header.high.scale))
             self.init(
-                options: header.options, summary: header.summary, encoder: encoder, flow: flow,
+                options: header.options, summary: header.summary, encoder: encoder, flows: flows,
                 calibration: calibration, constantPenalty: header.constantPenalty)
         } catch let error as DetectionError {
             throw error

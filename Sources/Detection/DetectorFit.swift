@@ -34,72 +34,120 @@ extension Detector {
         let rows = encoder.encode(records, state: &state)
         let split = Split(rowCount: records.rowCount, skipping: context.lags)
         let training = try train(rows, split, encoder, options, parallel, progress)
-        let plan = training.plan
         guard
             progress(
                 FitProgress(
-                    phase: .calibrating, step: training.summary.steps,
-                    stepLimit: plan.training.maximumSteps,
-                    heldOutLogLikelihood: training.summary.heldOutLogLikelihood))
+                    phase: .calibrating, step: training.steps,
+                    stepLimit: training.steps))
         else { throw .cancelled }
         let units = encoder.logScaleSum
-        let scores = training.flow.logLikelihood(
+        let scores = training.flows.logLikelihood(
             rows.x.selectingRows(split.calibration),
             context: rows.context?.selectingRows(split.calibration), parallel: parallel
         ).map { $0 - units }.filter(\.isFinite)
         guard let least = scores.min(), let greatest = scores.max() else {
             throw .training(
                 .diverged(
-                    step: training.summary.steps, lastFiniteLoss: nil,
-                    restarts: training.summary.restarts))
+                    step: training.steps, lastFiniteLoss: nil,
+                    restarts: training.restarts))
         }
         let summary = FitSummary(
             rowCount: records.rowCount, trainingRows: split.training.count,
             validationRows: split.validation.count, calibrationRows: split.calibration.count,
-            steps: training.summary.steps,
+            steps: training.steps,
             heldOutLogLikelihood: scores.reduce(0, +) / Double(scores.count),
-            stopReason: training.summary.stopReason,
-            notes: notes(on: encoder, restarts: training.summary.restarts))
+            stopReason: training.stopReason,
+            notes: notes(on: encoder, restarts: training.restarts))
         let detector = Detector(
-            options: options, summary: summary, encoder: encoder, flow: training.flow,
+            options: options, summary: summary, encoder: encoder, flows: training.flows,
             calibration: Calibration(logLikelihoods: scores),
             constantPenalty: greatest - least + log(Double(records.rowCount + 2)))
         return (detector, summary)
     }
 
+    /// What came of fitting all members.
+    private struct Training {
+        var flows: FlowMixture<Float>
+        /// Steps of all members.
+        var steps: Int
+        /// Restarts of all members.
+        var restarts: Int
+        /// Why the last member's training ended.
+        var stopReason: String
+    }
+
+    /// Fits the members one after the other, each from a start and with noise of its own.
     private static func train(
         _ rows: Encoder.Rows, _ split: Split, _ encoder: Encoder, _ options: DetectorOptions,
         _ parallel: ParallelFor, _ progress: (FitProgress) -> Bool
-    ) throws(DetectionError) -> (flow: Flow<Float>, summary: TrainingSummary, plan: FitPlan) {
+    ) throws(DetectionError) -> Training {
         let plan = FitPlan(
-            family: options.family, rowCount: split.training.count,
+            options: options, rowCount: split.training.count,
             featureCount: encoder.active.count, isSeries: encoder.schema.time != nil)
+        let data = TrainingData(rows, split, encoder, plan)
         var generator = SeededGenerator(seed: options.seed)
+        var members: [Flow<Float>] = []
+        var steps = 0
+        var restarts = 0
+        var stopReason = ""
+        for member in 0..<plan.members {
+            let base = member * plan.training.maximumSteps
+            let fitted = try train(data, plan, parallel, using: &generator) { report in
+                progress(
+                    FitProgress(
+                        phase: .training, step: base + report.step,
+                        stepLimit: plan.members * plan.training.maximumSteps,
+                        heldOutLogLikelihood: report.heldOutLogLikelihood))
+            }
+            members.append(fitted.flow)
+            steps += fitted.summary.steps
+            restarts += fitted.summary.restarts
+            stopReason = fitted.summary.stopReason
+        }
+        return Training(
+            flows: FlowMixture(members), steps: steps, restarts: restarts, stopReason: stopReason)
+    }
+
+    /// What every member is fitted to.
+    private struct TrainingData {
+        let x: Matrix<Float>
+        let context: Matrix<Float>?
+        let heldOut: Matrix<Float>
+        let heldOutContext: Matrix<Float>?
+        let noise: TrainingNoise<Float>
+
+        init(_ rows: Encoder.Rows, _ split: Split, _ encoder: Encoder, _ plan: FitPlan) {
+            x = rows.x.selectingRows(split.training)
+            context = rows.context?.selectingRows(split.training)
+            heldOut = rows.x.selectingRows(split.validation)
+            heldOutContext = rows.context?.selectingRows(split.validation)
+            noise = TrainingNoise(
+                uniform: encoder.active.map {
+                    Float(encoder.columns[$0].step / encoder.columns[$0].scale)
+                },
+                gaussian: encoder.active.map { _ in Float(plan.noise) })
+        }
+    }
+
+    private static func train(
+        _ data: TrainingData, _ plan: FitPlan, _ parallel: ParallelFor,
+        using generator: inout SeededGenerator, _ progress: (TrainingReport) -> Bool
+    ) throws(DetectionError) -> (flow: Flow<Float>, summary: TrainingSummary) {
         var flow = Flow<Float>(
-            featureCount: encoder.active.count, contextCount: encoder.contextCount,
+            featureCount: data.x.columnCount, contextCount: data.context?.columnCount ?? 0,
             options: plan.flow, using: &generator)
-        let noise = TrainingNoise<Float>(
-            uniform: encoder.active.map {
-                Float(encoder.columns[$0].step / encoder.columns[$0].scale)
-            },
-            gaussian: encoder.active.map { _ in Float(plan.noise) })
         var isCancelled = false
         do {
             let summary = try flow.fit(
-                rows.x.selectingRows(split.training),
-                context: rows.context?.selectingRows(split.training),
-                heldOut: rows.x.selectingRows(split.validation),
-                heldOutContext: rows.context?.selectingRows(split.validation),
-                noise: noise, options: plan.training, using: &generator, parallel: parallel
+                data.x, context: data.context, heldOut: data.heldOut,
+                heldOutContext: data.heldOutContext, noise: data.noise, options: plan.training,
+                using: &generator, parallel: parallel
             ) { report in
-                isCancelled = !progress(
-                    FitProgress(
-                        phase: .training, step: report.step, stepLimit: report.stepLimit,
-                        heldOutLogLikelihood: report.heldOutLogLikelihood))
+                isCancelled = !progress(report)
                 return !isCancelled
             }
             if isCancelled { throw DetectionError.cancelled }
-            return (flow, summary, plan)
+            return (flow, summary)
         } catch let error as FlowDensityError {
             throw .training(error)
         } catch {

@@ -148,7 +148,7 @@ extension Detector {
             ? scores.rows.penalty[row] : max(scores.rows.penalty[row] - own, 0)
     }
 
-    /// `ln p` of the record with each candidate in its feature's place, in one call of the flow.
+    /// `ln p` of the record with each candidate in its feature's place, in one call of the flows.
     private func densities(of candidates: [[Double]], in scores: Scores, row: Int) -> [[Double]] {
         let width = encoder.active.count
         let count = candidates.reduce(0) { $0 + $1.count }
@@ -166,7 +166,7 @@ extension Detector {
         let context = scores.rows.context.map {
             $0.selectingRows([Int](repeating: row, count: count))
         }
-        let densities = flow.logLikelihood(x, context: context)
+        let densities = flows.logLikelihood(x, context: context)
         next = 0
         return candidates.map { values in
             defer { next += values.count }

@@ -251,6 +251,7 @@ struct FitReport: Encodable {
     var trainingRecords: Int
     var validationRecords: Int
     var calibrationRecords: Int
+    var members: Int
     var parameters: Int
     var steps: Int
     var stopReason: String
@@ -278,6 +279,7 @@ struct FitReport: Encodable {
         trainingRecords = summary.trainingRows
         validationRecords = summary.validationRows
         calibrationRecords = summary.calibrationRows
+        members = detector.memberCount
         parameters = detector.parameterCount
         steps = summary.steps
         stopReason = summary.stopReason
@@ -308,7 +310,8 @@ struct FitReport: Encodable {
             ("features", features.joined(separator: ", ") + (time.map { "; time in \($0)" } ?? "")),
             (
                 "model",
-                "\(family), \(Format.plural(parameters, "parameter")), "
+                "\(family), \(Format.plural(members, "flow")), "
+                    + "\(Format.plural(parameters, "parameter")), "
                     + "\(Format.plural(steps, "step")) (\(stopReason))"
             ),
             ("held out", "\(Format.nats(heldOutLogLikelihood)) nats a record"),

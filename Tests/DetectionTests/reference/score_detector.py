@@ -49,7 +49,12 @@ def main():
     rows = np.loadtxt(sys.argv[3], ndmin=2)
     header = json.loads(metadata["detector"])
     x, context, cost = encode(tensors, header, rows[:, 0], rows[:, 1:])
-    for value in flow_log_likelihood(tensors, metadata, x, context) - cost:
+    members = int(metadata["flow.members"])
+    densities = [
+        flow_log_likelihood(tensors, metadata, x, context, f"flow.{member}.")
+        for member in range(members)
+    ]
+    for value in np.logaddexp.reduce(densities) - np.log(members) - cost:
         print(repr(float(value)))
 
 
