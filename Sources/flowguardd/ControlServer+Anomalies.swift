@@ -22,7 +22,8 @@ extension ControlServer {
                 stream: stream, count: query.latest ?? (query.follow ? 0 : 100))
             return (rows, max(newest, rows.last?.id ?? 0))
         }
-        if query.follow, !followers.enter() {
+        let place = query.follow ? followers.enter() : nil
+        if query.follow, place == nil {
             throw HTTPFailure(
                 .serviceUnavailable, "too many clients follow already",
                 hint: "end one of them, or ask without follow")
@@ -31,7 +32,7 @@ extension ControlServer {
         return Response(
             status: .ok, headers: headers,
             body: ResponseBody { writer in
-                defer { if query.follow { followers.leave() } }
+                defer { place?.leave() }
                 try await writer.write(Self.buffer(start.rows))
                 var last = start.last
                 var count = 0
