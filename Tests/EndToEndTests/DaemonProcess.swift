@@ -60,15 +60,17 @@ final class DaemonProcess {
     }
 
     /// Starts the daemon.
-    func launch(environment: [String: String] = [:]) throws {
+    ///
+    /// - Parameter errorPath: Where its standard error goes; `errorText` by default.
+    func launch(environment: [String: String] = [:], errorPath: String? = nil) throws {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: BuiltProgram.path("flowguardd"))
         process.arguments = ["--config", folder.file("flowguard.yaml")]
         process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
         try folder.append("", to: "stderr.txt")
         let handle = try FileHandle(
-            forWritingTo: URL(fileURLWithPath: folder.file("stderr.txt")))
-        try handle.seekToEnd()
+            forWritingTo: URL(fileURLWithPath: errorPath ?? folder.file("stderr.txt")))
+        if errorPath == nil { try handle.seekToEnd() }
         process.standardError = handle
         process.standardInput = FileHandle.nullDevice
         try process.run()
@@ -170,6 +172,31 @@ final class DaemonProcess {
 
     func anomalies(_ name: String = "pump") throws -> [AnomalyMessage] {
         try Self.messages(get("/v1/streams/\(name)/anomalies?after=0").body)
+    }
+
+    /// A client of a stream's socket, once that is open.
+    func client(of socket: String) async throws -> StreamSocket {
+        try await wait("the socket") { try? StreamSocket(path: folder.file(socket)) }
+    }
+
+    func detail(_ name: String = "pump") throws -> StreamDetail {
+        try ControlJSON.decode(StreamDetail.self, from: get("/v1/streams/\(name)").body)
+    }
+
+    /// A number of the metrics page.
+    func metric(_ name: String, of stream: String = "pump") throws -> Double? {
+        let start = "\(name){stream=\"\(stream)\"} "
+        return try get("/metrics").text.split(separator: "\n")
+            .first { $0.hasPrefix(start) }.flatMap { Double($0.dropFirst(start.count)) }
+    }
+
+    /// Asks for a fit and waits for its end.
+    func retrain(_ name: String = "pump") async throws -> FitMessage {
+        let reply = try ControlJSON.decode(
+            RetrainReply.self, from: request("POST", "/v1/streams/\(name)/retrain").body)
+        return try await wait("the fit") {
+            try stream(name)?.lastFit.flatMap { $0.id == reply.fit ? $0 : nil }
+        }
     }
 
     /// The anomaly log's lines.

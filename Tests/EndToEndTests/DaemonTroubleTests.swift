@@ -179,7 +179,7 @@ import Testing
         try await daemon.start()
         let path = daemon.folder.file("run/in.sock")
 
-        let good = try StreamSocket(path: path)
+        let good = try await daemon.client(of: "run/in.sock")
         try good.send("{\"a\":1,\"b\":2}\n{\"a\":2,\"b\":3}\n")
         try await daemon.wait("2 records") { try daemon.stream("in")?.recordsTotal == 2 }
 

@@ -229,7 +229,8 @@ final class FollowedFile {
         let difference = zip(model.delivered, model.truth).first { $0 != $1 }
         #expect(
             difference == nil && model.delivered.count == model.truth.count,
-            "seed \(seed): \(String(describing: difference)), \(model.log.filter { $0 != "step true: nil" }.suffix(30))")
+            "seed \(seed): \(String(describing: difference)), \(model.log.filter { $0 != "step true: nil" }.suffix(30))"
+        )
     }
 }
 
