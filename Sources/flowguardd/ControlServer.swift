@@ -24,6 +24,7 @@ struct ControlServer: Sendable {
     let anomalyLog: AnomalyLogWriter
     let logger: Logger
     let followers = Places(64)
+    let readers = Places(32)
     let scores = Places(maximumScores)
 
     /// The whole API on the Unix socket.
@@ -55,9 +56,10 @@ struct ControlServer: Sendable {
             }, logger: quietLogger)
     }
 
-    /// Connections on which nothing is asked are closed; a reply that goes on is none of them.
+    /// Connections on which nothing is asked are closed, and those whose reply is not read; a reply that goes on is neither.
     private static let listener = HTTPServerBuilder.http1(
-        configuration: .init(idleTimeout: .seconds(60)))
+        configuration: .init(
+            additionalChannelHandlers: [StalledReaderHandler()], idleTimeout: .seconds(60)))
 
     private func configuration(_ address: BindAddress) -> ApplicationConfiguration {
         ApplicationConfiguration(

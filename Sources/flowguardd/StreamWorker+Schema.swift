@@ -92,6 +92,7 @@ extension StreamWorker {
                 at: currentTime())
         }
         serving = nil
+        hasGivenUpWaiting = false
         next.counters.unscored += state.pendingCount
         next.windowGeneration += 1
         next.windowTotal = 0

@@ -37,6 +37,33 @@ import Testing
                 == true, "\(fit)")
     }
 
+    @Test func aModelPutIntoServiceDuringAFitStays() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = PumpData()
+        try daemon.folder.write(PumpData.header + data.lines(600), to: "pump.csv")
+        try daemon.configure(DaemonLifeTests.pump)
+        try await daemon.start()
+        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        _ = try await daemon.retrain()
+        let serving = try #require(try daemon.stream()?.model?.id)
+        let other: Int64 = serving == 1 ? 2 : 1
+        try daemon.folder.append(data.lines(20_000), to: "pump.csv")
+        try await daemon.wait("the records") { try daemon.stream()?.recordsTotal == 20_600 }
+        #expect(try daemon.request("POST", "/v1/streams/pump/retrain").status == 202)
+        try await daemon.wait("a running fit") { try daemon.stream()?.fit?.state == "running" }
+        let reply = try daemon.request("POST", "/v1/streams/pump/models/\(other)/activate")
+        #expect(reply.status == 200)
+        #expect(try daemon.stream()?.fit != nil, "the fit was still under way")
+        let fit = try await daemon.wait("the end of the fit") {
+            try daemon.stream().flatMap { $0.fit == nil ? $0.lastFit : nil }
+        }
+        #expect(fit.state == "rejected")
+        #expect(
+            fit.message == "another model was put into service while this one was fitted",
+            "\(fit)")
+        #expect(try daemon.stream()?.model?.id == other)
+    }
+
     @Test func constantRecordsHoldTheSourceUntilThereIsSomethingToLearn() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         var data = PumpData()
@@ -156,56 +183,5 @@ import Testing
                     + "up to 1000000, found \(problem)\"}\n")
         }
         #expect(daemon.isRunning)
-    }
-
-    @Test func bodiesThatMakeLongRepliesAreScoredInPieces() async throws {
-        let daemon = DaemonProcess(folder: try TemporaryDirectory())
-        var data = PumpData()
-        try daemon.folder.write(PumpData.header + data.lines(600), to: "pump.csv")
-        try daemon.configure(DaemonLifeTests.pump)
-        try await daemon.start()
-        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
-        let path = "/v1/streams/pump/score?output_format=scores"
-        let count = 1 << 20
-        var body = Array(PumpData.header.utf8)
-        for _ in 0..<count { body += [UInt8(ascii: "x"), UInt8(ascii: "\n")] }
-
-        // Two clients that do not read hold the two places.
-        let head = "POST \(path) HTTP/1.1\r\nHost: x\r\nContent-Length: \(body.count)\r\n\r\n"
-        let idle = try (0..<2).map { _ in
-            let client = try StreamSocket(path: daemon.controlSocket)
-            try client.send(Array(head.utf8) + body)
-            return client
-        }
-        let third = try daemon.request("POST", path, body: Array(PumpData.header.utf8))
-        #expect(third.status == 503)
-        #expect(third.text.contains("2 bodies are scored already"))
-        withExtendedLifetime(idle) {}
-        let memory = try daemon.get("/metrics").text
-            .firstMatch(of: /flowguard_resident_memory_bytes (\d+)/).flatMap { Int($0.1) }
-        #expect((memory ?? .max) < 400 << 20)
-    }
-
-    @Test func scoresComeInOrderAndTheWrongHeaderIsRefused() async throws {
-        let daemon = DaemonProcess(folder: try TemporaryDirectory())
-        var data = PumpData()
-        try daemon.folder.write(PumpData.header + data.lines(600), to: "pump.csv")
-        try daemon.configure(DaemonLifeTests.pump)
-        try await daemon.start()
-        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
-        let lines = data.lines(10_000)
-        let all = try daemon.request(
-            "POST", "/v1/streams/pump/score", body: Array((PumpData.header + lines).utf8))
-        let rows = all.text.split(separator: "\n")
-        #expect(rows.count == 10_001)
-        #expect(rows.first == "time,flow,pressure,noise,log_likelihood,p_value,anomaly")
-        let matches = zip(rows.dropFirst(), lines.split(separator: "\n")).allSatisfy {
-            $0.hasPrefix($1 + ",")
-        }
-        #expect(matches)
-        let wrong = try daemon.request(
-            "POST", "/v1/streams/pump/score", body: Array("time,flow\n1,2\n".utf8))
-        #expect(wrong.status == 422)
-        #expect(wrong.text.contains("'pressure', 'noise'"), "\(wrong.text)")
     }
 }

@@ -231,8 +231,8 @@ final class StreamSocket {
             setsockopt(
                 descriptor, SOL_SOCKET, option, &limit, socklen_t(MemoryLayout<timeval>.size))
         }
+        // The descriptor is closed by `deinit`, also after this.
         guard result == 0 else {
-            close(descriptor)
             throw WaitedInVain(description: "\(path): \(String(cString: strerror(errno)))")
         }
     }
@@ -256,6 +256,12 @@ final class StreamSocket {
     }
 
     func send(_ text: String) throws { try send(Array(text.utf8)) }
+
+    /// What comes next; nothing when the other side closes.
+    func receive() throws -> ArraySlice<UInt8> {
+        var buffer = [UInt8](repeating: 0, count: 4_096)
+        return buffer[..<max(0, recv(descriptor, &buffer, buffer.count, 0))]
+    }
 
     /// Everything until the other side closes.
     func receiveAll() throws -> [UInt8] {
