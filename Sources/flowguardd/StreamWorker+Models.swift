@@ -17,7 +17,7 @@ extension StreamWorker {
         let store = environment.store
         try store.registerStream(name, at: currentTime())
         if let row = try store.checkpoint(stream: name) {
-            state = try JSONDecoder().decode(WorkerState.self, from: Data(row.state))
+            state = try WorkerState(stored: row.state)
             position = row.position
         }
         state.episodes.cooldownSecs = configuration.cooldown.inSeconds

@@ -139,7 +139,7 @@ struct SchemaTally: Codable, Equatable {
     /// After so many records the features are settled.
     static let limit = 200
     /// Columns that are looked at, and the bytes of their names: what comes is bounded.
-    private static let mostColumns = 1_000
+    private static let mostColumns = 1_024
     private static let mostNameBytes = 256
 
     private(set) var records = 0

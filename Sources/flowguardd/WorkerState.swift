@@ -88,6 +88,24 @@ struct WorkerState: Encodable {
         configuration.fit.windowRecords + 2 * 4_096
     }
 
+    /// The form that the store keeps.
+    ///
+    /// A number that is not finite has its own text there: it must not keep a batch from being committed for ever.
+    func stored() throws -> [UInt8] {
+        let encoder = JSONEncoder()
+        encoder.nonConformingFloatEncodingStrategy = .convertToString(
+            positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+        return try Array(encoder.encode(self))
+    }
+
+    /// Reads that form.
+    init(stored bytes: [UInt8]) throws {
+        let decoder = JSONDecoder()
+        decoder.nonConformingFloatDecodingStrategy = .convertFromString(
+            positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+        self = try decoder.decode(WorkerState.self, from: Data(bytes))
+    }
+
     /// Records that wait for the first model.
     var pendingCount: Int64 { pendingFrom.map { max(0, windowTotal - $0) } ?? 0 }
 }
