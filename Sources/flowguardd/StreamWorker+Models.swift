@@ -65,6 +65,7 @@ extension StreamWorker {
         var number = max(0, state.windowTotal - Int64(min(capacity, state.windowCapacity)))
         new.rewind(to: number)
         while number < state.windowTotal {
+            guard !board.isStopping else { throw RequestError.stopping(stream: name) }
             let end = min(number + 4_096, state.windowTotal)
             try new.append(old.records(number..<end))
             new.rewind(to: end)

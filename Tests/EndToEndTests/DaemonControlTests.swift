@@ -34,6 +34,37 @@ import Testing
         withExtendedLifetime(idle) {}
     }
 
+    @Test func aChangeWhoseBodyIsSlowReachesTheWorkerThatThenRuns() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = PumpData()
+        try daemon.folder.write(PumpData.header + data.lines(600), to: "pump.csv")
+        try daemon.configure(DaemonLifeTests.pump)
+        try await daemon.start()
+        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        let body = "{\"log_likelihood\":-99}"
+        let client = try StreamSocket(path: daemon.controlSocket)
+        try client.send(
+            "PUT /v1/streams/pump/threshold HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                + "Content-Length: \(body.utf8.count)\r\n\r\n{")
+        try daemon.configure(
+            DaemonLifeTests.pump.replacingOccurrences(of: "0.0001", with: "0.002"))
+        daemon.signal(SIGHUP)
+        try await daemon.wait("the new worker") {
+            try daemon.stream().map {
+                $0.state == .watching && $0.asked.probability == 0.002
+                    && $0.threshold?.probability == 0.002
+            }
+        }
+        try daemon.folder.append(data.lines(100), to: "pump.csv")
+        try await daemon.wait("its records") { try daemon.stream()?.recordsTotal == 700 }
+        try client.send(String(body.dropFirst()))
+        #expect(try client.receiveAll().starts(with: Array("HTTP/1.1 200".utf8)))
+        #expect(try daemon.stream()?.threshold?.logLikelihood == -99)
+        daemon.kill()
+        let store = try StateStore(path: daemon.folder.file("state/flowguard.sqlite"))
+        #expect(try store.checkpoint(stream: "pump")?.recordsTotal == 700)
+    }
+
     @Test func bodiesThatMakeLongRepliesAreScoredInPieces() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         var data = PumpData()
