@@ -197,10 +197,11 @@ public enum ThresholdUpdate: Sendable, Hashable, Codable {
                 ? nil
                 : "false_alarm_probability: expected a number above 0 and up to 0.1, found \(value)"
         case .falseAlarmsPerDay(let value):
-            return value > 0 && value <= Self.mostAlarmsPerDay
-                ? nil
-                : "false_alarms_per_day: expected a number above 0 and up to 1000000, "
-                    + "found \(value)"
+            guard value > 0 else {
+                return "false_alarms_per_day: expected a number above 0, found \(value)"
+            }
+            return value <= Self.mostAlarmsPerDay
+                ? nil : "false_alarms_per_day: expected at most 1000000, found \(value)"
         case .reset:
             return nil
         }

@@ -172,15 +172,15 @@ import Testing
         #expect(try daemon.stream()?.openEpisode == nil, "the next record ends the episode")
 
         for (body, problem) in [
-            ("1e19", "1e+19"), ("1000001", "1000001.0"), ("0", "0.0"),
+            ("1e19", "expected at most 1000000, found 1e+19"),
+            ("1000001", "expected at most 1000000, found 1000001.0"),
+            ("0", "expected a number above 0, found 0.0"),
         ] {
             let reply = try daemon.request(
                 "PUT", "/v1/streams/pump/threshold",
                 body: Array("{\"false_alarms_per_day\":\(body)}".utf8))
             #expect(reply.status == 400)
-            #expect(
-                reply.text == "{\"error\":\"false_alarms_per_day: expected a number above 0 and "
-                    + "up to 1000000, found \(problem)\"}\n")
+            #expect(reply.text == "{\"error\":\"false_alarms_per_day: \(problem)\"}\n")
         }
         #expect(daemon.isRunning)
     }
