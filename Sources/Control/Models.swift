@@ -137,6 +137,9 @@ public enum ThresholdUpdate: Sendable, Hashable, Codable {
     /// `{"reset": true}`: back to what the configuration asks for.
     case reset
 
+    /// As in the configuration file.
+    private static let mostAlarmsPerDay = 1_000_000.0
+
     private enum Key: String, CodingKey, CaseIterable {
         case logLikelihood
         case falseAlarmProbability
@@ -194,8 +197,11 @@ public enum ThresholdUpdate: Sendable, Hashable, Codable {
                 ? nil
                 : "false_alarm_probability: expected a number above 0 and up to 0.1, found \(value)"
         case .falseAlarmsPerDay(let value):
-            return value > 0 && value.isFinite
-                ? nil : "false_alarms_per_day: expected a number above 0, found \(value)"
+            guard value > 0 else {
+                return "false_alarms_per_day: expected a number above 0, found \(value)"
+            }
+            return value <= Self.mostAlarmsPerDay
+                ? nil : "false_alarms_per_day: expected at most 1000000, found \(value)"
         case .reset:
             return nil
         }

@@ -99,8 +99,16 @@ public struct StreamStatus: Sendable, Hashable, Codable {
     public var backlogBytes: Int64
     /// Clients on the socket.
     public var connections: Int
+    /// Clients that were turned away since the daemon's start, because there were too many.
+    public var refusedConnections: Int?
+    /// Records that left the training window before there was a model to score them.
+    public var unscoredTotal: Int64?
+    /// Lines of clients that could not be taken before a stop.
+    public var lostTotal: Int64?
     /// When the newest record arrived.
     public var lastRecordAt: Date?
+    /// While it is `waiting`: what for.
+    public var waitingFor: String?
     /// What keeps it from going on, or went wrong last.
     public var lastError: StreamProblem?
     /// The episode that has not ended.

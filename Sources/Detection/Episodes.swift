@@ -36,6 +36,9 @@ public struct EpisodeTracker: Sendable, Hashable, Codable {
         case ended(Episode)
     }
 
+    /// Records may be so much out of order, in seconds.
+    private static let disorderSecs = 3_600.0
+
     /// The quiet time that ends an episode, in seconds.
     public var cooldownSecs: Double
     /// The episode that has not ended, if any.
@@ -51,12 +54,16 @@ public struct EpisodeTracker: Sendable, Hashable, Codable {
     /// Takes a record in; call it for every record, in order.
     ///
     /// - Parameters:
-    ///   - time: The record's time in epoch seconds. A step back never ends an episode.
+    ///   - time: The record's time in epoch seconds. A step back of up to an hour, or the cooldown if that is longer, is
+    ///     disorder; a longer one says that an anomaly was dated wrong, and ends the episode.
     ///   - verdict: The verdict, or `nil` for a normal record.
     /// - Returns: None for a normal record in quiet times; an ended episode comes before a started one.
     public mutating func observe(time: Double, verdict: Verdict?) -> [Event] {
         var events: [Event] = []
-        if let episode = open, time - episode.lastAt > cooldownSecs {
+        if let episode = open,
+            time - episode.lastAt > cooldownSecs
+                || episode.lastAt - time > max(cooldownSecs, Self.disorderSecs)
+        {
             events.append(.ended(episode))
             open = nil
         }

@@ -24,33 +24,39 @@ public enum FitGate {
     /// A single record thousands of nats off would decide the mean alone.
     static let trimmedShare = 0.02
 
+    /// Fewer records than this decide nothing.
+    public static let leastRecords = 20
+
     /// Compares two models on the newest records.
     ///
     /// - Parameters:
     ///   - challenger: The new model.
     ///   - champion: The serving model.
-    ///   - newest: Records that neither was trained on, in time order; without any, the challenger is accepted.
+    ///   - newest: Records that neither was trained on, in time order; with fewer than `leastRecords` the champion stays.
     ///   - before: The records just before, as the context of the first.
     ///   - falseAlarmProbability: What the stream's budget asks for.
     public static func judge(
         challenger: Detector, champion: Detector, newest: RecordBatch,
         before: ContextState = ContextState(), falseAlarmProbability: Double
     ) -> GateDecision {
-        guard challenger.schema.features == champion.schema.features, newest.rowCount > 0 else {
-            return GateDecision(
-                isAccepted: true, reason: "there is nothing to compare: the features changed",
-                challengerLogLikelihood: challenger.summary.heldOutLogLikelihood,
-                championLogLikelihood: champion.summary.heldOutLogLikelihood,
-                challengerAlarmRate: 0, championAlarmRate: 0)
+        var decision = GateDecision(
+            isAccepted: true, reason: "there is nothing to compare: the features changed",
+            challengerLogLikelihood: challenger.summary.heldOutLogLikelihood,
+            championLogLikelihood: champion.summary.heldOutLogLikelihood,
+            challengerAlarmRate: 0, championAlarmRate: 0)
+        guard challenger.schema.features == champion.schema.features else { return decision }
+        guard newest.rowCount >= leastRecords else {
+            decision.isAccepted = false
+            decision.reason =
+                "too few of the newest records are usable to compare it on: expected at least "
+                + "\(leastRecords), found \(newest.rowCount)"
+            return decision
         }
         let new = measure(challenger, newest, before, falseAlarmProbability)
         let old = measure(champion, newest, before, falseAlarmProbability)
-        let order =
-            newest.values.isEmpty
-            ? []
-            : new.scores.indices.sorted {
-                min(new.scores[$0], old.scores[$0]) < min(new.scores[$1], old.scores[$1])
-            }
+        let order = new.scores.indices.sorted {
+            min(new.scores[$0], old.scores[$0]) < min(new.scores[$1], old.scores[$1])
+        }
         let kept = order.dropFirst(Int(Double(order.count) * trimmedShare))
         let newMean = kept.reduce(0) { $0 + new.scores[$1] } / Double(kept.count)
         let oldMean = kept.reduce(0) { $0 + old.scores[$1] } / Double(kept.count)

@@ -42,16 +42,27 @@ actor AnomalyLogWriter {
     nonisolated var unownedExecutor: UnownedSerialExecutor { thread.asUnownedSerialExecutor() }
 
     /// Opens the log and completes it from the store.
+    ///
+    /// - Throws: When the log cannot be opened. A disk that is full is a problem that `run()` waits out.
     init(path: String, positionPath: String, store: StateStore, logger: Logger) throws {
         self.store = store
         self.logger = logger
         let greatest = try store.newestAnomalyID()
         newest = Mutex(greatest)
         let log = AnomalyLog(path: path, positionPath: positionPath, greatestID: greatest)
-        try log.reopen()
-        while try Self.copyPage(from: store, to: log) {}
         self.log = log
         (wakeups, wakeup) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
+        do {
+            try log.reopen()
+            while try Self.copyPage(from: store, to: log) {}
+        } catch DaemonError.file(let path, let operation, let code)
+            where code == ENOSPC || code == EDQUOT
+        {
+            let error = DaemonError.file(path: path, operation: operation, code: code)
+            problem.withLock { $0 = error.description }
+            logger.error("anomaly log not written", metadata: ["error": "\(error)"])
+            wakeup.yield()
+        }
     }
 
     /// The number of the newest anomaly, for those who wait for the next.

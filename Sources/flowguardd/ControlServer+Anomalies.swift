@@ -15,6 +15,12 @@ extension ControlServer {
     /// Anomalies as NDJSON: those after a number, or the newest, and on request those to come.
     func anomalies(stream: String?, _ request: Request) async throws -> Response {
         let query = try AnomalyQuery(request)
+        guard let place = (query.follow ? followers : readers).enter() else {
+            throw HTTPFailure(
+                .serviceUnavailable,
+                "too many clients \(query.follow ? "follow" : "read anomalies") already",
+                hint: "end one of them" + (query.follow ? ", or ask without follow" : ""))
+        }
         let start = try await offload { () -> (rows: [AnomalyRow], last: Int64) in
             if let after = query.after { return ([], after) }
             let newest = anomalyLog.newestID
@@ -22,16 +28,11 @@ extension ControlServer {
                 stream: stream, count: query.latest ?? (query.follow ? 0 : 100))
             return (rows, max(newest, rows.last?.id ?? 0))
         }
-        if query.follow, !followers.enter() {
-            throw HTTPFailure(
-                .serviceUnavailable, "too many clients follow already",
-                hint: "end one of them, or ask without follow")
-        }
         let headers: HTTPFields = [.contentType: "application/x-ndjson"]
         return Response(
             status: .ok, headers: headers,
             body: ResponseBody { writer in
-                defer { if query.follow { followers.leave() } }
+                defer { place.leave() }
                 try await writer.write(Self.buffer(start.rows))
                 var last = start.last
                 var count = 0

@@ -14,6 +14,8 @@ extension ControlServer {
     private static let maximumChangeBytes = 64 << 10
     /// The longest body of `score`.
     private static let maximumScoreBytes = 64 << 20
+    /// Bodies that are scored at once: they and their replies take memory.
+    static let maximumScores = 2
 
     /// Beyond this the connection of a body that is too long is given up.
     private static let maximumDroppedBytes = 1 << 30
@@ -29,8 +31,10 @@ extension ControlServer {
                 status: .accepted)
         }
         streams.put(":name/threshold") { request, context in
-            let worker = try worker(context)
+            _ = try self.worker(context)
             let update = try await thresholdUpdate(request)
+            // A body may take its time: a reload can have put another worker in the place of the first.
+            let worker = try self.worker(context)
             await note("threshold", worker, context)
             return try await change(update, of: worker)
         }
@@ -133,20 +137,30 @@ extension ControlServer {
         }
         let format = try self.format(request, worker)
         let output: BatchScorer.Output = try choice(request, "output_format") ?? .csv
+        guard let place = scores.enter() else {
+            throw HTTPFailure(
+                .serviceUnavailable, "\(Self.maximumScores) bodies are scored already",
+                hint: "ask again in a while, or export the model and score without the daemon")
+        }
         guard let body = try await Self.body(of: request, upTo: Self.maximumScoreBytes) else {
             throw HTTPFailure(
                 .contentTooLarge, "a body to score has at most \(Self.maximumScoreBytes) bytes",
                 hint: "send it in parts, or export the model and score without the daemon")
         }
-        let bytes = Array(body.readableBytesView)
-        let scored = try await ScoredBody(bytes, serving: serving, format: format, output: output)
-        var reply = HTTPReply.bytes(scored.output, type: Self.type(of: output))
-        for (name, value) in scored.headers {
-            if let name = HTTPField.Name(name) {
-                reply.headers.append(HTTPField(name: name, value: value))
-            }
-        }
-        return reply
+        let scoring = ScoredBody(body, serving: serving, format: format, output: output)
+        // What is wrong with the header shows before the reply begins.
+        let first = try await scoring.next()
+        return Response(
+            status: .ok, headers: [.contentType: Self.type(of: output)],
+            body: ResponseBody { writer in
+                defer { place.leave() }
+                var piece = first
+                while let bytes = piece {
+                    if bytes.readableBytes > 0 { try await writer.write(bytes) }
+                    piece = try await scoring.next()
+                }
+                try await writer.finish(await scoring.trailers)
+            })
     }
 
     private static func type(of output: BatchScorer.Output) -> String {

@@ -23,7 +23,9 @@ struct ControlServer: Sendable {
     let directory: StateDirectory
     let anomalyLog: AnomalyLogWriter
     let logger: Logger
-    let followers = FollowerCount()
+    let followers = Places(64)
+    let readers = Places(32)
+    let scores = Places(maximumScores)
 
     /// The whole API on the Unix socket.
     func unixApplication(_ path: String, _ readiness: Readiness) -> some Service {
@@ -54,9 +56,10 @@ struct ControlServer: Sendable {
             }, logger: quietLogger)
     }
 
-    /// Connections on which nothing is asked are closed; a reply that goes on is none of them.
+    /// Connections on which nothing is asked are closed, and those whose reply is not read; a reply that goes on is neither.
     private static let listener = HTTPServerBuilder.http1(
-        configuration: .init(idleTimeout: .seconds(60)))
+        configuration: .init(
+            additionalChannelHandlers: [StalledReaderHandler()], idleTimeout: .seconds(60)))
 
     private func configuration(_ address: BindAddress) -> ApplicationConfiguration {
         ApplicationConfiguration(
@@ -190,18 +193,39 @@ struct ControlServer: Sendable {
     }
 }
 
-/// Counts the replies that go on, so that they cannot use up all connections.
-final class FollowerCount: Sendable {
-    private static let limit = 64
-    private let count = Mutex(0)
+/// A bounded number of places for replies that last, so that they cannot use up all connections or all memory.
+final class Places: Sendable {
+    /// One place; it is given back when nobody holds it any more, whatever became of the reply.
+    final class Place: Sendable {
+        private let places: Places
+        private let isLeft = Mutex(false)
 
-    func enter() -> Bool {
-        count.withLock { count in
-            guard count < Self.limit else { return false }
-            count += 1
-            return true
+        fileprivate init(_ places: Places) { self.places = places }
+
+        deinit { leave() }
+
+        /// Gives the place back before that.
+        func leave() {
+            let wasLeft = isLeft.withLock { isLeft in
+                defer { isLeft = true }
+                return isLeft
+            }
+            if !wasLeft { places.count.withLock { $0 -= 1 } }
         }
     }
 
-    func leave() { count.withLock { $0 -= 1 } }
+    private let limit: Int
+    private let count = Mutex(0)
+
+    init(_ limit: Int) { self.limit = limit }
+
+    /// A place; `nil` when all are taken.
+    func enter() -> Place? {
+        let isFree = count.withLock { count in
+            guard count < limit else { return false }
+            count += 1
+            return true
+        }
+        return isFree ? Place(self) : nil
+    }
 }

@@ -17,7 +17,6 @@ final class DaemonStatus: Sendable {
         var restartProblem: String?
         var reloadsFailed: Int64 = 0
         var reloads: Int64 = 0
-        var httpPort: Int?
     }
 
     let startedAt = ContinuousClock.now
@@ -182,6 +181,8 @@ struct Supervisor: Service {
                 for await _ in hangups.cancelOnGracefulShutdown() { await reload() }
             }
             try? await gracefulShutdown()
+            // This service is the first that hears of the stop.
+            pool.beginStop()
             notifier.stopping()
             logger.info("stopping")
             group.cancelAll()

@@ -59,8 +59,8 @@ enum DaemonError: Error, CustomStringConvertible {
             return "move \(path) away, or choose another runtime_directory"
         case .listen:
             return "choose another address in http.listen or another runtime_directory"
-        case .store:
-            return nil
+        case .store(let error):
+            return error.hint
         }
     }
 

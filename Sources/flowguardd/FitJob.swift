@@ -23,11 +23,10 @@ struct FitJob: Sendable {
     /// The serving model, if there is one of the same features.
     var champion: Detector?
     var options: DetectorOptions
-    /// What to tell about the choice of records.
-    var note: String?
-
-    /// The share of the window that judges.
-    static let judgingShare = 0.1
+    /// The serving model's number.
+    var championID: Int64?
+    /// Which records these are.
+    var selection: FitSelection
 
     /// Fits and judges, on the calling thread.
     ///
@@ -42,16 +41,21 @@ struct FitJob: Sendable {
             if case .cancelled = error { return .cancelled }
             return .failed("\(error)")
         }
-        let suffix = note.map { "; " + $0 } ?? ""
+        let suffix = selection.note.map { "; " + $0 } ?? ""
         guard let champion else {
             let reason = "the first model, from \(summary.rowCount) records" + suffix
             return .accepted(detector, reason: reason, decision: nil)
         }
         var context = ContextState()
         context.advance(past: before)
-        let decision = FitGate.judge(
+        var decision = FitGate.judge(
             challenger: detector, champion: champion, newest: newest, before: context,
             falseAlarmProbability: options.falseAlarmProbability)
+        if !decision.isAccepted, selection.seenCount > 0 {
+            decision.reason +=
+                "; too few records are new: the serving model has learned from "
+                + "\(selection.seenCount) of these"
+        }
         return decision.isAccepted
             ? .accepted(detector, reason: decision.reason + suffix, decision: decision)
             : .rejected(detector, decision: decision)
@@ -62,24 +66,101 @@ struct FitJob: Sendable {
 ///
 /// Fits of several streams at once would take the cores from scoring and finish no sooner.
 actor FitTurns {
-    private var isTaken = false
-    private var waiting: [CheckedContinuation<Void, Never>] = []
+    /// Who asked, in order; the first has the turn.
+    private var tickets: [Int] = []
+    private var newest = 0
 
     /// Waits for the turn; `pass` gives it on.
-    func take() async {
-        guard isTaken else {
-            isTaken = true
-            return
+    ///
+    /// - Parameter isWanted: Asked now and then; with `false` the waiting ends.
+    /// - Returns: Whether the turn was taken.
+    func take(while isWanted: @Sendable () -> Bool) async -> Bool {
+        newest += 1
+        let ticket = newest
+        tickets.append(ticket)
+        while isWanted() {
+            if tickets.first == ticket { return true }
+            try? await Task.sleep(for: .milliseconds(50))
         }
-        await withCheckedContinuation { waiting.append($0) }
+        tickets.removeAll { $0 == ticket }
+        return false
     }
 
     /// Ends the turn.
-    func pass() {
-        guard !waiting.isEmpty else {
-            isTaken = false
+    func pass() { tickets.removeFirst() }
+}
+
+/// Which records of the window a fit learns from, and which ones judge between its model and the serving one.
+struct FitSelection {
+    /// Running numbers of the records that the model learns from.
+    var training: [Range<Int64>]
+    /// Those of the newest records, which it does not see.
+    var newest: [Range<Int64>]
+    /// The records just before these, for their context.
+    var before: Range<Int64>
+    /// How many of the newest the serving model has learned from, because there are too few others.
+    var seenCount: Int64 = 0
+    /// Records there were when the choice was made.
+    var total: Int64
+    /// Whether these are as many records as a fit can have.
+    var isWholeWindow: Bool
+    /// What to tell about the choice.
+    var note: String?
+
+    /// Above this share of excluded records the stream has changed for good, and they are learned.
+    private static let mostExcludedShare = 0.2
+    /// The share of the window that judges, and the fewest records, unless that were more than half of them.
+    private static let judgingShare = 0.1
+    private static let leastJudging: Int64 = 100
+
+    /// Chooses among the newest records of a window.
+    ///
+    /// - Parameters:
+    ///   - fittedThrough: The serving model has learned from records up to this number; `nil`: none serves.
+    ///   - excluded: Records inside episodes.
+    init(total: Int64, limit: Int, excluded: ExcludedRanges, fittedThrough: Int64?) {
+        let all = max(0, total - Int64(limit))..<total
+        let excludedCount = excluded.count(in: all)
+        let hasChanged = Double(excludedCount) > Self.mostExcludedShare * Double(all.count)
+        let usable = hasChanged ? [all] : excluded.remainder(of: all)
+        self.total = total
+        isWholeWindow = all.count >= limit
+        if hasChanged {
+            note =
+                "\(excludedCount) of \(all.count) records lay inside episodes, so that they "
+                + "are taken as the new normal"
+        }
+        guard let fittedThrough else {
+            (training, newest, before) = (usable, [], total..<total)
             return
         }
-        waiting.removeFirst().resume()
+        let wanted = min(Self.leastJudging, Self.count(usable) / 2)
+        let back = Self.start(ofNewest: wanted, in: usable) ?? total
+        let split = min(total - Int64(Double(all.count) * Self.judgingShare), back)
+        // What the serving model has learned from would flatter it, as far as there is enough that it has not.
+        let start = max(split, min(fittedThrough, back))
+        training = Self.clip(usable, to: all.lowerBound..<split)
+        newest = Self.clip(usable, to: start..<total)
+        before = max(all.lowerBound, start - Int64(DetectorOptions.maximumLags))..<start
+        seenCount = Self.count(Self.clip(newest, to: start..<max(start, min(fittedThrough, total))))
+    }
+
+    private static func count(_ parts: [Range<Int64>]) -> Int64 {
+        parts.reduce(0) { $0 + Int64($1.count) }
+    }
+
+    private static func clip(_ parts: [Range<Int64>], to range: Range<Int64>) -> [Range<Int64>] {
+        parts.map { $0.clamped(to: range) }.filter { !$0.isEmpty }
+    }
+
+    /// The number from which on there are so many; `nil` when there are fewer, or none is wanted.
+    private static func start(ofNewest wanted: Int64, in parts: [Range<Int64>]) -> Int64? {
+        guard wanted > 0 else { return nil }
+        var missing = wanted
+        for part in parts.reversed() {
+            if Int64(part.count) >= missing { return part.upperBound - missing }
+            missing -= Int64(part.count)
+        }
+        return nil
     }
 }

@@ -46,7 +46,7 @@ struct FlowguardDaemon: AsyncParsableCommand {
         if check {
             let count = settings.streams.count
             let noun = count == 1 ? "stream" : "streams"
-            Self.write("\(config): good, \(count) \(noun)\n", to: .standardOutput)
+            Self.write("\(config): good, \(count) \(noun)\n", to: STDOUT_FILENO)
             return
         }
         // A client that goes away while it is written to is no reason to die.
@@ -61,18 +61,18 @@ struct FlowguardDaemon: AsyncParsableCommand {
         } catch let error as DaemonError {
             try Self.fail(error)
         } catch {
-            Self.write("error: \(error)\n", to: .standardError)
+            Self.write("error: \(error)\n", to: STDERR_FILENO)
             throw ExitCode(70)
         }
     }
 
     private static func fail(_ error: DaemonError) throws -> Never {
-        write(error.report + "\n", to: .standardError)
+        write(error.report + "\n", to: STDERR_FILENO)
         throw ExitCode(error.exitCode)
     }
 
-    private static func write(_ text: String, to handle: FileHandle) {
-        handle.write(Data(text.utf8))
+    private static func write(_ text: String, to descriptor: Int32) {
+        _ = StateDirectory.writeAll(Array(text.utf8), to: descriptor)
     }
 }
 

@@ -45,7 +45,9 @@ enum HTTPReply {
             let status: HTTPResponse.Status
             switch error {
             case .unknownModel: status = .notFound
-            case .noModel, .prunedModel, .otherFeatures, .noRecords, .notOpen: status = .conflict
+            case .stopping: status = .serviceUnavailable
+            case .noModel, .prunedModel, .otherFeatures, .noRecords, .notOpen, .featuresAwaited:
+                status = .conflict
             }
             failure = HTTPFailure(status, error.description, hint: error.hint)
         case let error as HTTPError:

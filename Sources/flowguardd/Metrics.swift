@@ -63,7 +63,7 @@ enum Metrics {
     private struct Stream {
         let name: String
         let snapshot: StreamSnapshot
-        let inflow: (backlogBytes: Int64, connections: Int, isCaughtUp: Bool)
+        let inflow: StreamBoard.Inflow
 
         init(worker: StreamWorker) {
             name = worker.name
@@ -93,6 +93,10 @@ enum Metrics {
                     name: "flowguard_unscored_records_total", type: "counter",
                     help: "Records that left the window before there was a model."
                 ) { Double($0.snapshot.counters.unscored) },
+                Metric(
+                    name: "flowguard_lost_lines_total", type: "counter",
+                    help: "Lines of clients that could not be taken before a stop."
+                ) { Double($0.snapshot.counters.lost) },
                 Metric(name: "flowguard_anomalies_total", type: "counter", help: "Anomalies found.")
                 {
                     Double($0.snapshot.counters.anomalies)
@@ -119,6 +123,10 @@ enum Metrics {
                 {
                     Double($0.inflow.connections)
                 },
+                Metric(
+                    name: "flowguard_refused_connections_total", type: "counter",
+                    help: "Clients turned away since the start, because there were too many."
+                ) { Double($0.inflow.refusedConnections) },
                 Metric(
                     name: "flowguard_last_record_timestamp_seconds", type: "gauge",
                     help: "Time of the newest record."

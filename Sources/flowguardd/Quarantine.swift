@@ -34,9 +34,17 @@ struct Quarantine {
     /// Goes back to the size that the store knows.
     init(path: String, committedSize: Int64) {
         self.path = path
+        size = committedSize
+        let found = Self.bytes(path)
+        // Renamed, and then the daemon was killed before the lines were committed: they come again.
+        let isRenamed = found < committedSize && Self.bytes(path + ".1") == committedSize
+        let kept = isRenamed ? 0 : min(found, committedSize)
+        if found > kept, truncate(path, off_t(kept)) != 0 { size = found } else { size = kept }
+    }
+
+    private static func bytes(_ path: String) -> Int64 {
         var information = stat()
-        size = stat(path, &information) == 0 ? Int64(information.st_size) : 0
-        if size > committedSize, truncate(path, off_t(committedSize)) == 0 { size = committedSize }
+        return stat(path, &information) == 0 ? Int64(information.st_size) : 0
     }
 
     /// Appends entries; after an error the file is as before, and the call may be repeated.
@@ -55,17 +63,21 @@ struct Quarantine {
             bytes.append(UInt8(ascii: "\n"))
         }
         if size > 0, size + Int64(bytes.count) > Self.maximumFileBytes {
-            guard rename(path, path + ".1") == 0 else {
+            // A shorter file is there when an earlier try has renamed the full one, and its commit was refused.
+            if Self.bytes(path) >= size, rename(path, path + ".1") != 0, errno != ENOENT {
                 throw .file(path: path, operation: "rename", code: errno)
             }
             size = 0
         }
+        // Somebody may have cut or removed the file.
+        size = min(size, Self.bytes(path))
         let descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o640)
         guard descriptor >= 0 else {
             throw .file(path: path, operation: "open", code: errno)
         }
         defer { close(descriptor) }
-        guard lseek(descriptor, off_t(size), SEEK_SET) >= 0,
+        guard ftruncate(descriptor, off_t(size)) == 0,
+            lseek(descriptor, off_t(size), SEEK_SET) >= 0,
             StateDirectory.writeAll(bytes, to: descriptor)
         else {
             let code = errno

@@ -3,10 +3,18 @@ import FlowDensity
 import Foundation
 import HTTPTypes
 import Ingest
+import NIOCore
 
-/// A body of lines, scored, with what a client should know of it.
-struct ScoredBody: Sendable {
-    private(set) var output: [UInt8] = []
+/// A body of lines that is scored piece by piece, as its reply is read.
+///
+/// It works on a thread of its own, where it is in nobody's way.
+actor ScoredBody {
+    private let thread = WorkerThread(name: "score")
+    private var body: ByteBuffer
+    private let features: [String]
+    private var framer: LineFramer
+    private var scorer: BatchScorer
+    private var isAtEnd = false
     private var scored = 0
     private var anomalies = 0
     private var faults = 0
@@ -14,58 +22,78 @@ struct ScoredBody: Sendable {
 
     /// Reasons that are told; the rest is only counted.
     private static let maximumReasons = 100
+    /// Bytes that are cut into lines at once; a batch of lines is as many.
+    private static let pieceBytes = 256 << 10
 
-    /// Scores the lines.
-    ///
-    /// - Throws: `HTTPFailure` when the header lacks a column that the model needs.
+    nonisolated var unownedExecutor: UnownedSerialExecutor { thread.asUnownedSerialExecutor() }
+
     init(
-        _ bytes: [UInt8], serving: ServingModel, format: FormatOptions,
-        output form: BatchScorer.Output
-    ) async throws {
-        self = try await offload {
-            try ScoredBody(lines: bytes, serving: serving, format: format, output: form)
-        }
+        _ body: ByteBuffer, serving: ServingModel, format: FormatOptions,
+        output: BatchScorer.Output
+    ) {
+        self.body = body
+        features = serving.detector.schema.features
+        framer = LineFramer(
+            format: format, limits: BatchLimits(lines: 4_096, bytes: Self.pieceBytes), input: 1,
+            name: "the request")
+        scorer = BatchScorer(
+            detector: serving.detector, threshold: serving.threshold, format: format, output: output
+        )
     }
 
-    private init(
-        lines bytes: [UInt8], serving: ServingModel, format: FormatOptions,
-        output form: BatchScorer.Output
-    ) throws {
-        var framer = LineFramer(format: format, input: 1, name: "the request")
-        bytes.withUnsafeBytes { framer.append($0) }
-        var scorer = BatchScorer(
-            detector: serving.detector, threshold: serving.threshold, format: format, output: form)
-        while let batch = framer.takeBatch(atEnd: true) {
-            let result: BatchScorer.Result
-            do {
-                result = try scorer.process(batch)
-            } catch {
-                throw HTTPFailure(
-                    .unprocessableContent, "\(error)",
-                    hint:
-                        "the model reads \(serving.detector.schema.features.joined(separator: ", "))"
-                )
+    /// The next lines with their scores; `nil` after the last.
+    ///
+    /// - Throws: `HTTPFailure` when the header lacks a column that the model needs.
+    func next() throws -> ByteBuffer? {
+        while !isAtEnd {
+            if let batch = takeBatch() {
+                isAtEnd = batch.isLast
+                return try score(batch)
             }
-            output += result.output
-            scored += result.scoredCount
-            anomalies += result.anomalyCount
-            faults += result.faults.count
-            for fault in result.faults.prefix(Self.maximumReasons - reasons.count) {
-                reasons.append("line \(fault.lineNumber): \(fault.reason)")
-            }
-            if batch.isLast { break }
         }
+        return nil
+    }
+
+    private func takeBatch() -> LineBatch? {
+        if framer.hasCompleteLine { return framer.takeBatch() }
+        let piece = body.readSlice(length: min(Self.pieceBytes, body.readableBytes))
+        piece?.withUnsafeReadableBytes { framer.append($0) }
+        return framer.takeBatch(atEnd: body.readableBytes == 0)
+    }
+
+    private func score(_ batch: LineBatch) throws -> ByteBuffer {
+        let result: BatchScorer.Result
+        do {
+            result = try scorer.process(batch)
+        } catch {
+            throw HTTPFailure(
+                .unprocessableContent, "\(error)",
+                hint: "the model reads \(features.joined(separator: ", "))")
+        }
+        scored += result.scoredCount
+        anomalies += result.anomalyCount
+        faults += result.faults.count
+        for fault in result.faults.prefix(Self.maximumReasons - reasons.count) {
+            reasons.append("line \(fault.lineNumber): \(fault.reason)")
+        }
+        return ByteBuffer(bytes: result.output)
     }
 
     /// The counts, and the first reasons why lines were not scored.
-    var headers: [(name: String, value: String)] {
-        [
-            ("X-Flowguard-Scored", String(scored)), ("X-Flowguard-Anomalies", String(anomalies)),
-            ("X-Flowguard-Faults", String(faults)),
-        ]
-            + reasons.map { reason in
-                ("X-Flowguard-Fault", Self.headerText(reason))
+    var trailers: HTTPFields {
+        let all =
+            [
+                ("X-Flowguard-Scored", String(scored)),
+                ("X-Flowguard-Anomalies", String(anomalies)),
+                ("X-Flowguard-Faults", String(faults)),
+            ] + reasons.map { ("X-Flowguard-Fault", Self.headerText($0)) }
+        var fields = HTTPFields()
+        for (name, value) in all {
+            if let name = HTTPField.Name(name) {
+                fields.append(HTTPField(name: name, value: value))
             }
+        }
+        return fields
     }
 
     /// A header holds printable ASCII only.

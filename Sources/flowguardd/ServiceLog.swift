@@ -44,7 +44,8 @@ struct ServiceLog: LogHandler {
             line += " \(key)=\(Self.quoted(value.description))"
         }
         line = String(line.prefix(8_192)) + "\n"
-        FileHandle.standardError.write(Data(Self.singleLine(line).utf8))
+        // A standard error that is closed or full is no reason to stop working.
+        _ = StateDirectory.writeAll(Array(Self.singleLine(line).utf8), to: STDERR_FILENO)
     }
 
     private static func priority(of level: Logger.Level) -> Int {

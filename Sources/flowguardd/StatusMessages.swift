@@ -43,12 +43,29 @@ enum StatusMessages {
         }
         status.backlogBytes = inflow.backlogBytes
         status.connections = inflow.connections
+        status.refusedConnections = inflow.refusedConnections
+        status.unscoredTotal = snapshot.counters.unscored
+        status.lostTotal = snapshot.counters.lost
         status.lastRecordAt = snapshot.lastRecordAt.map { Date(timeIntervalSince1970: $0) }
+        if snapshot.phase == .waiting { status.waitingFor = waitingFor(configuration.source) }
         status.lastError = snapshot.lastError
         status.openEpisode = snapshot.openEpisode.map {
             EpisodeMessage(EpisodeRow($0, isEnded: false))
         }
         return status
+    }
+
+    /// What a stream without a record waits for.
+    private static func waitingFor(_ source: SourceConfiguration) -> String {
+        switch source {
+        case .socket(let path):
+            return "no client has sent a record to \(path) yet"
+        case .file(let path):
+            var information = stat()
+            guard stat(path, &information) == 0 else { return "\(path) is not there yet" }
+            return information.st_size == 0
+                ? "\(path) is empty" : "\(path) has no complete record yet"
+        }
     }
 
     /// A stream in detail.

@@ -57,8 +57,10 @@ final class StreamBoard: Sendable {
     private struct Content {
         var snapshot = StreamSnapshot()
         var source: (any LineSource)?
+        /// Clients that former sources turned away.
+        var refusedBefore = 0
         var busySince: ContinuousClock.Instant?
-        var isStopping = false
+        var stoppingSince: ContinuousClock.Instant?
         var hasStarted = false
     }
 
@@ -73,30 +75,58 @@ final class StreamBoard: Sendable {
         content.withLock { change(&$0.snapshot) }
     }
 
+    /// How a source does.
+    struct Inflow {
+        /// Bytes of the file that are not read yet.
+        var backlogBytes: Int64
+        /// Clients on the socket.
+        var connections: Int
+        /// Clients that were turned away since the start, because there were too many.
+        var refusedConnections: Int
+        /// Whether nothing waits to be read.
+        var isCaughtUp: Bool
+    }
+
     /// How far a file is behind, and how many clients a socket has.
-    var inflow: (backlogBytes: Int64, connections: Int, isCaughtUp: Bool) {
-        let source = content.withLock(\.source)
-        return (
-            source?.backlogBytes() ?? 0, source?.connectionCount() ?? 0,
-            source?.isCaughtUp() ?? false
-        )
+    var inflow: Inflow {
+        let (source, before) = content.withLock { ($0.source, $0.refusedBefore) }
+        return Inflow(
+            backlogBytes: source?.backlogBytes() ?? 0, connections: source?.connectionCount() ?? 0,
+            refusedConnections: before + Self.refused(source),
+            isCaughtUp: source?.isCaughtUp() ?? false)
+    }
+
+    private static func refused(_ source: (any LineSource)?) -> Int {
+        (source as? SocketSource)?.refusedConnectionCount() ?? 0
     }
 
     /// Takes the source in; a worker that is to stop gets it stopped.
     func attach(_ source: (any LineSource)?) {
         let isStopping = content.withLock { content in
+            content.refusedBefore += Self.refused(content.source)
             content.source = source
-            return content.isStopping
+            return content.stoppingSince != nil
         }
         if isStopping { source?.stop() }
     }
 
-    var isStopping: Bool { content.withLock(\.isStopping) }
+    /// How long a worker that is to stop may go on taking what its clients have sent.
+    private static let stopLimit = Duration.milliseconds(2_500)
+
+    /// Whether the worker is to stop.
+    var isStopping: Bool { content.withLock { $0.stoppingSince != nil } }
+
+    /// Whether it is to stop, and has had the time to do so.
+    var isStopOverdue: Bool {
+        content.withLock { content in
+            content.stoppingSince.map { .now - $0 > Self.stopLimit } ?? false
+        }
+    }
 
     /// Asks the worker to end soon: its source, its waits and its fit.
     func stop() {
         let source = content.withLock { content in
-            content.isStopping = true
+            content.stoppingSince = content.stoppingSince ?? .now
             return content.source
         }
         source?.stop()

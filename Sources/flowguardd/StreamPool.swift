@@ -8,7 +8,7 @@ import Synchronization
 actor StreamPool: Service {
     private let environment: WorkerEnvironment
     private var tasks: [String: Task<Void, Never>] = [:]
-    private var isStopping = false
+    private nonisolated let isStopping = Mutex(false)
     /// For readers that must not wait: the workers in the order of the configuration.
     private nonisolated let current = Mutex<[StreamWorker]>([])
 
@@ -32,8 +32,7 @@ actor StreamPool: Service {
         let logRun = Task { await environment.anomalyLog.run() }
         for worker in workers { start(worker) }
         try? await gracefulShutdown()
-        isStopping = true
-        for worker in workers { worker.board.stop() }
+        beginStop()
         for task in tasks.values { await task.value }
         environment.anomalyLog.finish()
         // A log that cannot be written must not hold up the stop: the next start completes it.
@@ -43,6 +42,14 @@ actor StreamPool: Service {
         }
         await logRun.value
         limit.cancel()
+    }
+
+    /// Asks all workers to end; `run` then waits for them.
+    ///
+    /// Services end one after the other, the listeners before the pool. The workers need not wait for that.
+    nonisolated func beginStop() {
+        isStopping.withLock { $0 = true }
+        for worker in workers { worker.board.stop() }
     }
 
     /// Waits until every worker has tried to open its source once.
@@ -55,7 +62,7 @@ actor StreamPool: Service {
 
     /// Takes over another list of streams: what is the same runs on, what is changed begins anew where it was.
     func apply(_ streams: [StreamConfiguration]) async {
-        guard !isStopping else { return }
+        guard !isStopping.withLock(\.self) else { return }
         let old = workers
         let kept = old.filter { streams.contains($0.configuration) }
         for worker in old where !kept.contains(where: { $0 === worker }) {
@@ -71,7 +78,7 @@ actor StreamPool: Service {
     }
 
     private func start(_ worker: StreamWorker) {
-        guard !isStopping else { return }
+        guard !isStopping.withLock(\.self) else { return }
         tasks[worker.name] = Task { await worker.run() }
     }
 }

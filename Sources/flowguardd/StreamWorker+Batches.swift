@@ -88,7 +88,7 @@ extension StreamWorker {
         _ next: WorkerState, position newPosition: SourcePosition?, findings: Findings = Findings(),
         activation: ModelActivation? = nil, threshold: ThresholdRow? = nil
     ) throws {
-        let blob = try Array(JSONEncoder().encode(next))
+        let blob = try next.stored()
         let checkpoint = CheckpointRow(
             takenAt: currentTime(), position: newPosition, windowTotal: next.windowTotal,
             recordsTotal: next.counters.records, anomaliesTotal: next.counters.anomalies,

@@ -9,8 +9,8 @@ import Store
 extension StreamWorker {
     /// New records that make a periodic fit worth its while.
     private static let leastNewRecords: Int64 = 100
-    /// Above this share of excluded records the stream has changed for good, and they are learned.
-    private static let mostExcludedShare = 0.2
+    /// Records that are read at once, before others may use the worker.
+    private static let chunkRecords: Int64 = 16_384
     /// Waiting time after a failed first fit.
     private static let retryFirstFitSecs = 60.0
 
@@ -18,7 +18,9 @@ extension StreamWorker {
 
     /// Asks for a fit when the clock or the number of records says so.
     func fitWhenDue() {
-        guard fitTask == nil, !board.isStopping, let trigger = dueTrigger else { return }
+        guard fitTask == nil, !board.isStopping, isSchemaCurrent, let trigger = dueTrigger else {
+            return
+        }
         do {
             _ = try requestFit(trigger)
         } catch {
@@ -33,7 +35,9 @@ extension StreamWorker {
             guard heldCount >= Int64(configuration.fit.firstAfterRecords) else { return nil }
             guard let last = state.lastFitAt else { return "first" }
             let isFull = state.pendingCount >= Int64(configuration.fit.windowRecords)
-            let hasGrown = arrived >= max(Self.leastNewRecords, state.lastFitTotal / 4)
+            let window = Int64(configuration.fit.windowRecords)
+            let hasGrown =
+                arrived >= max(Self.leastNewRecords, min(state.lastFitTotal, window) / 4)
             return (hasGrown || isFull) && now - last >= Self.retryFirstFitSecs ? "first" : nil
         }
         guard let next = nextFitTime, now >= next, arrived >= Self.leastNewRecords else {
@@ -60,17 +64,21 @@ extension StreamWorker {
     /// - Parameter trigger: `first`, `periodic` or `requested`.
     /// - Returns: The fit's number, and whether it was under way before.
     func requestFit(_ trigger: String) throws -> (id: Int64, wasUnderway: Bool) {
+        guard !board.isStopping else { throw RequestError.stopping(stream: name) }
         if fitTask != nil, let fit = board.snapshot.fit { return (fit.id, true) }
         guard window != nil, heldCount >= Int64(Detector.minimumRows) else {
             throw RequestError.noRecords(
                 stream: name, needed: Detector.minimumRows, found: heldCount)
         }
+        guard isSchemaCurrent else { throw RequestError.featuresAwaited(stream: name) }
         let now = currentTime()
         let id = try environment.store.beginFit(
             FitRow(stream: name, state: .queued, trigger: trigger, queuedAt: now))
         board.update {
             $0.fit = FitSnapshot(id: id, state: .queued, trigger: trigger, queuedAt: now)
         }
+        // From now on the features stay as they are.
+        state.tally = nil
         logger.info("fit requested", metadata: ["fit": "\(id)", "trigger": "\(trigger)"])
         fitTask = Task { await self.runFit(id) }
         return (id, false)
@@ -79,130 +87,182 @@ extension StreamWorker {
     // MARK: Doing
 
     private func runFit(_ id: Int64) async {
-        await environment.fitTurns.take()
-        await runFitInTurn(id)
-        await environment.fitTurns.pass()
+        let board = board
+        var ended = (job: nil as FitJob?, result: FitJob.Result.cancelled)
+        if await environment.fitTurns.take(while: { !board.isStopping }) {
+            ended = await compute(id)
+            await environment.fitTurns.pass()
+        }
+        await conclude(id, ended.result, of: ended.job)
         fitTask = nil
     }
 
-    private func runFitInTurn(_ id: Int64) async {
-        var job: FitJob?
-        var result = FitJob.Result.cancelled
-        if !board.isStopping {
-            do {
-                try environment.store.startFit(id: id, at: currentTime())
-                job = try makeJob()
-            } catch {
-                result = .failed("\(error)")
-            }
-        }
-        let through = state.windowTotal
-        if let job {
-            board.update {
-                $0.fit?.state = .running
-                $0.fit?.startedAt = currentTime()
-            }
-            let board = board
-            result = await Thread.runInBackground(name: "fit") {
-                job.run { progress in
-                    board.update { $0.fit?.progress = progress }
-                    return !board.isStopping
-                }
-            }
-        }
-        let count = job.map(\.training.rowCount)
+    /// Fits and judges, without a change of what serves.
+    private func compute(_ id: Int64) async -> (job: FitJob?, result: FitJob.Result) {
+        let job: FitJob
         do {
-            var outcome: FitOutcome?
-            try await insist {
-                let settled =
-                    try outcome ?? self.settle(result, recordCount: count, through: through)
-                outcome = settled
-                try self.environment.store.finishFit(id: id, settled)
-                self.show(settled, of: id)
-            }
+            try environment.store.startFit(id: id, at: currentTime())
+            guard let made = try await makeJob() else { return (nil, .cancelled) }
+            job = made
         } catch {
-            logger.error(
-                "outcome of a fit not stored", metadata: ["fit": "\(id)", "error": "\(error)"])
+            return (nil, .failed("\(error)"))
         }
+        board.update {
+            $0.fit?.state = .running
+            $0.fit?.startedAt = currentTime()
+        }
+        let board = board
+        let result = await Thread.runInBackground(name: "fit") {
+            job.run { progress in
+                board.update { $0.fit?.progress = progress }
+                return !board.isStopping
+            }
+        }
+        return (job, result)
     }
 
-    /// Chooses the records: the newest of the window, without those inside episodes.
-    private func makeJob() throws -> FitJob {
-        guard let window else { throw RequestError.notOpen(stream: name) }
-        let champion = serving?.detector
-        let total = state.windowTotal
-        let range = max(0, total - Int64(configuration.fit.windowRecords))..<total
-        let excluded = state.excluded.count(in: range)
-        let hasChanged = Double(excluded) > Self.mostExcludedShare * Double(range.count)
-        let judging =
-            champion == nil ? 0 : Int64(Double(range.count) * FitJob.judgingShare)
-        func records(_ part: Range<Int64>) throws -> RecordBatch {
-            guard !hasChanged, let schema = state.schema else {
-                return try window.records(part)
-            }
-            var kept = RecordBatch(schema: schema)
-            for piece in state.excluded.remainder(of: part) {
-                kept.append(contentsOf: try window.records(piece))
-            }
-            return kept
+    /// Reads the records that a fit needs; `nil` when the worker is to stop.
+    ///
+    /// Batches are handled in between; what they add to the window, or make of it, is for the next fit.
+    private func makeJob() async throws -> FitJob? {
+        guard let window, let schema = state.schema else {
+            throw RequestError.notOpen(stream: name)
         }
+        let champion = serving
+        let selection = FitSelection(
+            total: state.windowTotal, limit: configuration.fit.windowRecords,
+            excluded: state.excluded, fittedThrough: champion.map { _ in state.fittedThrough })
         var options = configuration.detectorOptions
         options.falseAlarmProbability =
             askedProbability
             ?? configuration.budget.probability(recordsPerDay: measuredRecordsPerDay())
-        // What the serving model has learned from would flatter it, as far as there is enough that it has not.
-        let split = range.upperBound - judging
-        let unseen = max(split, min(state.fittedThrough, total - Self.leastNewRecords))
-        return FitJob(
-            training: try records(range.lowerBound..<split), newest: try records(unseen..<total),
-            before: try window.records(
-                max(range.lowerBound, unseen - Int64(DetectorOptions.maximumLags))..<unseen),
-            champion: champion, options: options,
-            note: hasChanged
-                ? "\(excluded) of \(range.count) records lay inside episodes, so that they "
-                    + "are taken as the new normal" : nil)
+        var job = FitJob(
+            training: RecordBatch(schema: schema), newest: RecordBatch(schema: schema),
+            before: try window.records(selection.before), champion: champion?.detector,
+            options: options, championID: champion?.row.id, selection: selection)
+        for part in selection.training {
+            guard try await read(part, of: window, into: &job.training) else { return nil }
+        }
+        for part in selection.newest {
+            guard try await read(part, of: window, into: &job.newest) else { return nil }
+        }
+        return job
+    }
+
+    /// Reads records in chunks; `false` when the worker is to stop.
+    private func read(
+        _ part: Range<Int64>, of window: TrainingWindow, into records: inout RecordBatch
+    ) async throws -> Bool {
+        var next = part.lowerBound
+        while next < part.upperBound {
+            guard !board.isStopping else { return false }
+            let end = min(next + Self.chunkRecords, part.upperBound)
+            records.append(contentsOf: try window.records(next..<end))
+            next = end
+            await Task.yield()
+        }
+        return true
     }
 
     // MARK: Ending
 
-    /// Puts the model into service, or keeps it aside; after an error everything is as before.
+    /// Stores how a fit ended, however often that must be tried.
+    private func conclude(_ id: Int64, _ result: FitJob.Result, of job: FitJob?) async {
+        do {
+            let outcome = try await settle(result, of: job)
+            try await insist { try self.environment.store.finishFit(id: id, outcome) }
+            show(outcome, of: id)
+        } catch {
+            logger.error(
+                "outcome of a fit not stored", metadata: ["fit": "\(id)", "error": "\(error)"])
+            try? environment.store.finishFit(
+                id: id,
+                FitOutcome(state: .cancelled, endedAt: currentTime(), message: Self.stopText))
+        }
+    }
+
+    private static let stopText = "the daemon stopped"
+
+    /// Puts the model into service, or keeps it aside.
+    ///
+    /// Each step is repeated by itself until it works, so that a full disk leaves one model file, not many.
     private func settle(
-        _ result: FitJob.Result, recordCount: Int?, through: Int64
-    ) throws -> FitOutcome {
+        _ result: FitJob.Result, of job: FitJob?
+    ) async throws -> FitOutcome {
         let now = currentTime()
+        let through = job?.selection.total ?? state.windowTotal
         var outcome = FitOutcome(
-            state: .cancelled, endedAt: now, recordCount: recordCount,
-            message: "the daemon stopped")
-        switch result {
-        case .accepted(let detector, let reason, let decision):
-            let row = try keep(detector, state: .retired, reason: reason, decision)
-            try adopt(detector, .new(row), reason: reason) { next in
-                next.fittedThrough = through
-                next.lastFitAt = now
-                next.lastFitTotal = through
-            }
-            outcome.state = .accepted
-            outcome.model = row.id
-            outcome.heldOutLogLikelihood = row.heldOutLogLikelihood
-            outcome.message = reason
-        case .rejected(let detector, let decision):
-            let row = try keep(detector, state: .rejected, reason: decision.reason, decision)
-            _ = try environment.store.insertModel(row)
-            try noteFit(at: now, through: through)
+            state: .cancelled, endedAt: now, recordCount: job?.training.rowCount,
+            message: Self.stopText)
+        func reject(_ row: ModelRow, because reason: String) async throws {
+            var row = row
+            row.state = .rejected
+            row.reason = reason
+            try await insist { _ = try self.environment.store.insertModel(row) }
+            try await insist { try self.noteFit(at: now, through: through) }
             outcome.state = .rejected
+            outcome.message = reason
+            prune()
+        }
+        func keep(_ detector: Detector, _ decision: GateDecision?) async throws -> ModelRow {
+            let row = try await insist { try self.keep(detector, decision) }
             outcome.model = row.id
             outcome.heldOutLogLikelihood = row.heldOutLogLikelihood
-            outcome.message = decision.reason
-            prune()
+            return row
+        }
+        switch result {
+        case .accepted(let detector, _, _) where !isOfStream(detector),
+            .rejected(let detector, _) where !isOfStream(detector):
+            outcome.state = .failed
+            outcome.message = "the stream's features changed while the fit ran"
+        case .accepted(let detector, let reason, let decision):
+            let row = try await keep(detector, decision)
+            let objection = try await insist {
+                try self.adoptUnlessReplaced(detector, row, reason: reason, of: job, at: now)
+            }
+            if let objection {
+                try await reject(row, because: objection)
+            } else {
+                outcome.state = .accepted
+                outcome.message = reason
+            }
+        case .rejected(let detector, let decision):
+            try await reject(keep(detector, decision), because: decision.reason)
         case .failed(let message):
-            try noteFit(at: now, through: through)
+            try await insist { try self.noteFit(at: now, through: through) }
             outcome.state = .failed
             outcome.message = message
-            hasGivenUpWaiting = serving == nil
+            // More records than the window holds cannot help: those that come are taken in.
+            if serving == nil, job?.selection.isWholeWindow == true { hasGivenUpWaiting = true }
         case .cancelled:
             break
         }
         return outcome
+    }
+
+    private func isOfStream(_ detector: Detector) -> Bool {
+        isSchemaCurrent && detector.schema.features == state.schema?.features
+    }
+
+    /// Puts a new model into service, unless what it was compared with is gone.
+    ///
+    /// - Returns: Why it was not put into service; `nil`: it was.
+    private func adoptUnlessReplaced(
+        _ detector: Detector, _ row: ModelRow, reason: String, of job: FitJob?, at now: Double
+    ) throws -> String? {
+        guard serving?.row.id == job?.championID else {
+            return "another model was put into service while this one was fitted"
+        }
+        guard isOfStream(detector) else {
+            return "the stream's features changed while the fit ran"
+        }
+        let through = job?.selection.total ?? state.windowTotal
+        try adopt(detector, .new(row), reason: reason) { next in
+            next.fittedThrough = through
+            next.lastFitAt = now
+            next.lastFitTotal = through
+        }
+        return nil
     }
 
     private func show(_ outcome: FitOutcome, of id: Int64) {
@@ -229,9 +289,7 @@ extension StreamWorker {
     }
 
     /// Writes the model's file, and says what its row will be.
-    private func keep(
-        _ detector: Detector, state: ModelState, reason: String, _ decision: GateDecision?
-    ) throws -> ModelRow {
+    private func keep(_ detector: Detector, _ decision: GateDecision?) throws -> ModelRow {
         let id = try environment.store.reserveModelID(stream: name)
         let path = environment.directory.modelPath(name, id: id)
         let bytes = detector.encoded()
@@ -246,7 +304,7 @@ extension StreamWorker {
         encoder.outputFormatting = [.sortedKeys]
         let metrics = try encoder.encode(Metrics(fit: detector.summary, gate: decision))
         return ModelRow(
-            id: id, stream: name, state: state, reason: reason,
+            id: id, stream: name, state: .retired, reason: "fitted",
             family: detector.options.family.rawValue, fittedAt: currentTime(),
             recordCount: detector.summary.rowCount, parameterCount: detector.parameterCount,
             heldOutLogLikelihood: detector.summary.heldOutLogLikelihood,

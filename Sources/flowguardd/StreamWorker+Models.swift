@@ -6,51 +6,9 @@ import Logging
 import Settings
 import Store
 
-/// What a person asked of a stream and cannot have.
-enum RequestError: Error, CustomStringConvertible {
-    case noModel(stream: String)
-    case unknownModel(id: Int64, stream: String)
-    case prunedModel(id: Int64)
-    case otherFeatures(id: Int64, expected: [String], found: [String])
-    case noRecords(stream: String, needed: Int, found: Int64)
-    case notOpen(stream: String)
-
-    var description: String {
-        switch self {
-        case .noModel(let stream):
-            return "stream '\(stream)' has no model yet"
-        case .unknownModel(let id, let stream):
-            return "stream '\(stream)' has no model \(id)"
-        case .prunedModel(let id):
-            return "model \(id) is too old: its file was removed"
-        case .otherFeatures(let id, let expected, let found):
-            return "model \(id) reads the features \(found.joined(separator: ", ")), "
-                + "the stream has \(expected.joined(separator: ", "))"
-        case .noRecords(let stream, let needed, let found):
-            return "a fit needs at least \(needed) records, stream '\(stream)' has \(found)"
-        case .notOpen(let stream):
-            return "stream '\(stream)' is not open yet"
-        }
-    }
-
-    var hint: String {
-        switch self {
-        case .noModel(let stream), .notOpen(let stream):
-            return "see flowguardctl status \(stream)"
-        case .unknownModel(_, let stream):
-            return "flowguardctl model list \(stream) shows those there are"
-        case .prunedModel: return "choose a newer model"
-        case .otherFeatures: return "the features changed since: fit a new model"
-        case .noRecords: return "wait for more records"
-        }
-    }
-}
-
 extension StreamWorker {
     /// Files of models that do not serve and are kept.
     private static let keptModels = 10
-    /// A threshold follows the measured rate of records once it is this factor off.
-    private static let rateTolerance = 1.25
 
     // MARK: Opening
 
@@ -59,7 +17,7 @@ extension StreamWorker {
         let store = environment.store
         try store.registerStream(name, at: currentTime())
         if let row = try store.checkpoint(stream: name) {
-            state = try JSONDecoder().decode(WorkerState.self, from: Data(row.state))
+            state = try WorkerState(stored: row.state)
             position = row.position
         }
         state.episodes.cooldownSecs = configuration.cooldown.inSeconds
@@ -71,7 +29,11 @@ extension StreamWorker {
             self.serving = nil
         }
         if serving == nil, state.pendingFrom == nil { state.pendingFrom = state.windowTotal }
-        if serving != nil, state.pendingFrom != nil { state.pendingFrom = nil }
+        if let serving, state.pendingFrom != nil {
+            // The model could not be read for a while, and records wait for it.
+            try adopt(
+                serving.detector, .existing(serving.row), reason: "its file can be read again")
+        }
         removeStrayFiles()
         publish()
         if serving != nil, state.choice == .configured, state.budget != configuration.budget {
@@ -103,6 +65,7 @@ extension StreamWorker {
         var number = max(0, state.windowTotal - Int64(min(capacity, state.windowCapacity)))
         new.rewind(to: number)
         while number < state.windowTotal {
+            guard !board.isStopping else { throw RequestError.stopping(stream: name) }
             let end = min(number + 4_096, state.windowTotal)
             try new.append(old.records(number..<end))
             new.rewind(to: end)
@@ -182,60 +145,6 @@ extension StreamWorker {
         return Int(file.dropFirst(name.count + 1).dropLast(5)) != nil
     }
 
-    // MARK: Schema
-
-    /// Finds the features by the first batch, and again when the configuration chooses others.
-    func settleSchema(by batch: LineBatch) throws {
-        let basis = WorkerState.SchemaBasis(configuration)
-        guard state.schema == nil || state.basis != basis else { return }
-        guard !batch.lines.isEmpty else { return }
-        let found: Schema
-        do {
-            found = try SchemaInference.infer(
-                batch, format: configuration.format, features: configuration.features,
-                exclude: configuration.exclude, time: configuration.timeColumn)
-        } catch {
-            // A client's lines go to the quarantine; a file waits.
-            if case .file = configuration.source { throw error }
-            failing(error)
-            return
-        }
-        var next = state
-        next.basis = basis
-        if let old = state.schema, old != found {
-            if let serving {
-                try environment.store.setModelState(
-                    id: serving.row.id, state: .retired, reason: "the stream's features changed",
-                    at: currentTime())
-            }
-            next.counters.unscored += state.pendingCount
-            next.windowGeneration += 1
-            next.windowTotal = 0
-            next.pendingFrom = 0
-            next.context = ContextState()
-            next.excluded = ExcludedRanges()
-            next.fittedThrough = 0
-            next.lastFitTotal = 0
-            next.choice = .configured
-            serving = nil
-            window = nil
-        }
-        next.schema = found
-        next.windowCapacity = WorkerState.capacity(for: configuration)
-        if window == nil || next.windowGeneration != state.windowGeneration {
-            let path = environment.directory.windowPath(name, generation: next.windowGeneration)
-            window = try TrainingWindow(path: path, schema: found, capacity: next.windowCapacity)
-            window?.rewind(to: next.windowTotal)
-        }
-        state = next
-        logger.info(
-            "features found",
-            metadata: [
-                "features": "\(found.features.joined(separator: ","))",
-                "time": "\(found.time ?? "none")",
-            ])
-    }
-
     // MARK: Models
 
     /// Where a model that is to serve comes from.
@@ -258,10 +167,21 @@ extension StreamWorker {
         _ detector: Detector, _ origin: ModelOrigin, reason: String,
         change: (inout WorkerState) -> Void = { _ in }
     ) throws {
+        guard detector.schema.features == state.schema?.features else {
+            throw RequestError.otherFeatures(
+                id: origin.row.id, expected: state.schema?.features ?? [],
+                found: detector.schema.features)
+        }
         let now = currentTime()
         var next = state
         change(&next)
-        let made = makeThreshold(detector, choice: next.choice)
+        var made = makeThreshold(detector, choice: next.choice)
+        if let dropped = next.droppedLogLikelihood {
+            made.reason +=
+                "; the log-likelihood \(dropped), set by hand, was dropped: "
+                + "the features changed"
+            next.droppedLogLikelihood = nil
+        }
         next.budget = configuration.budget
         next.thresholdRecordsPerDay = made.recordsPerDay
         next.scoredSinceThreshold = 0
@@ -309,6 +229,7 @@ extension StreamWorker {
         var number = from
         while number < next.windowTotal {
             let end = min(number + 4_096, next.windowTotal)
+            guard !board.isStopping else { throw RequestError.stopping(stream: name) }
             let records = try window.records(number..<end)
             next.counters.unscored += (end - number) - Int64(records.rowCount)
             score(
@@ -332,6 +253,7 @@ extension StreamWorker {
 
     /// Puts a former model back into service, by a person's wish.
     func activate(model id: Int64) throws -> ModelRow {
+        guard !board.isStopping else { throw RequestError.stopping(stream: name) }
         guard let row = try environment.store.model(id: id), row.stream == name else {
             throw RequestError.unknownModel(id: id, stream: name)
         }
@@ -346,137 +268,5 @@ extension StreamWorker {
         }
         try adopt(detector, .existing(row), reason: "activated by hand")
         return serving?.row ?? row
-    }
-
-    // MARK: Thresholds
-
-    /// Sets or resets the threshold, by a person's wish.
-    func setThreshold(_ choice: WorkerState.ThresholdChoice) throws -> ServingModel {
-        guard serving != nil else { throw RequestError.noModel(stream: name) }
-        try recalibrate(
-            choice == .configured ? "reset to the configuration" : nil, choice: choice)
-        guard let serving else { throw RequestError.noModel(stream: name) }
-        return serving
-    }
-
-    /// Makes the threshold of the serving model anew.
-    ///
-    /// - Parameter cause: What called for it, beside the choice itself.
-    func recalibrate(_ cause: String?, choice: WorkerState.ThresholdChoice? = nil) throws {
-        guard var model = serving else { return }
-        var next = state
-        next.choice = choice ?? next.choice
-        let made = makeThreshold(model.detector, choice: next.choice)
-        let reason = (cause.map { $0 + ": " } ?? "") + made.reason
-        let now = currentTime()
-        next.budget = configuration.budget
-        next.thresholdRecordsPerDay = made.recordsPerDay
-        next.scoredSinceThreshold = 0
-        next.anomaliesSinceThreshold = 0
-        try store(
-            next, position: position,
-            threshold: thresholdRow(made.threshold, reason: reason, model: model.row.id, now: now))
-        model.threshold = made.threshold
-        model.thresholdReason = reason
-        model.thresholdSince = now
-        serving = model
-        publish()
-        logger.notice("threshold set", metadata: ["reason": "\(reason)"])
-    }
-
-    /// A budget a day follows the rate of the records; a threshold by hand stays.
-    func recalibrateWhenDue() {
-        guard ContinuousClock.now >= nextRateCheck, serving != nil,
-            case .perDay = configuration.budget, state.choice == .configured
-        else { return }
-        nextRateCheck = .now + (state.thresholdRecordsPerDay > 0 ? .seconds(3_600) : .seconds(60))
-        let rate = measuredRecordsPerDay()
-        let before = state.thresholdRecordsPerDay
-        guard rate > 0 else { return }
-        let ratio = before > 0 ? max(rate / before, before / rate) : .infinity
-        guard ratio > Self.rateTolerance else { return }
-        do {
-            try recalibrate("the rate of records was measured")
-        } catch {
-            failing(error)
-        }
-    }
-
-    /// The threshold that the choice asks of a detector, and why it is what it is.
-    private func makeThreshold(
-        _ detector: Detector, choice: WorkerState.ThresholdChoice
-    ) -> (threshold: Threshold, reason: String, recordsPerDay: Double) {
-        let rate = measuredRecordsPerDay()
-        switch choice {
-        case .configured:
-            let threshold = detector.threshold(
-                falseAlarmProbability: configuration.budget.probability(recordsPerDay: rate))
-            return (threshold, Self.text(of: configuration.budget, recordsPerDay: rate), rate)
-        case .budget(let budget):
-            var threshold = detector.threshold(
-                falseAlarmProbability: budget.probability(recordsPerDay: rate))
-            threshold.kind = .manual
-            return (threshold, "set by hand: " + Self.text(of: budget, recordsPerDay: rate), rate)
-        case .logLikelihood(let value):
-            return (
-                detector.threshold(logLikelihood: value), "set by hand: log-likelihood \(value)",
-                rate
-            )
-        }
-    }
-
-    private static func text(of budget: AlarmBudget, recordsPerDay rate: Double) -> String {
-        switch budget {
-        case .probability(let value):
-            return "false-alarm probability \(value)"
-        case .perDay(let count):
-            let asked = count == count.rounded() ? String(Int(count)) : String(count)
-            let measured =
-                rate > 0
-                ? "\(Int(rate.rounded())) records a day"
-                : "one record a second, the rate is not measured yet"
-            return "\(asked) false alarms a day at \(measured)"
-        }
-    }
-
-    private func thresholdRow(
-        _ threshold: Threshold, reason: String, model: Int64, now: Double
-    ) -> ThresholdRow {
-        ThresholdRow(
-            stream: name, model: model,
-            kind: threshold.kind == .manual ? .manual : .calibrated,
-            logLikelihood: threshold.logLikelihood,
-            upperLogLikelihood: threshold.upperLogLikelihood,
-            probability: threshold.probability, validFrom: now, reason: reason)
-    }
-
-    /// Records a day by their own times in the newest part of the window, else by their arrival; 0 while unknown.
-    func measuredRecordsPerDay() -> Double {
-        guard state.schema?.time != nil, let window else { return state.rate.recordsPerDay }
-        let newest = max(0, state.windowTotal - 10_000)..<max(0, state.windowTotal)
-        let records = try? window.records(newest)
-        return RecordRate.perDay(times: records?.times ?? [])
-    }
-
-    /// What the status shows beside the budget.
-    var recordsPerDay: Double {
-        state.thresholdRecordsPerDay > 0 ? state.thresholdRecordsPerDay : state.rate.recordsPerDay
-    }
-
-    /// The probability that the budget amounts to.
-    var askedProbability: Double? {
-        switch state.choice {
-        case .configured: configuration.budget.probability(recordsPerDay: recordsPerDay)
-        case .budget(let budget): budget.probability(recordsPerDay: recordsPerDay)
-        case .logLikelihood: serving?.threshold.probability
-        }
-    }
-}
-
-extension Threshold {
-    init(_ row: ThresholdRow) {
-        self.init(
-            kind: row.kind == .manual ? .manual : .calibrated, logLikelihood: row.logLikelihood,
-            upperLogLikelihood: row.upperLogLikelihood, probability: row.probability)
     }
 }

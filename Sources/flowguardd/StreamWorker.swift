@@ -40,7 +40,14 @@ actor StreamWorker {
     /// What went wrong for good, and is told as long as the daemon runs.
     var standingProblem: String?
     var nextRateCheck = ContinuousClock.now + .seconds(60)
-    private var decoders: [Int: RecordDecoder] = [:]
+    private var inputs: [Int: OpenInput] = [:]
+
+    /// What is kept of an input from batch to batch.
+    private struct OpenInput {
+        /// The header line, from which another decoder can begin.
+        var header: [UInt8]?
+        var decoder: RecordDecoder?
+    }
 
     nonisolated var unownedExecutor: UnownedSerialExecutor { thread.asUnownedSerialExecutor() }
 
@@ -103,25 +110,57 @@ actor StreamWorker {
         defer {
             source.stop()
             board.attach(nil)
-            decoders = [:]
+            inputs = [:]
         }
         board.attach(source)
         board.hasStarted = true
         publish()
-        while let batch = try await source.next() {
-            board.beat(isBusy: true)
-            defer { board.beat(isBusy: false) }
-            try await take(batch)
-            if batch.isLast { decoders[batch.input] = nil }
-            await waitForRoom()
+        do {
+            // After the wish to stop a source still gives what it has taken from its clients.
+            while !board.isStopOverdue, let batch = try await source.next() {
+                board.beat(isBusy: true)
+                defer { board.beat(isBusy: false) }
+                do {
+                    try await take(batch)
+                } catch {
+                    await countLost(batch, of: source)
+                    throw error
+                }
+                if batch.isLast { inputs[batch.input] = nil }
+                await waitForRoom()
+            }
+        } catch {
+            await countLost(nil, of: source)
+            throw error
+        }
+        await countLost(nil, of: source)
+    }
+
+    /// Counts the lines that clients have sent and that cannot be taken before the end; a file keeps its own.
+    ///
+    /// - Parameter batch: One that was on its way.
+    private func countLost(_ batch: LineBatch?, of source: any LineSource) async {
+        guard case .socket = configuration.source, board.isStopping else { return }
+        source.stop()
+        var lost = batch?.lines.count ?? 0
+        while let rest = try? await source.next() { lost += rest.lines.count }
+        guard lost > 0 else { return }
+        logger.error("lines of clients lost at the stop", metadata: ["lines": "\(lost)"])
+        var next = state
+        next.counters.lost += Int64(lost)
+        do {
+            try store(next, position: position)
+        } catch {
+            logger.error("their number was not stored", metadata: ["error": "\(error)"])
         }
     }
 
     private func openSource() async throws -> any LineSource {
         switch configuration.source {
         case .file(let path):
-            return FileSource(
-                path: path, format: configuration.format, resume: position.map(FilePosition.init))
+            // The place in another file says nothing of this one.
+            let known = position.flatMap { $0.path == path ? FilePosition($0) : nil }
+            return FileSource(path: path, format: configuration.format, resume: known)
         case .socket(let path):
             let source = SocketSource(path: path, format: configuration.format)
             try await source.start()
@@ -131,18 +170,28 @@ actor StreamWorker {
 
     /// Decodes a batch and commits it, however often that must be tried.
     private func take(_ batch: LineBatch) async throws {
-        try settleSchema(by: batch)
+        var input = inputs[batch.input] ?? OpenInput()
+        input.header = batch.header ?? input.header
+        inputs[batch.input] = input
+        var titled = batch
+        titled.header = input.header
+        try settleSchema(by: titled)
         guard let schema = state.schema else { return try await refuse(batch, reason: nil) }
-        var decoder =
-            decoders[batch.input] ?? RecordDecoder(format: configuration.format, schema: schema)
+        let known = inputs[batch.input]?.decoder
+        var decoder = known ?? RecordDecoder(format: configuration.format, schema: schema)
         let decoded: DecodedBatch
         do {
-            decoded = try decoder.decode(batch)
+            decoded = try decoder.decode(known == nil ? titled : batch)
         } catch {
             return try await refuse(batch, reason: error)
         }
-        decoders[batch.input] = decoder
+        inputs[batch.input]?.decoder = decoder
         try await insist { try self.commit(decoded, of: batch) }
+    }
+
+    /// The features are others now.
+    func forgetDecoders() {
+        for input in inputs.keys { inputs[input]?.decoder = nil }
     }
 
     /// A batch whose header lacks what is needed.
@@ -164,12 +213,13 @@ actor StreamWorker {
     }
 
     /// Repeats what the world may refuse for a while: a full disk, a locked store.
-    func insist(_ body: () throws -> Void) async throws {
+    func insist<Value>(_ body: () throws -> Value) async throws -> Value {
         var delay = Duration.milliseconds(250)
         while true {
             do {
                 return try body()
             } catch {
+                if case RequestError.stopping = error { throw error }
                 failing(error)
                 if board.isStopping { throw error }
                 board.beat(isBusy: false)

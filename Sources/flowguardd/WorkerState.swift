@@ -7,7 +7,7 @@ import Settings
 ///
 /// It is committed with the anomalies and the source's offset in one transaction, so that all of them are of the same
 /// instant.
-struct WorkerState: Codable {
+struct WorkerState: Encodable {
     /// What the features came from; other choices in the configuration begin a new schema.
     struct SchemaBasis: Codable, Equatable {
         var features: [String]?
@@ -29,19 +29,23 @@ struct WorkerState: Codable {
     }
 
     /// What has happened since the stream was first seen.
-    struct Counters: Codable {
+    struct Counters {
         var records: Int64 = 0
         var scored: Int64 = 0
         var anomalies: Int64 = 0
         var faults: [String: Int64] = [:]
         /// Records that left the window before there was a model to score them.
         var unscored: Int64 = 0
+        /// Lines that a socket's clients had sent and that could not be taken before the end.
+        var lost: Int64 = 0
 
         var faultTotal: Int64 { faults.values.reduce(0, +) }
     }
 
     var schema: Schema?
     var basis: SchemaBasis
+    /// What decides about the columns while they may still change.
+    var tally: SchemaTally?
     /// The training window's file; each shape of the window has its own.
     var windowGeneration = 0
     var windowCapacity: Int
@@ -56,6 +60,8 @@ struct WorkerState: Codable {
     var counters = Counters()
     var quarantineBytes: Int64 = 0
     var choice = ThresholdChoice.configured
+    /// A threshold set by hand that the next one's reason must tell about.
+    var droppedLogLikelihood: Double?
     /// Records up to this number took part in the serving model's fit, or were there for its choice.
     var fittedThrough: Int64 = 0
     /// When the newest fit ended, in epoch seconds, and how many records there were then.
@@ -82,8 +88,73 @@ struct WorkerState: Codable {
         configuration.fit.windowRecords + 2 * 4_096
     }
 
+    /// The form that the store keeps.
+    ///
+    /// A number that is not finite has its own text there: it must not keep a batch from being committed for ever.
+    func stored() throws -> [UInt8] {
+        let encoder = JSONEncoder()
+        encoder.nonConformingFloatEncodingStrategy = .convertToString(
+            positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+        return try Array(encoder.encode(self))
+    }
+
+    /// Reads that form.
+    init(stored bytes: [UInt8]) throws {
+        let decoder = JSONDecoder()
+        decoder.nonConformingFloatDecodingStrategy = .convertFromString(
+            positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+        self = try decoder.decode(WorkerState.self, from: Data(bytes))
+    }
+
     /// Records that wait for the first model.
     var pendingCount: Int64 { pendingFrom.map { max(0, windowTotal - $0) } ?? 0 }
+}
+
+extension WorkerState.Counters: Codable {
+    /// A counter that an earlier build did not have begins at 0.
+    init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        records = try container.decodeIfPresent(Int64.self, forKey: .records) ?? 0
+        scored = try container.decodeIfPresent(Int64.self, forKey: .scored) ?? 0
+        anomalies = try container.decodeIfPresent(Int64.self, forKey: .anomalies) ?? 0
+        faults = try container.decodeIfPresent([String: Int64].self, forKey: .faults) ?? [:]
+        unscored = try container.decodeIfPresent(Int64.self, forKey: .unscored) ?? 0
+        lost = try container.decodeIfPresent(Int64.self, forKey: .lost) ?? 0
+    }
+}
+
+extension WorkerState: Decodable {
+    /// What an earlier build did not know takes its default: a checkpoint is never lost for a new field.
+    init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        func value<Value: Decodable>(_ key: CodingKeys, or missing: Value) throws -> Value {
+            try container.decodeIfPresent(Value.self, forKey: key) ?? missing
+        }
+        basis = try container.decode(SchemaBasis.self, forKey: .basis)
+        windowCapacity = try container.decode(Int.self, forKey: .windowCapacity)
+        episodes = try container.decode(EpisodeTracker.self, forKey: .episodes)
+        schema = try container.decodeIfPresent(Schema.self, forKey: .schema)
+        tally = try container.decodeIfPresent(SchemaTally.self, forKey: .tally)
+        windowGeneration = try value(.windowGeneration, or: 0)
+        windowTotal = try value(.windowTotal, or: 0)
+        pendingFrom = try container.decodeIfPresent(Int64.self, forKey: .pendingFrom)
+        context = try value(.context, or: ContextState())
+        excluded = try value(.excluded, or: ExcludedRanges())
+        counters = try value(.counters, or: Counters())
+        quarantineBytes = try value(.quarantineBytes, or: 0)
+        choice = try value(.choice, or: .configured)
+        droppedLogLikelihood = try container.decodeIfPresent(
+            Double.self, forKey: .droppedLogLikelihood)
+        fittedThrough = try value(.fittedThrough, or: 0)
+        lastFitAt = try container.decodeIfPresent(Double.self, forKey: .lastFitAt)
+        lastFitTotal = try value(.lastFitTotal, or: 0)
+        lastRecordAt = try container.decodeIfPresent(Double.self, forKey: .lastRecordAt)
+        rate = try value(.rate, or: ArrivalRate())
+        budget = try container.decodeIfPresent(AlarmBudget.self, forKey: .budget)
+        thresholdRecordsPerDay = try value(.thresholdRecordsPerDay, or: 0)
+        scoredSinceThreshold = try value(.scoredSinceThreshold, or: 0)
+        anomaliesSinceThreshold = try value(.anomaliesSinceThreshold, or: 0)
+    }
 }
 
 /// Running numbers of records that are out of the next fit.
@@ -168,10 +239,27 @@ struct ArrivalRate: Codable, Equatable {
 
 /// The rate of records by their own times.
 enum RecordRate {
-    /// Records a day over the span of these times; 0 when they have no span.
+    /// Beyond this the times cannot be meant as they are read.
+    private static let mostPerSecond = 1e9
+    /// The times are cut into about so many pieces of equal count.
+    private static let pieces = 20
+
+    /// Records a day; 0 when it cannot be told.
+    ///
+    /// It is the rate of the median piece: a few times that are wrong, a pause, or a jump from old records to new ones do
+    /// not change it. Where that piece has no length, because many records share a time, the middle nine tenths count.
     static func perDay(times: [Double]) -> Double {
-        let finite = times.filter(\.isFinite)
-        guard let first = finite.min(), let last = finite.max(), last > first else { return 0 }
-        return Double(finite.count - 1) / (last - first) * 86_400
+        let sorted = times.filter(\.isFinite).sorted()
+        guard sorted.count > 1 else { return 0 }
+        let step = max(1, sorted.count / pieces)
+        let spans = stride(from: 0, to: sorted.count - step, by: step)
+            .map { sorted[$0 + step] - sorted[$0] }.sorted()
+        let cut = sorted.count / pieces
+        let middle = sorted.count - 1 - 2 * cut
+        let rates = [
+            Double(step) / spans[spans.count / 2],
+            Double(middle) / (sorted[sorted.count - 1 - cut] - sorted[cut]),
+        ]
+        return rates.first { $0.isFinite && $0 <= mostPerSecond }.map { $0 * 86_400 } ?? 0
     }
 }

@@ -60,15 +60,17 @@ final class DaemonProcess {
     }
 
     /// Starts the daemon.
-    func launch(environment: [String: String] = [:]) throws {
+    ///
+    /// - Parameter errorPath: Where its standard error goes; `errorText` by default.
+    func launch(environment: [String: String] = [:], errorPath: String? = nil) throws {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: BuiltProgram.path("flowguardd"))
         process.arguments = ["--config", folder.file("flowguard.yaml")]
         process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
         try folder.append("", to: "stderr.txt")
         let handle = try FileHandle(
-            forWritingTo: URL(fileURLWithPath: folder.file("stderr.txt")))
-        try handle.seekToEnd()
+            forWritingTo: URL(fileURLWithPath: errorPath ?? folder.file("stderr.txt")))
+        if errorPath == nil { try handle.seekToEnd() }
         process.standardError = handle
         process.standardInput = FileHandle.nullDevice
         try process.run()
@@ -172,6 +174,31 @@ final class DaemonProcess {
         try Self.messages(get("/v1/streams/\(name)/anomalies?after=0").body)
     }
 
+    /// A client of a stream's socket, once that is open.
+    func client(of socket: String) async throws -> StreamSocket {
+        try await wait("the socket") { try? StreamSocket(path: folder.file(socket)) }
+    }
+
+    func detail(_ name: String = "pump") throws -> StreamDetail {
+        try ControlJSON.decode(StreamDetail.self, from: get("/v1/streams/\(name)").body)
+    }
+
+    /// A number of the metrics page.
+    func metric(_ name: String, of stream: String = "pump") throws -> Double? {
+        let start = "\(name){stream=\"\(stream)\"} "
+        return try get("/metrics").text.split(separator: "\n")
+            .first { $0.hasPrefix(start) }.flatMap { Double($0.dropFirst(start.count)) }
+    }
+
+    /// Asks for a fit and waits for its end.
+    func retrain(_ name: String = "pump") async throws -> FitMessage {
+        let reply = try ControlJSON.decode(
+            RetrainReply.self, from: request("POST", "/v1/streams/\(name)/retrain").body)
+        return try await wait("the fit") {
+            try stream(name)?.lastFit.flatMap { $0.id == reply.fit ? $0 : nil }
+        }
+    }
+
     /// The anomaly log's lines.
     func logged() throws -> [AnomalyMessage] {
         try Self.messages(Data(contentsOf: URL(fileURLWithPath: logPath)))
@@ -204,8 +231,8 @@ final class StreamSocket {
             setsockopt(
                 descriptor, SOL_SOCKET, option, &limit, socklen_t(MemoryLayout<timeval>.size))
         }
+        // The descriptor is closed by `deinit`, also after this.
         guard result == 0 else {
-            close(descriptor)
             throw WaitedInVain(description: "\(path): \(String(cString: strerror(errno)))")
         }
     }
@@ -229,6 +256,12 @@ final class StreamSocket {
     }
 
     func send(_ text: String) throws { try send(Array(text.utf8)) }
+
+    /// What comes next; nothing when the other side closes.
+    func receive() throws -> ArraySlice<UInt8> {
+        var buffer = [UInt8](repeating: 0, count: 4_096)
+        return buffer[..<max(0, recv(descriptor, &buffer, buffer.count, 0))]
+    }
 
     /// Everything until the other side closes.
     func receiveAll() throws -> [UInt8] {

@@ -6,12 +6,15 @@ import Testing
 
 @Suite(.serialized, .timeLimit(.minutes(5))) struct DaemonTroubleTests {
     /// Runs the daemon to its end.
+    ///
+    /// - Parameter wrapper: A program, with its arguments, that starts the daemon.
     private func runToEnd(
-        _ arguments: [String]
+        _ arguments: [String], through wrapper: [String] = []
     ) throws -> (code: Int32, output: String, error: String) {
+        let command = wrapper + [BuiltProgram.path("flowguardd")] + arguments
         let process = Process()
-        process.executableURL = URL(fileURLWithPath: BuiltProgram.path("flowguardd"))
-        process.arguments = arguments
+        process.executableURL = URL(fileURLWithPath: command[0])
+        process.arguments = Array(command.dropFirst())
         let (output, error) = (Pipe(), Pipe())
         process.standardOutput = output
         process.standardError = error
@@ -77,6 +80,55 @@ import Testing
         #expect(result.error == "error: \(folder.file("state")): make folder: Not a directory\n")
     }
 
+    @Test func aStateDirectoryThatIsNotWritableIsExitCode74() throws {
+        let setpriv = "/usr/bin/setpriv"
+        // Who is not root cannot become somebody else, and who is root may write everywhere.
+        guard getuid() == 0, access(setpriv, X_OK) == 0 else { return }
+        let other = [setpriv, "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+        let folder = try TemporaryDirectory()
+        chmod(folder.path, 0o755)
+        let daemon = DaemonProcess(folder: folder)
+        try daemon.configure("  - {name: a, source: {file: a.csv}}")
+        let arguments = ["--config", folder.file("flowguard.yaml")]
+        guard try runToEnd(arguments + ["--check"], through: other).code == 0 else {
+            // The build lies where others may not go.
+            return
+        }
+        let state = folder.file("state")
+        let absent = try runToEnd(arguments, through: other)
+        #expect(absent.code == 74)
+        #expect(
+            absent.error == """
+                error: \(state): make folder: Permission denied
+                hint:  run as the owner of \(state), or change its owner or mode
+
+                """)
+        for name in ["", "/models", "/windows", "/quarantine"] {
+            try FileManager.default.createDirectory(
+                atPath: state + name, withIntermediateDirectories: true)
+            chmod(state + name, 0o755)
+        }
+        let foreign = try runToEnd(arguments, through: other)
+        #expect(foreign.code == 74)
+        #expect(
+            foreign.error == """
+                error: \(state)/lock: open: Permission denied
+                hint:  run as the owner of \(state)/lock, or change its owner or mode
+
+                """)
+    }
+
+    @Test func aLogFolderThatCannotBeMadeIsExitCode74() throws {
+        let folder = try TemporaryDirectory()
+        try folder.write("a file", to: "log")
+        let daemon = DaemonProcess(folder: folder)
+        try daemon.configure("  - {name: a, source: {file: a.csv}}")
+        let result = try runToEnd(["--config", folder.file("flowguard.yaml")])
+        #expect(result.code == 74)
+        #expect(
+            result.error.hasSuffix("error: \(folder.file("log")): make folder: Not a directory\n"))
+    }
+
     @Test func aStoreThatIsNoStoreIsExitCode74() throws {
         let folder = try TemporaryDirectory()
         try FileManager.default.createDirectory(
@@ -87,7 +139,13 @@ import Testing
         try daemon.configure("  - {name: a, source: {file: a.csv}}")
         let result = try runToEnd(["--config", folder.file("flowguard.yaml")])
         #expect(result.code == 74)
-        #expect(result.error.contains("expected an SQLite database, found another kind of file"))
+        #expect(
+            result.error == """
+                error: store \(folder.file("state/flowguard.sqlite")): expected an SQLite database, \
+                found another kind of file
+                hint:  move the file away, or choose another state_directory
+
+                """)
     }
 
     @Test func twoDaemonsNeverShareAState() async throws {
@@ -179,7 +237,7 @@ import Testing
         try await daemon.start()
         let path = daemon.folder.file("run/in.sock")
 
-        let good = try StreamSocket(path: path)
+        let good = try await daemon.client(of: "run/in.sock")
         try good.send("{\"a\":1,\"b\":2}\n{\"a\":2,\"b\":3}\n")
         try await daemon.wait("2 records") { try daemon.stream("in")?.recordsTotal == 2 }
 
@@ -323,31 +381,5 @@ import Testing
             })
         #expect(faulty.isSubset(of: found))
         try await daemon.wait("the log") { try daemon.logged() == daemon.anomalies() }
-    }
-}
-
-/// A small file system to fill.
-enum Mount {
-    static func tmpfs(at path: String, size: String) throws -> Bool {
-        guard getuid() == 0 else { return false }
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: "/bin/mount")
-        process.arguments = ["-t", "tmpfs", "-o", "size=\(size)", "tmpfs", path]
-        process.standardError = FileHandle.nullDevice
-        try process.run()
-        process.waitUntilExit()
-        return process.terminationStatus == 0
-    }
-
-    static func unmount(_ path: String) { umount2(path, Int32(MNT_DETACH)) }
-
-    /// Writes until there is no room.
-    static func fill(_ path: String) {
-        let descriptor = open(path, O_WRONLY | O_CREAT, 0o600)
-        for size in [65_536, 512] {
-            let piece = [UInt8](repeating: 1, count: size)
-            while write(descriptor, piece, size) > 0 {}
-        }
-        close(descriptor)
     }
 }

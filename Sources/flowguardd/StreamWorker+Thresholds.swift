@@ -1,0 +1,148 @@
+import Detection
+import Foundation
+import Ingest
+import Logging
+import Settings
+import Store
+
+extension StreamWorker {
+    /// A threshold follows the measured rate of records once it is this factor off.
+    private static let rateTolerance = 1.25
+
+    /// Sets or resets the threshold, by a person's wish.
+    func setThreshold(_ choice: WorkerState.ThresholdChoice) throws -> ServingModel {
+        guard !board.isStopping else { throw RequestError.stopping(stream: name) }
+        guard serving != nil else { throw RequestError.noModel(stream: name) }
+        try recalibrate(
+            choice == .configured ? "reset to the configuration" : nil, choice: choice)
+        guard let serving else { throw RequestError.noModel(stream: name) }
+        return serving
+    }
+
+    /// Makes the threshold of the serving model anew.
+    ///
+    /// - Parameter cause: What called for it, beside the choice itself.
+    func recalibrate(_ cause: String?, choice: WorkerState.ThresholdChoice? = nil) throws {
+        guard var model = serving else { return }
+        var next = state
+        next.choice = choice ?? next.choice
+        if choice != nil { next.droppedLogLikelihood = nil }
+        let made = makeThreshold(model.detector, choice: next.choice)
+        let reason = (cause.map { $0 + ": " } ?? "") + made.reason
+        let now = currentTime()
+        next.budget = configuration.budget
+        next.thresholdRecordsPerDay = made.recordsPerDay
+        next.scoredSinceThreshold = 0
+        next.anomaliesSinceThreshold = 0
+        try store(
+            next, position: position,
+            threshold: thresholdRow(made.threshold, reason: reason, model: model.row.id, now: now))
+        model.threshold = made.threshold
+        model.thresholdReason = reason
+        model.thresholdSince = now
+        serving = model
+        publish()
+        logger.notice("threshold set", metadata: ["reason": "\(reason)"])
+    }
+
+    /// A budget a day follows the rate of the records; a threshold by hand stays.
+    func recalibrateWhenDue() {
+        guard ContinuousClock.now >= nextRateCheck, serving != nil,
+            case .perDay = configuration.budget, state.choice == .configured
+        else { return }
+        nextRateCheck = .now + (state.thresholdRecordsPerDay > 0 ? .seconds(3_600) : .seconds(60))
+        let rate = measuredRecordsPerDay()
+        let before = state.thresholdRecordsPerDay
+        guard rate > 0 else { return }
+        let ratio = before > 0 ? max(rate / before, before / rate) : .infinity
+        guard ratio > Self.rateTolerance else { return }
+        do {
+            try recalibrate("the rate of records was measured")
+        } catch {
+            failing(error)
+        }
+    }
+
+    /// The threshold that the choice asks of a detector, and why it is what it is.
+    func makeThreshold(
+        _ detector: Detector, choice: WorkerState.ThresholdChoice
+    ) -> (threshold: Threshold, reason: String, recordsPerDay: Double) {
+        let rate = measuredRecordsPerDay()
+        switch choice {
+        case .configured:
+            let threshold = detector.threshold(
+                falseAlarmProbability: configuration.budget.probability(recordsPerDay: rate))
+            return (threshold, Self.text(of: configuration.budget, recordsPerDay: rate), rate)
+        case .budget(let budget):
+            var threshold = detector.threshold(
+                falseAlarmProbability: budget.probability(recordsPerDay: rate))
+            threshold.kind = .manual
+            return (threshold, "set by hand: " + Self.text(of: budget, recordsPerDay: rate), rate)
+        case .logLikelihood(let value):
+            return (
+                detector.threshold(logLikelihood: value), "set by hand: log-likelihood \(value)",
+                rate
+            )
+        }
+    }
+
+    private static func text(of budget: AlarmBudget, recordsPerDay rate: Double) -> String {
+        switch budget {
+        case .probability(let value):
+            return "false-alarm probability \(value)"
+        case .perDay(let count):
+            let measured =
+                rate > 0
+                ? "\(plain(rate.rounded())) records a day"
+                : "one record a second, the rate is not measured yet"
+            return "\(plain(count)) false alarms a day at \(measured)"
+        }
+    }
+
+    /// A number without the `.0` of a whole one.
+    private static func plain(_ value: Double) -> String {
+        let text = String(value)
+        return text.hasSuffix(".0") ? String(text.dropLast(2)) : text
+    }
+
+    func thresholdRow(
+        _ threshold: Threshold, reason: String, model: Int64, now: Double
+    ) -> ThresholdRow {
+        ThresholdRow(
+            stream: name, model: model,
+            kind: threshold.kind == .manual ? .manual : .calibrated,
+            logLikelihood: threshold.logLikelihood,
+            upperLogLikelihood: threshold.upperLogLikelihood,
+            probability: threshold.probability, validFrom: now, reason: reason)
+    }
+
+    /// Records a day by their own times in the newest part of the window, else by their arrival; 0 while unknown.
+    func measuredRecordsPerDay() -> Double {
+        guard state.schema?.time != nil, let window else { return state.rate.recordsPerDay }
+        let newest = max(0, state.windowTotal - 10_000)..<max(0, state.windowTotal)
+        let records = try? window.records(newest)
+        return RecordRate.perDay(times: records?.times ?? [])
+    }
+
+    /// What the status shows beside the budget.
+    var recordsPerDay: Double {
+        state.thresholdRecordsPerDay > 0 ? state.thresholdRecordsPerDay : state.rate.recordsPerDay
+    }
+
+    /// The probability that the budget amounts to.
+    var askedProbability: Double? {
+        switch state.choice {
+        case .configured: configuration.budget.probability(recordsPerDay: recordsPerDay)
+        case .budget(let budget): budget.probability(recordsPerDay: recordsPerDay)
+        case .logLikelihood: serving?.threshold.probability
+        }
+    }
+}
+
+extension Threshold {
+    init(_ row: ThresholdRow) {
+        self.init(
+            kind: row.kind == .manual ? .manual : .calibrated, logLikelihood: row.logLikelihood,
+            upperLogLikelihood: row.upperLogLikelihood, probability: row.probability)
+    }
+}

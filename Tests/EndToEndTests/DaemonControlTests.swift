@@ -1,0 +1,118 @@
+import Control
+import Foundation
+import Store
+import TestSupport
+import Testing
+
+@Suite(.serialized, .timeLimit(.minutes(5))) struct DaemonControlTests {
+    @Test func clientsThatDoNotReadCannotTakeAllConnections() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = PumpData()
+        try daemon.folder.write(PumpData.header + data.lines(600), to: "pump.csv")
+        try daemon.configure(DaemonLifeTests.pump)
+        try await daemon.start()
+        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        try daemon.folder.append(data.lines(4_000) { _ in true }, to: "pump.csv")
+        try await daemon.wait("anomalies") { try daemon.stream()?.anomaliesTotal ?? 0 >= 4_000 }
+        let path = "/v1/anomalies?after=0"
+        var idle: [StreamSocket] = []
+        try await daemon.wait("the refusal") {
+            let client = try StreamSocket(path: daemon.controlSocket)
+            try client.send("GET \(path) HTTP/1.1\r\nHost: x\r\n\r\n")
+            idle.append(client)
+            // The first bytes tell whether there was a place.
+            return try client.receive().starts(with: Array("HTTP/1.1 503".utf8))
+        }
+        #expect(idle.count == 33)
+        #expect(try daemon.stream()?.state == .watching)
+        idle.removeLast(2)
+        try await daemon.wait("a place") { try daemon.get(path).status == 200 }
+        // Nor do they hold up the stop.
+        let (code, took) = try await daemon.stop()
+        #expect(code == 0)
+        #expect(took < .seconds(5))
+        withExtendedLifetime(idle) {}
+    }
+
+    @Test func aChangeWhoseBodyIsSlowReachesTheWorkerThatThenRuns() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = PumpData()
+        try daemon.folder.write(PumpData.header + data.lines(600), to: "pump.csv")
+        try daemon.configure(DaemonLifeTests.pump)
+        try await daemon.start()
+        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        let body = "{\"log_likelihood\":-99}"
+        let client = try StreamSocket(path: daemon.controlSocket)
+        try client.send(
+            "PUT /v1/streams/pump/threshold HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                + "Content-Length: \(body.utf8.count)\r\n\r\n{")
+        try daemon.configure(
+            DaemonLifeTests.pump.replacingOccurrences(of: "0.0001", with: "0.002"))
+        daemon.signal(SIGHUP)
+        try await daemon.wait("the new worker") {
+            try daemon.stream().map {
+                $0.state == .watching && $0.asked.probability == 0.002
+                    && $0.threshold?.probability == 0.002
+            }
+        }
+        try daemon.folder.append(data.lines(100), to: "pump.csv")
+        try await daemon.wait("its records") { try daemon.stream()?.recordsTotal == 700 }
+        try client.send(String(body.dropFirst()))
+        #expect(try client.receiveAll().starts(with: Array("HTTP/1.1 200".utf8)))
+        #expect(try daemon.stream()?.threshold?.logLikelihood == -99)
+        daemon.kill()
+        let store = try StateStore(path: daemon.folder.file("state/flowguard.sqlite"))
+        #expect(try store.checkpoint(stream: "pump")?.recordsTotal == 700)
+    }
+
+    @Test func bodiesThatMakeLongRepliesAreScoredInPieces() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = PumpData()
+        try daemon.folder.write(PumpData.header + data.lines(600), to: "pump.csv")
+        try daemon.configure(DaemonLifeTests.pump)
+        try await daemon.start()
+        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        let path = "/v1/streams/pump/score?output_format=scores"
+        let count = 1 << 20
+        var body = Array(PumpData.header.utf8)
+        for _ in 0..<count { body += [UInt8(ascii: "x"), UInt8(ascii: "\n")] }
+
+        // Two clients that do not read hold the two places.
+        let head = "POST \(path) HTTP/1.1\r\nHost: x\r\nContent-Length: \(body.count)\r\n\r\n"
+        let idle = try (0..<2).map { _ in
+            let client = try StreamSocket(path: daemon.controlSocket)
+            try client.send(Array(head.utf8) + body)
+            return client
+        }
+        let third = try daemon.request("POST", path, body: Array(PumpData.header.utf8))
+        #expect(third.status == 503)
+        #expect(third.text.contains("2 bodies are scored already"))
+        withExtendedLifetime(idle) {}
+        let memory = try daemon.get("/metrics").text
+            .firstMatch(of: /flowguard_resident_memory_bytes (\d+)/).flatMap { Int($0.1) }
+        #expect((memory ?? .max) < 400 << 20)
+    }
+
+    @Test func scoresComeInOrderAndTheWrongHeaderIsRefused() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = PumpData()
+        try daemon.folder.write(PumpData.header + data.lines(600), to: "pump.csv")
+        try daemon.configure(DaemonLifeTests.pump)
+        try await daemon.start()
+        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        let lines = data.lines(10_000)
+        let all = try daemon.request(
+            "POST", "/v1/streams/pump/score", body: Array((PumpData.header + lines).utf8))
+        let rows = all.text.split(separator: "\n")
+        #expect(rows.count == 10_001)
+        #expect(rows.first == "time,flow,pressure,noise,log_likelihood,p_value,anomaly")
+        let matches = zip(rows.dropFirst(), lines.split(separator: "\n")).allSatisfy {
+            $0.hasPrefix($1 + ",")
+        }
+        #expect(matches)
+        let wrong = try daemon.request(
+            "POST", "/v1/streams/pump/score", body: Array("time,flow\n1,2\n".utf8))
+        #expect(wrong.status == 422)
+        #expect(wrong.text.contains("'pressure', 'noise'"), "\(wrong.text)")
+    }
+}

@@ -1,0 +1,187 @@
+import Control
+import Foundation
+import Store
+import TestSupport
+import Testing
+
+@Suite(.serialized, .timeLimit(.minutes(5))) struct DaemonFitTests {
+    @Test func aFitIsJudgedOnUsableRecordsWhileAnEpisodeGoesOn() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = PumpData()
+        try daemon.folder.write(PumpData.header + data.lines(600), to: "pump.csv")
+        try daemon.configure(DaemonLifeTests.pump)
+        try await daemon.start()
+        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        // The newest tenth lies inside one episode, and is less than a fifth of all.
+        try daemon.folder.append(data.lines(500) + data.lines(150) { _ in true }, to: "pump.csv")
+        try await daemon.wait("the records") { try daemon.stream()?.recordsTotal == 1_250 }
+        #expect(try daemon.stream()?.openEpisode != nil)
+        let fit = try await daemon.retrain()
+        let message = try #require(fit.message)
+        #expect(["accepted", "rejected"].contains(fit.state), "\(message)")
+        #expect(message.contains("on the newest 1"), "\(message)")
+    }
+
+    @Test func aFitRightAfterTheFirstSaysThatThereIsLittleNew() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = PumpData()
+        try daemon.folder.write(PumpData.header + data.lines(600), to: "pump.csv")
+        try daemon.configure(DaemonLifeTests.pump)
+        try await daemon.start()
+        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        let fit = try await daemon.retrain()
+        #expect(fit.state == "rejected")
+        #expect(
+            fit.message?.hasSuffix(
+                "; too few records are new: the serving model has learned from 100 of these")
+                == true, "\(fit)")
+    }
+
+    @Test func aModelPutIntoServiceDuringAFitStays() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = PumpData()
+        try daemon.folder.write(PumpData.header + data.lines(600), to: "pump.csv")
+        try daemon.configure(DaemonLifeTests.pump)
+        try await daemon.start()
+        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        _ = try await daemon.retrain()
+        let serving = try #require(try daemon.stream()?.model?.id)
+        let other: Int64 = serving == 1 ? 2 : 1
+        try daemon.folder.append(data.lines(20_000), to: "pump.csv")
+        try await daemon.wait("the records") { try daemon.stream()?.recordsTotal == 20_600 }
+        #expect(try daemon.request("POST", "/v1/streams/pump/retrain").status == 202)
+        try await daemon.wait("a running fit") { try daemon.stream()?.fit?.state == "running" }
+        let reply = try daemon.request("POST", "/v1/streams/pump/models/\(other)/activate")
+        #expect(reply.status == 200)
+        #expect(try daemon.stream()?.fit != nil, "the fit was still under way")
+        let fit = try await daemon.wait("the end of the fit") {
+            try daemon.stream().flatMap { $0.fit == nil ? $0.lastFit : nil }
+        }
+        #expect(fit.state == "rejected")
+        #expect(
+            fit.message == "another model was put into service while this one was fitted",
+            "\(fit)")
+        #expect(try daemon.stream()?.model?.id == other)
+    }
+
+    @Test func constantRecordsHoldTheSourceUntilThereIsSomethingToLearn() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = PumpData()
+        try daemon.folder.write(
+            PumpData.header + (0..<100).map { "\($0),1,2,3\n" }.joined(), to: "pump.csv")
+        try daemon.configure(
+            """
+              - name: pump
+                source: {file: pump.csv}
+                fit: {first_after_records: 100, window_records: 1000}
+            """)
+        try await daemon.start()
+        let failed = try await daemon.wait("a failed fit") {
+            try daemon.stream().flatMap { $0.lastFit?.state == "failed" ? $0 : nil }
+        }
+        #expect(failed.lastError?.message.contains("every feature has a single value") == true)
+        try daemon.folder.append(data.lines(30_000), to: "pump.csv")
+        try await daemon.wait("a full window") {
+            try daemon.stream().map { $0.recordsTotal >= 1_000 }
+        }
+        #expect(try await daemon.retrain().state == "accepted")
+        try await daemon.wait("all records") { try daemon.stream()?.recordsTotal == 30_100 }
+        #expect(try daemon.stream()?.unscoredTotal == 0)
+        #expect(try daemon.metric("flowguard_scored_records_total") == 30_100)
+    }
+
+    @Test func recordsOfATimeWithoutItsModelAreScoredOnceItIsBack() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = PumpData()
+        try daemon.folder.write(PumpData.header + data.lines(600), to: "pump.csv")
+        try daemon.configure(DaemonLifeTests.pump)
+        try await daemon.start()
+        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        #expect(try await daemon.stop().code == 0)
+        let model = daemon.folder.file("state/models/pump/1.safetensors")
+        let aside = daemon.folder.file("aside")
+        try FileManager.default.moveItem(atPath: model, toPath: aside)
+        try daemon.folder.append(data.lines(50) { $0 == 620 }, to: "pump.csv")
+        try await daemon.start()
+        try await daemon.wait("the records") { try daemon.stream()?.recordsTotal == 650 }
+        #expect(try daemon.stream()?.model == nil)
+        #expect(try daemon.stream()?.lastError?.message.contains("1.safetensors") == true)
+        #expect(try await daemon.stop().code == 0)
+        try FileManager.default.moveItem(atPath: aside, toPath: model)
+        try await daemon.start()
+        try await daemon.wait("the model") { try daemon.stream()?.model?.id == 1 }
+        #expect(try daemon.metric("flowguard_scored_records_total") == 650)
+        #expect(
+            try daemon.anomalies().contains {
+                $0.recordTime == Date(timeIntervalSince1970: 1_700_000_620)
+            })
+    }
+
+    @Test func aStopAndAReloadDoNotWaitForTheFitOfAnotherStream() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = PumpData()
+        let long = PumpData.header + data.lines(40_000)
+        try daemon.folder.write(long, to: "pump.csv")
+        try daemon.folder.write(long, to: "other.csv")
+        let pump = """
+              - name: pump
+                source: {file: pump.csv}
+                fit: {first_after_records: 40000}
+            """
+        let other = """
+
+              - name: other
+                source: {file: other.csv}
+                fit: {first_after_records: 40000}
+            """
+        try daemon.configure(pump + other)
+        try await daemon.start()
+        let waiting = try await daemon.wait("a fit that waits for another") { () -> String? in
+            let fits = try daemon.status().streams.map { ($0.name, $0.fit?.state) }
+            guard fits.contains(where: { $0.1 == "running" }) else { return nil }
+            return fits.first { $0.1 == "queued" }?.0
+        }
+        // The stream that waits goes; the other's fit goes on.
+        try daemon.configure(waiting == "pump" ? other : pump)
+        daemon.signal(SIGHUP)
+        try await daemon.wait("the end of a stream") { try daemon.stream(waiting) == nil }
+        #expect(try daemon.status().streams.first?.fit?.state == "running")
+        #expect(try await daemon.stop().took < .seconds(5))
+    }
+
+    @Test func wrongTimesNeitherEndTheDaemonNorTheDetection() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = PumpData()
+        // Nothing can be told from these times, and one of them lies a thousand years ahead.
+        let lines = data.lines(700).split(separator: "\n").enumerated().map { index, line in
+            let rest = line.drop { $0 != "," }
+            return "\(index % 2 == 0 ? "0" : "1e-300")\(rest)\n"
+        }
+        try daemon.folder.write(PumpData.header + lines.prefix(600).joined(), to: "pump.csv")
+        try daemon.configure(
+            "  - {name: pump, source: {file: pump.csv}, fit: {first_after_records: 500}}")
+        try await daemon.start()
+        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        #expect(
+            try daemon.stream()?.threshold?.reason
+                == "2 false alarms a day at one record a second, the rate is not measured yet")
+        let fault = "33000000000,10,90,0\n"
+        try daemon.folder.append(fault + lines.suffix(100).joined(), to: "pump.csv")
+        try await daemon.wait("the records") { try daemon.stream()?.recordsTotal == 701 }
+        #expect(try daemon.stream()?.anomaliesTotal ?? 0 >= 1)
+        #expect(try daemon.stream()?.openEpisode == nil, "the next record ends the episode")
+
+        for (body, problem) in [
+            ("1e19", "expected at most 1000000, found 1e+19"),
+            ("1000001", "expected at most 1000000, found 1000001.0"),
+            ("0", "expected a number above 0, found 0.0"),
+        ] {
+            let reply = try daemon.request(
+                "PUT", "/v1/streams/pump/threshold",
+                body: Array("{\"false_alarms_per_day\":\(body)}".utf8))
+            #expect(reply.status == 400)
+            #expect(reply.text == "{\"error\":\"false_alarms_per_day: \(problem)\"}\n")
+        }
+        #expect(daemon.isRunning)
+    }
+}

@@ -1,0 +1,174 @@
+import Control
+import Foundation
+import Store
+import TestSupport
+import Testing
+
+@Suite(.serialized, .timeLimit(.minutes(5))) struct DaemonSchemaTests {
+    /// Readings of a pump as NDJSON.
+    private func readings(_ count: Int) -> String {
+        var data = PumpData()
+        return data.lines(count).split(separator: "\n").map { line in
+            let cells = line.split(separator: ",")
+            return "{\"flow\":\(cells[1]),\"pressure\":\(cells[2])}\n"
+        }.joined()
+    }
+
+    @Test(arguments: ["{\"flow\":1}\n", "{\"test\":1}\n", "hello\n"])
+    func aFirstRecordDoesNotDecideForEver(line: String) async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        try daemon.configure(
+            """
+              - name: pump
+                source: {socket: run/in.sock}
+                fit: {first_after_records: 250}
+            """)
+        try await daemon.start()
+        try await daemon.client(of: "run/in.sock").send(line)
+        try await daemon.wait("the first line") {
+            try daemon.stream().map { $0.recordsTotal + $0.faultsTotal == 1 }
+        }
+        let client = try await daemon.client(of: "run/in.sock")
+        for part in readings(300).split(separator: "\n") {
+            try client.send(part + "\n")
+        }
+        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        try await daemon.wait("all lines") {
+            try daemon.stream().map { $0.recordsTotal + $0.faultsTotal == 301 }
+        }
+        #expect(try daemon.detail().features == ["flow", "pressure"])
+        let stream = try #require(try daemon.stream())
+        let scored = Int64(try daemon.metric("flowguard_scored_records_total") ?? 0)
+        // Each line is scored, counted as unscored, or in the quarantine.
+        #expect(scored + (stream.unscoredTotal ?? 0) + stream.faultsTotal == 301)
+        #expect(scored >= 298)
+        #expect(stream.lastError == nil)
+    }
+
+    @Test func aColumnThatMostRecordsLackIsNoFeature() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = PumpData()
+        var lines = data.lines(300).split(separator: "\n").map { String($0) + ",\n" }
+        lines[0] = lines[0].replacingOccurrences(of: ",\n", with: ",7\n")
+        try daemon.folder.write("time,flow,pressure,noise,rare\n" + lines.joined(), to: "pump.csv")
+        try daemon.configure("  - {name: pump, source: {file: pump.csv}}")
+        try await daemon.start()
+        try await daemon.wait("the records") { try daemon.stream()?.recordsTotal == 300 }
+        #expect(try daemon.detail().features == ["flow", "pressure", "noise"])
+        #expect(try daemon.stream()?.faultsTotal == 0)
+    }
+
+    @Test func aSlowFileThatBeginsWithEmptyCellsGetsAllItsColumns() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        try daemon.folder.write("flow,pressure\n", to: "pump.csv")
+        try daemon.configure(
+            "  - {name: pump, source: {file: pump.csv}, fit: {first_after_records: 50}}")
+        try await daemon.start()
+        for row in 0..<3 {
+            try daemon.folder.append("\(row),\n", to: "pump.csv")
+            try await daemon.wait("a record") {
+                try daemon.stream()?.recordsTotal == Int64(row + 1)
+            }
+        }
+        #expect(try daemon.detail().features == ["flow"])
+        daemon.kill()
+        var data = PumpData()
+        let rows = data.lines(60).split(separator: "\n").map { line in
+            line.split(separator: ",")[1...2].joined(separator: ",") + "\n"
+        }
+        try daemon.folder.append(rows.joined(), to: "pump.csv")
+        try await daemon.start()
+        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        #expect(try daemon.detail().features == ["flow", "pressure"])
+        #expect(try daemon.stream()?.recordsTotal == 63)
+        #expect(try daemon.stream()?.unscoredTotal == 3)
+        #expect(try daemon.metric("flowguard_scored_records_total") == 60)
+    }
+
+    @Test func otherFeaturesBeginAnewAndSaySo() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = PumpData()
+        try daemon.folder.write(PumpData.header + data.lines(600), to: "pump.csv")
+        try daemon.configure(DaemonLifeTests.pump)
+        try await daemon.start()
+        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        let body = Array("{\"log_likelihood\":-123.5}".utf8)
+        #expect(try daemon.request("PUT", "/v1/streams/pump/threshold", body: body).status == 200)
+
+        try daemon.configure(DaemonLifeTests.pump + "\n    features: [flow, pressure]")
+        daemon.signal(SIGHUP)
+        let refusal = try await daemon.wait("the refusal of a fit") {
+            let reply = try daemon.request("POST", "/v1/streams/pump/retrain")
+            return reply.status == 409 ? reply : nil
+        }
+        #expect(
+            refusal.text == "{\"error\":\"stream 'pump' has other features in the configuration "
+                + "than its records so far\",\"hint\":\"wait for more records\"}\n")
+        try daemon.folder.append(data.lines(600), to: "pump.csv")
+        try await daemon.wait("another model") { try daemon.stream()?.model?.id == 2 }
+        let threshold = try #require(try daemon.stream()?.threshold)
+        #expect(threshold.kind == "calibrated")
+        #expect(
+            threshold.reason.hasSuffix(
+                "; the log-likelihood -123.5, set by hand, was dropped: the features changed"),
+            "\(threshold.reason)")
+        let other = try daemon.request("POST", "/v1/streams/pump/models/1/activate")
+        #expect(other.status == 409)
+        #expect(
+            other.text == "{\"error\":\"model 1 reads the features flow, pressure, noise, "
+                + "the stream has flow, pressure\","
+                + "\"hint\":\"the features changed since: fit a new model\"}\n")
+
+        // A budget is tied to no model: it stays.
+        let budget = Array("{\"false_alarms_per_day\":1e6}".utf8)
+        #expect(try daemon.request("PUT", "/v1/streams/pump/threshold", body: budget).status == 200)
+        try daemon.configure(DaemonLifeTests.pump + "\n    features: [flow, noise]")
+        daemon.signal(SIGHUP)
+        try await daemon.wait("the new worker") {
+            try daemon.request("POST", "/v1/streams/pump/retrain").status == 409
+        }
+        try daemon.folder.append(data.lines(600), to: "pump.csv")
+        try await daemon.wait("a third model") { try daemon.stream()?.model?.id == 3 }
+        #expect(
+            try daemon.stream()?.threshold?.reason
+                == "set by hand: 1000000 false alarms a day at 86400 records a day")
+    }
+
+    @Test func aFormerCheckpointIsReadAndLaterFieldsTakeTheirDefaults() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        try FileManager.default.createDirectory(
+            atPath: daemon.folder.file("state"), withIntermediateDirectories: true)
+        let checkpoint = """
+            {"schema":{"features":["flow","pressure"],"time":"time"},"basis":{"exclude":[]},
+             "windowGeneration":3,"windowCapacity":108192,"windowTotal":0,"pendingFrom":0,
+             "context":{"values":[],"featureCount":0},
+             "episodes":{"cooldownSecs":300,"lastSequence":7},
+             "excluded":{"starts":[],"ends":[]},
+             "counters":{"records":17,"scored":11,"anomalies":2,"faults":{"bad_syntax":4},
+                         "unscored":6},
+             "quarantineBytes":0,"choice":{"budget":{"_0":{"perDay":{"_0":5}}}},
+             "fittedThrough":0,"lastFitTotal":0,"rate":{"records":0,"seconds":0},
+             "thresholdRecordsPerDay":0,"scoredSinceThreshold":0,"anomaliesSinceThreshold":0}
+            """
+        do {
+            let store = try StateStore(path: daemon.folder.file("state/flowguard.sqlite"))
+            try store.registerStream("pump", at: 1)
+            _ = try store.commit(
+                StreamCommit(
+                    stream: "pump",
+                    checkpoint: CheckpointRow(
+                        takenAt: 1, position: nil, windowTotal: 0, recordsTotal: 17,
+                        anomaliesTotal: 2, faultsTotal: 4, state: Array(checkpoint.utf8))))
+            try store.close()
+        }
+        try daemon.configure(DaemonLifeTests.pump)
+        try await daemon.start()
+        try await daemon.wait("the checkpoint") { try daemon.stream()?.recordsTotal == 17 }
+        let stream = try #require(try daemon.stream())
+        #expect(stream.faults == [FaultCount(code: "bad_syntax", count: 4)])
+        #expect(stream.unscoredTotal == 6)
+        #expect(stream.lostTotal == 0)
+        #expect(stream.lastError == nil)
+        #expect(try daemon.detail().features == ["flow", "pressure"])
+    }
+}

@@ -1,0 +1,187 @@
+import Control
+import Foundation
+import Store
+import TestSupport
+import Testing
+
+@Suite(.serialized, .timeLimit(.minutes(5))) struct DaemonSourceTests {
+    @Test(arguments: [
+        (nil, "is not there yet"), ("", "is empty"),
+        (PumpData.header, "has no complete record yet"),
+        (PumpData.header + "1,2,3", "has no complete record yet"),
+    ])
+    func aFileWithoutRecordsIsWaitedFor(content: String?, message: String) async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        if let content { try daemon.folder.write(content, to: "pump.csv") }
+        try daemon.configure("  - {name: pump, source: {file: pump.csv}}")
+        try await daemon.start()
+        let stream = try #require(try daemon.stream())
+        #expect(stream.state == .waiting)
+        #expect(stream.waitingFor == "\(daemon.folder.file("pump.csv")) \(message)")
+        #expect(stream.lastError == nil)
+        #expect(try daemon.request("POST", "/v1/streams/pump/retrain").status == 409)
+        #expect(try await daemon.stop().code == 0)
+    }
+
+    @Test func aSocketInUseIsToldAndTakenOnceItIsFree() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        try FileManager.default.createDirectory(
+            atPath: daemon.folder.file("run"), withIntermediateDirectories: true)
+        let path = daemon.folder.file("run/in.sock")
+        var other: ListeningSocket? = try ListeningSocket(path: path)
+        try daemon.configure("  - {name: pump, source: {socket: run/in.sock}}")
+        try await daemon.start()
+        let problem = try await daemon.wait("the problem") { try daemon.stream()?.lastError }
+        #expect(
+            problem.message
+                == "\(path): expected to be the only listener, found another process listening")
+        #expect(try daemon.stream()?.state == .failing)
+        #expect(other != nil)
+        other = nil
+        try await daemon.wait("the socket") {
+            try daemon.stream()?.waitingFor == "no client has sent a record to \(path) yet"
+        }
+        try await daemon.client(of: "run/in.sock").send("{\"a\":1}\n")
+        try await daemon.wait("a record") { try daemon.stream()?.recordsTotal == 1 }
+    }
+
+    @Test func clientsThatAreTurnedAwayAreCounted() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        try daemon.configure("  - {name: pump, source: {socket: run/in.sock}}")
+        try await daemon.start()
+        var clients: [StreamSocket] = []
+        for _ in 0..<64 { clients.append(try await daemon.client(of: "run/in.sock")) }
+        try await daemon.wait("64 clients") { try daemon.stream()?.connections == 64 }
+        for _ in 0..<3 { _ = try await daemon.client(of: "run/in.sock").receiveAll() }
+        try await daemon.wait("the refusals") { try daemon.stream()?.refusedConnections == 3 }
+        #expect(try daemon.metric("flowguard_refused_connections_total") == 3)
+        withExtendedLifetime(clients) {}
+    }
+
+    @Test func anotherFileIsReadFromItsBeginning() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = PumpData()
+        try daemon.folder.write(PumpData.header + data.lines(20), to: "pump.csv")
+        try daemon.configure("  - {name: pump, source: {file: pump.csv}}")
+        try await daemon.start()
+        try await daemon.wait("20 records") { try daemon.stream()?.recordsTotal == 20 }
+        try daemon.configure("  - {name: pump, source: {file: other.csv}}")
+        daemon.signal(SIGHUP)
+        try await daemon.wait("the other source") {
+            try daemon.stream()?.source == daemon.folder.file("other.csv")
+        }
+        // What comes into the former file is no longer of this stream.
+        try daemon.folder.append(data.lines(7), to: "pump.csv")
+        try daemon.folder.write(PumpData.header + data.lines(5), to: "other.csv")
+        try await daemon.wait("5 more records") { try daemon.stream()?.recordsTotal ?? 0 >= 25 }
+        #expect(try daemon.stream()?.recordsTotal == 25)
+    }
+
+    @Test func aFullStandardErrorEndsNothing() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        try daemon.configure("  - {name: pump, source: {file: pump.csv}}")
+        try daemon.launch(errorPath: "/dev/full")
+        try await daemon.wait("the daemon to answer") {
+            try? daemon.get("/healthz").status == 200
+        }
+        #expect(try await daemon.stop().code == 0)
+    }
+
+    @Test func aFullLogDiskDoesNotPreventTheStart() async throws {
+        let folder = try TemporaryDirectory()
+        let log = folder.file("log")
+        try FileManager.default.createDirectory(atPath: log, withIntermediateDirectories: true)
+        guard try Mount.tmpfs(at: log, size: "1m") else {
+            // Only root may mount a small file system to fill.
+            return
+        }
+        defer { Mount.unmount(log) }
+        let daemon = DaemonProcess(folder: folder)
+        defer { daemon.kill() }
+        var data = PumpData()
+        try folder.write(PumpData.header + data.lines(600) { $0 == 300 }, to: "pump.csv")
+        try daemon.configure(DaemonLifeTests.pump)
+        try await daemon.start()
+        try await daemon.wait("the log") { try !daemon.logged().isEmpty }
+        let all = try daemon.logged()
+        #expect(try await daemon.stop().code == 0)
+        unlink(daemon.logPath)
+        unlink(folder.file("state/anomaly-log.position"))
+        Mount.fill(log + "/ballast")
+        try await daemon.start()
+        let warning = try await daemon.wait("the warning") { try daemon.status().warnings.first }
+        #expect(warning.hasPrefix("anomaly log: \(daemon.logPath): "), "\(warning)")
+        #expect(warning.hasSuffix("No space left on device"), "\(warning)")
+        unlink(log + "/ballast")
+        try await daemon.wait("the log") { try daemon.status().warnings.isEmpty }
+        #expect(try daemon.logged() == all)
+    }
+
+    @Test func theQuarantineIsBoundedAndSurvivesItsRemoval() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        try daemon.configure("  - {name: pump, source: {file: pump.ndjson}}")
+        let bad = String(repeating: "x", count: 210) + "\n"
+        try daemon.folder.write(
+            "{\"a\":1}\n" + String(repeating: bad, count: 10_000), to: "pump.ndjson")
+        try await daemon.start()
+        try await daemon.wait("10000 faults") { try daemon.stream()?.faultsTotal == 10_000 }
+        let path = daemon.folder.file("state/quarantine/pump.ndjson")
+        unlink(path)
+        try daemon.folder.append(String(repeating: bad, count: 60_000), to: "pump.ndjson")
+        try await daemon.wait("70000 faults") { try daemon.stream()?.faultsTotal == 70_000 }
+        #expect(try daemon.stream()?.lastError == nil)
+        for name in [path, path + ".1"] {
+            let bytes = try Data(contentsOf: URL(fileURLWithPath: name))
+            #expect(bytes.count <= 16 << 20)
+            #expect(bytes.first == UInt8(ascii: "{"), "no hole at the beginning")
+        }
+    }
+}
+
+/// A stream socket that listens.
+final class ListeningSocket {
+    private let descriptor: Int32
+
+    init(path: String) throws {
+        descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8.prefix(107)) }
+        let result = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+            }
+        }
+        guard result == 0, listen(descriptor, 8) == 0 else {
+            throw WaitedInVain(description: "listen \(path)")
+        }
+    }
+
+    deinit { close(descriptor) }
+}
+
+/// A small file system to fill.
+enum Mount {
+    static func tmpfs(at path: String, size: String) throws -> Bool {
+        guard getuid() == 0 else { return false }
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: "/bin/mount")
+        process.arguments = ["-t", "tmpfs", "-o", "size=\(size)", "tmpfs", path]
+        process.standardError = FileHandle.nullDevice
+        try process.run()
+        process.waitUntilExit()
+        return process.terminationStatus == 0
+    }
+
+    static func unmount(_ path: String) { umount2(path, Int32(MNT_DETACH)) }
+
+    /// Writes until there is no room.
+    static func fill(_ path: String) {
+        let descriptor = open(path, O_WRONLY | O_CREAT, 0o600)
+        for size in [65_536, 512] {
+            let piece = [UInt8](repeating: 1, count: size)
+            while write(descriptor, piece, size) > 0 {}
+        }
+        close(descriptor)
+    }
+}
