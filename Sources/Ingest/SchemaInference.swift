@@ -94,7 +94,7 @@ public enum SchemaInference {
         let names: [String]
         if let header = batch.header {
             names = try CSV.columnNames(header: header, options: format, input: batch.inputName)
-            if names.allSatisfy({ isNumber(Array($0.utf8)) }) {
+            if names.allSatisfy({ CSV.isNumber(Array($0.utf8)) }) {
                 throw .headerIsNumbers(input: batch.inputName, header: Printable.text(header))
             }
         } else if let given = format.columns {
@@ -178,7 +178,7 @@ public enum SchemaInference {
     ) {
         guard !isMissing else { return }
         if column.example == nil { column.example = Printable.quoted(cell) }
-        if !isText, isNumber(cell) {
+        if !isText, CSV.isNumber(cell) {
             column.hasNumber = true
         } else {
             column.isNumeric = false
@@ -188,10 +188,5 @@ public enum SchemaInference {
         } else {
             column.isTime = false
         }
-    }
-
-    private static func isNumber(_ cell: [UInt8]) -> Bool {
-        var value = 0.0
-        return fg_number_parse(cell, Int64(cell.count), &value)
     }
 }
