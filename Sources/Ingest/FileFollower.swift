@@ -261,20 +261,13 @@ extension FileFollower {
     /// Whether the file's first bytes, and the last ones that were read, are still there.
     private func holds(_ framer: LineFramer, of file: OpenFile) throws(IngestError) -> Bool {
         let prefix = file.prefix.prefix(Int(min(framer.readOffset, Int64(file.prefix.count))))
-        return try Self.holds(
-            prefix, framer.recentBytes, before: framer.readOffset, in: file.handle.descriptor,
-            name: path)
-    }
-
-    private static func holds(
-        _ prefix: ArraySlice<UInt8>, _ recent: [UInt8], before offset: Int64,
-        in descriptor: Descriptor, name: String
-    ) throws(IngestError) -> Bool {
-        guard try descriptor.bytes(prefix.count, at: 0, name: name).elementsEqual(prefix) else {
+        let descriptor = file.handle.descriptor
+        guard try descriptor.bytes(prefix.count, at: 0, name: path).elementsEqual(prefix) else {
             return false
         }
-        let start = offset - Int64(recent.count)
-        return try descriptor.bytes(recent.count, at: start, name: name) == recent
+        let recent = framer.recentBytes
+        let start = framer.readOffset - Int64(recent.count)
+        return try descriptor.bytes(recent.count, at: start, name: path) == recent
     }
 
     /// Goes back before a half line, if the file still holds everything up to there.
@@ -295,23 +288,30 @@ extension FileFollower {
     /// Goes on in the copy of a file that was emptied, if there is one.
     private func goOnInCopy(_ current: inout OpenFile) throws(IngestError) -> Bool {
         guard current.prefix.count >= Self.copyPrefixMinimum else { return false }
-        let offset = current.framer.readOffset
-        let recent = current.framer.recentBytes
-        let file = current
+        let handle = current.handle
+        let consumed = current.framer.consumedOffset
         let copies = try siblings { name, status in
-            name.hasPrefix(base) && status.size >= offset
-                && (status.device, status.inode) != (file.handle.device, file.handle.inode)
+            name.hasPrefix(base) && status.size >= consumed
+                && (status.device, status.inode) != (handle.device, handle.inode)
         }
         for (name, status) in copies {
-            guard let descriptor = try Descriptor.open(name),
-                try Self.holds(
-                    file.prefix[...], recent, before: offset, in: descriptor, name: name)
-            else { continue }
-            current.emptied = current.handle
-            current.handle = Handle(descriptor, status)
-            current.isCopy = true
-            current.ending = nil
-            return true
+            guard let descriptor = try Descriptor.open(name) else { continue }
+            var copy = current
+            copy.handle = Handle(descriptor, status)
+            copy.isCopy = true
+            copy.emptied = handle
+            copy.ending = nil
+            if status.size >= copy.framer.readOffset, try holds(copy.framer, of: copy) {
+                current = copy
+                return true
+            }
+            // What is cut off before it is copied is in no copy.
+            if try dropHalfLine(of: &copy, size: status.size),
+                copy.prefix.count >= Self.copyPrefixMinimum
+            {
+                current = copy
+                return true
+            }
         }
         return false
     }
