@@ -33,8 +33,8 @@ int64_t utf8_prefix(const char *bytes, int64_t count) {
 }
 
 std::string_view trimmed(std::string_view text) {
-    while (!text.empty() && strchr(" \t\r\n", text.back()) != nullptr) text.remove_suffix(1);
-    return text;
+    const auto last = text.find_last_not_of(" \t\r\n");
+    return text.substr(0, last == std::string_view::npos ? 0 : last + 1);
 }
 
 /* Records of one stream mostly have the same keys in the same order: what the n-th key was the

@@ -3,8 +3,8 @@ import Ingest
 
 /// The newest records of a stream, in a ring file on disk: what the next fit learns from.
 ///
-/// Rows have a fixed size, so that the file never grows past its capacity, and carry a checksum, so that a row that was
-/// cut by a crash is skipped, not learned. The file does not know how many rows count: after a crash, the owner rewinds it to
+/// Rows have a fixed size, so that the file never grows past its capacity, and carry a checksum of their content and their
+/// running number, so that a row that was cut by a crash, or is still the one of the lap before, is skipped, not learned. The file does not know how many rows count: after a crash, the owner rewinds it to
 /// what the store committed, and the rows past that are written again with the same content.
 ///
 /// Not safe for use from two threads at once, but for `total` read by the owner; the daemon's worker owns it.
@@ -18,12 +18,17 @@ public final class TrainingWindow {
     /// Records ever appended; the newest `capacity` of them are held.
     public private(set) var total: Int64 = 0
 
+    /// Records that the file held under another version, schema or capacity, and that are gone with it.
+    public private(set) var discardedCount: Int64 = 0
+
     private let descriptor: Int32
     private let rowBytes: Int
     private static let headerBytes = 4096
-    private static let magic = Array("flowguard window 1\n".utf8)
+    private static let name = Array("flowguard window ".utf8)
+    private static let magic = name + Array("2\n".utf8)
 
-    /// Opens the ring of this schema and capacity, or begins an empty one when the file is absent or holds another.
+    /// Opens the ring of this schema and capacity, or begins an empty one when the file is absent or holds another, or one of
+    /// another version: `discardedCount` says how many records go with it.
     ///
     /// - Throws: `file` when it cannot be opened or written.
     public init(path: String, schema: Schema, capacity: Int) throws(DetectionError) {
@@ -47,6 +52,8 @@ public final class TrainingWindow {
         {
             total = Int64(bitPattern: Self.get(found, at: Self.headerBytes - 8))
         } else {
+            discardedCount = Self.rowCount(
+                of: found.prefix(max(0, count)), fileBytes: Self.size(descriptor))
             guard ftruncate(descriptor, 0) == 0 else { throw Self.error(path, "truncate") }
             try write(header, at: 0)
         }
@@ -76,7 +83,8 @@ public final class TrainingWindow {
                     Self.put(value.bitPattern, into: &bytes, at: base + 16 + 8 * j)
                 }
                 let end = base + rowBytes - 8
-                Self.put(Self.checksum(bytes[base..<end]), into: &bytes, at: end)
+                let number = total + Int64(row + i)
+                Self.put(Self.checksum(bytes[base..<end], of: number), into: &bytes, at: end)
             }
             try write(bytes, at: Self.headerBytes + slot * rowBytes)
             row += count
@@ -110,7 +118,8 @@ public final class TrainingWindow {
             for i in 0..<(got / rowBytes) {
                 let base = i * rowBytes
                 let seal = Self.get(bytes, at: base + rowBytes - 8)
-                guard seal == Self.checksum(bytes[base..<(base + rowBytes - 8)]) else { continue }
+                let content = bytes[base..<(base + rowBytes - 8)]
+                guard seal == Self.checksum(content, of: next + Int64(i)) else { continue }
                 for j in 0..<width {
                     values[j] = Double(bitPattern: Self.get(bytes, at: base + 16 + 8 * j))
                 }
@@ -151,6 +160,22 @@ public final class TrainingWindow {
         Array("\(capacity)\n\(schema.time ?? "")\n\(schema.features.joined(separator: "\n"))".utf8)
     }
 
+    /// How many rows a window of another kind held, as far as its header and its size tell.
+    private static func rowCount(of header: ArraySlice<UInt8>, fileBytes: Int64) -> Int64 {
+        guard header.count == headerBytes, header.starts(with: name) else { return 0 }
+        let lines = header.split(separator: 0x0A, maxSplits: 2)
+        let capacity = lines.count > 1 ? Int64(String(decoding: lines[1], as: UTF8.self)) ?? 0 : 0
+        let total = Int64(bitPattern: get(Array(header), at: headerBytes - 8))
+        // The smallest row holds its place, its time and its checksum.
+        let most = min(capacity, max(0, fileBytes - Int64(headerBytes)) / 24)
+        return max(0, min(total, most))
+    }
+
+    private static func size(_ descriptor: Int32) -> Int64 {
+        var info = stat()
+        return fstat(descriptor, &info) == 0 ? Int64(info.st_size) : 0
+    }
+
     private static func error(_ path: String, _ operation: String) -> DetectionError {
         let code = errno
         return .file(
@@ -167,9 +192,13 @@ public final class TrainingWindow {
         return value
     }
 
-    /// FNV-1a.
-    private static func checksum(_ bytes: ArraySlice<UInt8>) -> UInt64 {
+    /// FNV-1a of a row's running number, one byte at a time from the lowest, and its content.
+    private static func checksum(_ bytes: ArraySlice<UInt8>, of number: Int64 = 0) -> UInt64 {
         var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+        for i in 0..<8 {
+            let byte = UInt8(truncatingIfNeeded: number >> (8 * Int64(i)))
+            hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3
+        }
         for byte in bytes {
             hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3
         }

@@ -56,6 +56,25 @@ enum CSV {
         return names
     }
 
+    /// Whether a line is a record under a header, and no header itself.
+    ///
+    /// It is one if it has as many cells, holds a number where the header holds none, and names no
+    /// column as the header does there.
+    static func isRecord(_ line: [UInt8], under header: [UInt8], delimiter: UInt8) -> Bool {
+        let names = cells(of: header, delimiter: delimiter)
+        let cells = cells(of: line, delimiter: delimiter)
+        guard cells.count == names.count else { return false }
+        let pairs = zip(cells, names)
+        return pairs.contains { isNumber($0) && !isNumber($1) }
+            && !pairs.contains { !$0.isEmpty && $0 == $1 }
+    }
+
+    /// Whether a cell is a number from its first to its last byte.
+    static func isNumber(_ cell: [UInt8]) -> Bool {
+        var value = 0.0
+        return fg_number_parse(cell, Int64(cell.count), &value)
+    }
+
     /// Throws if a name occurs twice or there is none.
     ///
     /// Empty names are allowed: pandas writes one for its index.

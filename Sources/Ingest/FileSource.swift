@@ -20,6 +20,7 @@ public final class FileSource: LineSource {
         var hasFailed = false
         var backlogBytes: Int64 = 0
         var isCaughtUp = false
+        var isIdle = false
     }
 
     /// Follows a file.
@@ -50,12 +51,12 @@ public final class FileSource: LineSource {
             let result = await look()
             progress.withLock { $0.hasFailed = (try? result.get()) == nil }
             if let batch = try result.get() { return batch }
-            await wait()
+            if progress.withLock({ $0.isIdle }) { await wait() }
         }
         return nil
     }
 
-    /// Ends the source.
+    /// Ends the source: `next()` gives no more, and what was not given is read after a resume.
     public func stop() {
         progress.withLock { $0.isStopped = true }
     }
@@ -78,6 +79,7 @@ public final class FileSource: LineSource {
                     progress.withLock {
                         $0.backlogBytes = follower.backlogBytes
                         $0.isCaughtUp = follower.isCaughtUp
+                        $0.isIdle = follower.isIdle
                     }
                     return result
                 }

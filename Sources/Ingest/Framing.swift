@@ -4,10 +4,13 @@ import Glibc
 ///
 /// Bytes come in by `append` in any pieces, lines go out by `takeBatch`; how the bytes were cut
 /// makes no difference. A line longer than `FormatOptions.maxLineBytes` is dropped as it arrives,
-/// except for its first bytes, so memory stays bounded whatever comes.
+/// except for its first bytes, so memory stays bounded whatever comes. Each byte is copied and
+/// looked at a bounded number of times, however small the batches are.
 package struct LineFramer: Sendable {
     /// How many bytes of an oversize line are kept, if the limit is not below it.
     package static let oversizeHeadBytes = 200
+    /// How many of the bytes that were consumed last are kept, for an input to be known again by.
+    package static let tailLimit = 1024
 
     private static let byteOrderMark: [UInt8] = [0xEF, 0xBB, 0xBF]
 
@@ -17,18 +20,27 @@ package struct LineFramer: Sendable {
     package private(set) var lineNumber: Int64
     /// Whether a line's end lies among the bytes that are not consumed.
     package private(set) var hasCompleteLine = false
-    /// The header line, from when it was read until it is delivered.
+    /// Whether the first line, which may be the header, was not consumed yet.
+    package private(set) var needsHeader: Bool
+    /// The header line that the records are read under, once it is known.
     package private(set) var header: [UInt8]?
+    /// The header of the input before this one, unless this one has turned out to have its own.
+    package private(set) var inheritedHeader: [UInt8]?
+    /// The last bytes before `consumedOffset`, at most `tailLimit`.
+    package private(set) var tail: [UInt8]
 
     private let format: FormatOptions
     private let limits: BatchLimits
     private let input: Int
-    /// The bytes that are not consumed; the first lies at `offset` of the input.
+    /// The bytes that are held.
+    ///
+    /// Those before `start` are consumed; the one there lies at `offset` of the input.
     private var buffer: [UInt8] = []
+    private var start = 0
     private var offset: Int64
-    /// Before this index of `buffer` there is no line feed.
+    /// How many of the bytes from `start` on are known to hold no line feed.
     private var scanned = 0
-    private var needsHeader: Bool
+    private var isHeaderDue: Bool
     /// The line that is being dropped because it is too long.
     private var oversize: Oversize?
 
@@ -37,6 +49,8 @@ package struct LineFramer: Sendable {
         var offset: Int64
         /// The length of the byte order mark before the line.
         var markBytes: Int
+        /// The last bytes that were dropped.
+        var tail: [UInt8]
     }
 
     private var headBytes: Int { min(Self.oversizeHeadBytes, format.maxLineBytes) }
@@ -50,10 +64,14 @@ package struct LineFramer: Sendable {
     ///   - name: Its name in messages.
     ///   - offset: Where in the input the first bytes come from.
     ///   - lineNumber: How many lines lie before `offset`.
-    ///   - header: The header line, if it lies before `offset`.
+    ///   - header: The header line, if it is known.
+    ///   - inheritedHeader: The header of the input before this one. If the first line is a record
+    ///     under it, the input has no header of its own, and all of it is read under this one.
+    ///   - tail: The last bytes before `offset`.
     package init(
         format: FormatOptions, limits: BatchLimits = .init(), input: Int, name: String,
-        offset: Int64 = 0, lineNumber: Int64 = 0, header: [UInt8]? = nil
+        offset: Int64 = 0, lineNumber: Int64 = 0, header: [UInt8]? = nil,
+        inheritedHeader: [UInt8]? = nil, tail: [UInt8] = []
     ) {
         self.format = format
         self.limits = limits
@@ -62,17 +80,26 @@ package struct LineFramer: Sendable {
         self.offset = offset
         self.lineNumber = lineNumber
         self.header = header
+        self.inheritedHeader = inheritedHeader
+        self.tail = tail
+        isHeaderDue = header != nil
         needsHeader = format.format == .csv && format.columns == nil && header == nil
     }
 
     /// How many bytes are held.
-    package var pendingCount: Int { buffer.count }
+    package var pendingCount: Int { buffer.count - start }
 
     /// The offset behind the last byte that was appended.
-    package var readOffset: Int64 { offset + Int64(buffer.count) }
+    package var readOffset: Int64 { offset + Int64(pendingCount) }
 
     /// The offset of the first byte that no batch covers.
     package var consumedOffset: Int64 { oversize?.offset ?? offset }
+
+    /// The last bytes before `readOffset`, at most `tailLimit`.
+    package var recentBytes: [UInt8] {
+        let pending = buffer[start...].suffix(Self.tailLimit)
+        return Array((tail + (oversize?.tail ?? []) + pending).suffix(Self.tailLimit))
+    }
 
     /// Takes in the next bytes of the input.
     package mutating func append(_ bytes: UnsafeRawBufferPointer) {
@@ -80,14 +107,32 @@ package struct LineFramer: Sendable {
         let hasBreak = hasCompleteLine || memchr(base, 0x0A, bytes.count) != nil
         if oversize != nil, !hasBreak {
             offset += Int64(bytes.count)
+            oversize?.tail.keepLast(Self.tailLimit, adding: bytes)
             return
         }
-        if !hasCompleteLine { scanned = buffer.count }
+        if !hasCompleteLine { scanned = pendingCount }
         buffer.append(contentsOf: bytes)
         hasCompleteLine = hasBreak
         if !hasBreak { dropOverlongLine() }
     }
 
+    /// Gives up the bytes behind the last complete line that is held, as if they had not come.
+    package mutating func dropHalfLine() {
+        if let end = buffer[start...].lastIndex(of: 0x0A) {
+            buffer.removeSubrange((end + 1)...)
+            return
+        }
+        offset = consumedOffset
+        oversize = nil
+        buffer = []
+        start = 0
+        scanned = 0
+    }
+}
+
+// MARK: - Taking lines
+
+extension LineFramer {
     /// Gives complete lines, up to the limits.
     ///
     /// - Parameter atEnd: Whether the input has ended: what is left without a line feed is then a
@@ -96,20 +141,21 @@ package struct LineFramer: Sendable {
     package mutating func takeBatch(atEnd: Bool = false) -> LineBatch? {
         guard hasCompleteLine || atEnd else { return nil }
         var lines: [LineBatch.Line] = []
-        var tail: [UInt8] = []
-        let consumed = scan(into: &lines, tail: &tail, atEnd: atEnd)
-        let isLast = atEnd && consumed == buffer.count
-        let batch = handOver(consumed, lines: lines, tail: tail, isLast: isLast)
+        var head: [UInt8] = []
+        let consumed = scan(into: &lines, head: &head, atEnd: atEnd)
+        let isLast = atEnd && consumed == pendingCount
+        let batch = handOver(consumed, lines: lines, head: head, isLast: isLast)
         if !hasCompleteLine { dropOverlongLine() }
         return batch
     }
 
-    /// Finds lines from the start of the buffer, and returns how many bytes they take.
+    /// Finds lines from the start of the bytes held, and returns how many bytes they take.
     private mutating func scan(
-        into lines: inout [LineBatch.Line], tail: inout [UInt8], atEnd: Bool
+        into lines: inout [LineBatch.Line], head: inout [UInt8], atEnd: Bool
     ) -> Int {
         let held = buffer
-        return held.withUnsafeBytes { bytes in
+        return held.withUnsafeBytes { all in
+            let bytes = UnsafeRawBufferPointer(rebasing: all[start...])
             var at = 0
             lines.reserveCapacity(min(limits.lines, bytes.count / 16 + 1))
             while lines.count < limits.lines, at < limits.bytes || lines.isEmpty {
@@ -118,11 +164,11 @@ package struct LineFramer: Sendable {
                 let found = memchr(base + from, 0x0A, bytes.count - from)
                 if let found {
                     let end = UnsafeRawPointer(found) - base
-                    consume(bytes, at..<end, into: &lines, tail: &tail)
+                    consume(bytes, at..<end, into: &lines, head: &head)
                     at = end + 1
                 } else {
                     if atEnd, at < bytes.count || oversize != nil {
-                        consume(bytes, at..<bytes.count, into: &lines, tail: &tail)
+                        consume(bytes, at..<bytes.count, into: &lines, head: &head)
                         at = bytes.count
                     }
                     break
@@ -135,15 +181,16 @@ package struct LineFramer: Sendable {
     /// Takes one physical line: drops it, keeps it as header, or adds it to the lines.
     private mutating func consume(
         _ bytes: UnsafeRawBufferPointer, _ range: Range<Int>,
-        into lines: inout [LineBatch.Line], tail: inout [UInt8]
+        into lines: inout [LineBatch.Line], head: inout [UInt8]
     ) {
         lineNumber += 1
         if let dropped = oversize {
             oversize = nil
-            tail = dropped.head
+            tail = Array((tail + dropped.tail).suffix(Self.tailLimit))
+            head = dropped.head
             lines.append(
                 .init(
-                    start: -1, count: tail.count,
+                    start: -1, count: head.count,
                     offset: dropped.offset + Int64(dropped.markBytes), number: lineNumber,
                     isOversize: true))
             return
@@ -156,11 +203,7 @@ package struct LineFramer: Sendable {
         }
         guard !range.isEmpty else { return }
         let isOversize = range.count > format.maxLineBytes
-        if needsHeader, !isOversize {
-            header = Array(bytes[range])
-            needsHeader = false
-            return
-        }
+        if needsHeader, !isOversize, isHeader(Array(bytes[range])) { return }
         lines.append(
             .init(
                 start: range.lowerBound,
@@ -169,43 +212,94 @@ package struct LineFramer: Sendable {
                 isOversize: isOversize))
     }
 
+    /// Finds the header by the first line: whether that is it, or a record under the one before.
+    private mutating func isHeader(_ line: [UInt8]) -> Bool {
+        needsHeader = false
+        isHeaderDue = true
+        if let inheritedHeader,
+            CSV.isRecord(line, under: inheritedHeader, delimiter: format.delimiter)
+        {
+            header = inheritedHeader
+            return false
+        }
+        inheritedHeader = nil
+        header = line
+        return true
+    }
+
     /// Moves the consumed bytes into a batch, and keeps the others.
     private mutating func handOver(
-        _ consumed: Int, lines: [LineBatch.Line], tail: [UInt8], isLast: Bool
+        _ consumed: Int, lines: [LineBatch.Line], head: [UInt8], isLast: Bool
     ) -> LineBatch? {
-        let rest = Array(buffer[consumed...])
-        offset += Int64(consumed)
-        hasCompleteLine = rest.contains(0x0A)
-        scanned = hasCompleteLine ? 0 : rest.count
-        var bytes = rest
-        swap(&bytes, &buffer)
-        guard !lines.isEmpty || isLast else { return nil }
-        bytes.removeSubrange(consumed...)
-        var lines = lines
-        if !tail.isEmpty, let index = lines.firstIndex(where: { $0.start < 0 }) {
-            lines[index].start = bytes.count
-            bytes += tail
+        var bytes: [UInt8] = []
+        buffer.withUnsafeBytes {
+            tail.keepLast(Self.tailLimit, adding: .init(rebasing: $0[start..<(start + consumed)]))
         }
-        defer { header = nil }
+        if start == 0, consumed == buffer.count {
+            swap(&bytes, &buffer)
+        } else {
+            if !lines.isEmpty { bytes = Array(buffer[start..<(start + consumed)]) }
+            start += consumed
+            // What is left is moved only once it is less than what was consumed.
+            if start > buffer.count / 2 {
+                buffer.removeSubrange(..<start)
+                start = 0
+            }
+        }
+        offset += Int64(consumed)
+        scanned = max(0, scanned - consumed)
+        findLineFeed()
+        guard !lines.isEmpty || isLast else { return nil }
+        var lines = lines
+        if !head.isEmpty, let index = lines.firstIndex(where: { $0.start < 0 }) {
+            lines[index].start = bytes.count
+            bytes += head
+        }
+        defer { isHeaderDue = false }
         return LineBatch(
-            bytes: bytes, lines: lines, input: input, inputName: name, header: header,
-            isLast: isLast)
+            bytes: bytes, lines: lines, input: input, inputName: name,
+            header: isHeaderDue ? header : nil, isLast: isLast)
+    }
+
+    /// Looks for the end of the first line that is held, where it was not looked for yet.
+    private mutating func findLineFeed() {
+        buffer.withUnsafeBytes { all in
+            let rest = UnsafeRawBufferPointer(rebasing: all[(start + scanned)...])
+            let found = rest.baseAddress.flatMap { memchr($0, 0x0A, rest.count) }
+            hasCompleteLine = found != nil
+            if let base = rest.baseAddress, let found {
+                scanned += UnsafeRawPointer(found) - base
+            } else {
+                scanned += rest.count
+            }
+        }
     }
 
     /// Starts or goes on to drop a line that is too long, if the bytes held are of one.
     private mutating func dropOverlongLine() {
         // One byte more than the limit may be the carriage return of a line that fits.
         let slack = 1 + Self.byteOrderMark.count
-        guard oversize != nil || buffer.count > format.maxLineBytes + slack else { return }
+        guard oversize != nil || pendingCount > format.maxLineBytes + slack else { return }
+        let pending = buffer[start...]
         if oversize == nil {
-            let hasMark = offset == 0 && buffer.starts(with: Self.byteOrderMark)
+            let hasMark = offset == 0 && pending.starts(with: Self.byteOrderMark)
             let markBytes = hasMark ? Self.byteOrderMark.count : 0
             oversize = Oversize(
-                head: Array(buffer.dropFirst(markBytes).prefix(headBytes)), offset: offset,
-                markBytes: markBytes)
+                head: Array(pending.dropFirst(markBytes).prefix(headBytes)), offset: offset,
+                markBytes: markBytes, tail: [])
         }
-        offset += Int64(buffer.count)
-        buffer.removeAll(keepingCapacity: false)
+        offset += Int64(pending.count)
+        pending.withUnsafeBytes { oversize?.tail.keepLast(Self.tailLimit, adding: $0) }
+        buffer = []
+        start = 0
         scanned = 0
+    }
+}
+
+extension [UInt8] {
+    /// Adds bytes, and keeps the last `limit` of all.
+    fileprivate mutating func keepLast(_ limit: Int, adding bytes: UnsafeRawBufferPointer) {
+        append(contentsOf: bytes.suffix(limit))
+        if count > limit { removeFirst(count - limit) }
     }
 }

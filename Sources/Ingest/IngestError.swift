@@ -27,6 +27,10 @@ public enum IngestError: Error, Equatable, CustomStringConvertible {
     case noRecords(input: String)
     /// No column of the input holds numbers.
     case noNumericColumns(input: String, present: [String])
+    /// An input has more columns than features are chosen from.
+    case tooManyColumns(input: String, limit: Int)
+    /// More columns are to be features than a record may have.
+    case tooManyFeatures(input: String, found: Int, limit: Int)
     /// The column that is named as the time holds none.
     case timeUnreadable(input: String, column: String, found: String)
     /// A socket's path does not fit into an address.
@@ -68,6 +72,12 @@ public enum IngestError: Error, Equatable, CustomStringConvertible {
         case .noNumericColumns(let input, let present):
             "\(input): expected at least one column of numbers, found none in "
                 + Self.names(present)
+        case .tooManyColumns(let input, let limit):
+            "\(input): expected at most \(limit) columns to choose the features from, found more: "
+                + "name those to watch as features"
+        case .tooManyFeatures(let input, let found, let limit):
+            "\(input): expected at most \(limit) features, found \(found) columns: name fewer to "
+                + "watch as features"
         case .timeUnreadable(let input, let column, let found):
             "\(input): column '\(column)': expected times such as 2020-03-09T12:14:36Z or epoch "
                 + "seconds, found \(found)"

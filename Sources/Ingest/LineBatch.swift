@@ -66,38 +66,3 @@ public struct LineBatch: Sendable {
         return bytes[line.start..<(line.start + line.count)]
     }
 }
-
-/// A place in a followed file, and what is needed to know that file again.
-///
-/// A file is the same one if device and inode match and its first `prefixLength` bytes hash to
-/// `prefixHash`: inodes are used again, and a file can be emptied and written anew.
-public struct FilePosition: Sendable, Hashable, Codable {
-    /// The path that is followed.
-    public var path: String
-    /// The device that the file is on.
-    public var device: UInt64
-    /// The file's inode.
-    public var inode: UInt64
-    /// The 64-bit FNV-1a hash of the file's first bytes, 16 hexadecimal digits.
-    public var prefixHash: String
-    /// How many bytes are hashed: those before `offset`, at most 1024.
-    public var prefixLength: Int
-    /// The offset of the first byte that is not consumed.
-    public var offset: Int64
-    /// How many lines lie before `offset`.
-    public var lineNumber: Int64
-
-    /// A position.
-    public init(
-        path: String, device: UInt64, inode: UInt64, prefixHash: String, prefixLength: Int,
-        offset: Int64, lineNumber: Int64
-    ) {
-        self.path = path
-        self.device = device
-        self.inode = inode
-        self.prefixHash = prefixHash
-        self.prefixLength = prefixLength
-        self.offset = offset
-        self.lineNumber = lineNumber
-    }
-}

@@ -7,12 +7,14 @@ public protocol LineSource: Sendable {
 
     /// Waits for at least one line or the end of an input, and gives what has arrived.
     ///
-    /// - Returns: The next batch; `nil` after `stop()` and at the end of standard input.
+    /// - Returns: The next batch; `nil` at the end of standard input, and after `stop()`: of a
+    ///   socket only once the complete lines that are held were given, since no client sends them
+    ///   again.
     /// - Throws: `IngestError` if the source cannot be read now. The caller may call again: a
     ///   source recovers when its cause is gone, and waits before it fails a second time.
     func next() async throws(IngestError) -> LineBatch?
 
-    /// Ends the source: `next()` returns `nil` soon, also while it waits.
+    /// Ends the source: it reads nothing more, and `next()` does not wait any longer.
     func stop()
 
     /// How many bytes of the followed file are not delivered yet; 0 for other sources.

@@ -1,5 +1,10 @@
 /// Which columns of an input are the features of its records, and which one is the time.
 public struct Schema: Sendable, Hashable, Codable {
+    /// How many features a record may have.
+    ///
+    /// A batch of records is held as a matrix, of 32 MiB at most with the default limits.
+    public static let featureLimit = 1024
+
     /// The names of the feature columns, in the order of a record's values.
     public var features: [String]
     /// The name of the time column, if there is one.
@@ -13,6 +18,14 @@ public struct Schema: Sendable, Hashable, Codable {
     public init(features: [String], time: String?) {
         self.features = features
         self.time = time
+    }
+
+    /// Throws if there are more features than a record may have.
+    func checkFeatureCount(input: String) throws(IngestError) {
+        guard features.count <= Self.featureLimit else {
+            throw .tooManyFeatures(
+                input: input, found: features.count, limit: Self.featureLimit)
+        }
     }
 }
 

@@ -29,7 +29,7 @@ public struct RecordDecoder: Sendable {
     /// - Parameter batch: Lines of the input that this decoder belongs to, in the input's order.
     /// - Returns: A record or a fault for each line.
     /// - Throws: `IngestError` if the header lacks columns that the schema names, or is not a
-    ///   header. A bad row never throws.
+    ///   header, or the schema has more than `Schema.featureLimit` features. A bad row never throws.
     public mutating func decode(_ batch: LineBatch) throws(IngestError) -> DecodedBatch {
         if let header = batch.header, format.format == .csv {
             try readHeader(header, input: batch.inputName)
@@ -53,7 +53,7 @@ public struct RecordDecoder: Sendable {
     private mutating func startWithoutHeader(_ batch: LineBatch) throws(IngestError) {
         switch format.format {
         case .ndjson:
-            try checkRoles()
+            try checkRoles(input: batch.inputName)
             plan = ParserPlan(ndjson: schema, options: format)
         case .csv:
             if let names = format.columns {
@@ -68,7 +68,7 @@ public struct RecordDecoder: Sendable {
     /// Finds the schema's columns among those of the input.
     private mutating func use(_ names: [String], input: String) throws(IngestError) {
         try CSV.check(delimiter: format.delimiter)
-        try checkRoles()
+        try checkRoles(input: input)
         var roles: [String: Int32] = [:]
         for (index, feature) in schema.features.enumerated() { roles[feature] = Int32(index) }
         if let time = schema.time { roles[time] = Int32(FG_COLUMN_TIME) }
@@ -85,7 +85,8 @@ public struct RecordDecoder: Sendable {
             options: format)
     }
 
-    private func checkRoles() throws(IngestError) {
+    private func checkRoles(input: String) throws(IngestError) {
+        try schema.checkFeatureCount(input: input)
         var seen: Set<String> = []
         for name in schema.features + [schema.time].compactMap(\.self)
         where !seen.insert(name).inserted {

@@ -4,6 +4,8 @@ import CParsers
 public enum SchemaInference {
     /// How many lines are looked at.
     public static let lineLimit = 200
+    /// How many columns of an input are looked at, unless the features are named.
+    public static let columnLimit = 4096
 
     /// The names that a time column has, unless one is named.
     static let timeNames: Set<String> = [
@@ -32,8 +34,9 @@ public enum SchemaInference {
     ///     `timestamp`, `datetime`, `date`, `ts` or `@timestamp` in any case, and holds times.
     /// - Returns: Features in the order given or that of the input; for NDJSON, that of their
     ///   first appearance.
-    /// - Throws: `IngestError` if a named column is not there, no column is numeric, the named
-    ///   time cannot be read, or there are no lines.
+    /// - Throws: `IngestError` if a named column is not there, no column is numeric, there are more
+    ///   than `columnLimit` columns or `Schema.featureLimit` features, the named time cannot be
+    ///   read, or there are no lines.
     public static func infer(
         _ batch: LineBatch, format: FormatOptions, features: [String]?, exclude: [String] = [],
         time: String?
@@ -42,8 +45,15 @@ public enum SchemaInference {
         let lines = batch.lines.indices.filter { !batch.lines[$0].isOversize }.prefix(lineLimit)
         var columns: [Column]
         switch format.format {
-        case .csv: columns = try csvColumns(batch, lines: lines, format: format)
-        case .ndjson: columns = ndjsonColumns(batch, lines: lines, format: format)
+        case .csv:
+            columns = try csvColumns(
+                batch, lines: lines, format: format, hasNamedFeatures: features != nil)
+        case .ndjson:
+            let named = Set((features ?? []) + [time].compactMap(\.self))
+            columns = ndjsonColumns(batch, lines: lines, format: format, named: named)
+        }
+        guard features != nil || columns.count <= columnLimit else {
+            throw .tooManyColumns(input: input, limit: columnLimit)
         }
         let named = (features ?? []) + (format.format == .csv ? exclude : [])
         try require(named + [time].compactMap(\.self), of: columns, input: input)
@@ -52,13 +62,17 @@ public enum SchemaInference {
         let timeColumn = try timeColumn(of: columns, named: time, features: features, input: input)
         columns.removeAll { $0.name == timeColumn || exclude.contains($0.name) }
         if let features {
-            return Schema(features: features, time: timeColumn)
+            let schema = Schema(features: features, time: timeColumn)
+            try schema.checkFeatureCount(input: input)
+            return schema
         }
         let numeric = columns.filter { $0.hasNumber && $0.isNumeric && !$0.name.isEmpty }
         guard !numeric.isEmpty else {
             throw .noNumericColumns(input: input, present: columns.map(\.name))
         }
-        return Schema(features: numeric.map(\.name), time: timeColumn)
+        let schema = Schema(features: numeric.map(\.name), time: timeColumn)
+        try schema.checkFeatureCount(input: input)
+        return schema
     }
 
     private static func require(
@@ -88,13 +102,14 @@ public enum SchemaInference {
     }
 
     private static func csvColumns(
-        _ batch: LineBatch, lines: some Collection<Int>, format: FormatOptions
+        _ batch: LineBatch, lines: some Collection<Int>, format: FormatOptions,
+        hasNamedFeatures: Bool
     ) throws(IngestError) -> [Column] {
         try CSV.check(delimiter: format.delimiter)
         let names: [String]
         if let header = batch.header {
             names = try CSV.columnNames(header: header, options: format, input: batch.inputName)
-            if names.allSatisfy({ isNumber(Array($0.utf8)) }) {
+            if names.allSatisfy({ CSV.isNumber(Array($0.utf8)) }) {
                 throw .headerIsNumbers(input: batch.inputName, header: Printable.text(header))
             }
         } else if let given = format.columns {
@@ -106,6 +121,7 @@ public enum SchemaInference {
             throw .headerMissing(input: batch.inputName)
         }
         var columns = names.map { Column(name: $0) }
+        guard columns.count <= columnLimit || hasNamedFeatures else { return columns }
         for line in lines {
             let cells = CSV.cells(of: batch.content(ofLine: line), delimiter: format.delimiter)
             guard cells.count == columns.count else { continue }
@@ -118,9 +134,9 @@ public enum SchemaInference {
     }
 
     private static func ndjsonColumns(
-        _ batch: LineBatch, lines: some Collection<Int>, format: FormatOptions
+        _ batch: LineBatch, lines: some Collection<Int>, format: FormatOptions, named: Set<String>
     ) -> [Column] {
-        var visit = JSONVisit(missing: format.missingValues)
+        var visit = JSONVisit(missing: format.missingValues, named: named)
         for line in lines {
             let content = batch.content(ofLine: line)
             withUnsafeMutablePointer(to: &visit) { visit in
@@ -144,9 +160,11 @@ public enum SchemaInference {
         var columns: [Column] = []
         var indexOfKey: [String: Int] = [:]
         let missing: [String]
+        let named: Set<String>
 
-        init(missing: [String]) {
+        init(missing: [String], named: Set<String>) {
             self.missing = missing
+            self.named = named
         }
 
         mutating func look(
@@ -155,6 +173,10 @@ public enum SchemaInference {
             let name = String(decoding: key, as: UTF8.self)
             let index = indexOfKey[name] ?? columns.count
             if index == columns.count {
+                // One more than the limit shows that there are more.
+                guard columns.count <= SchemaInference.columnLimit || named.contains(name) else {
+                    return
+                }
                 columns.append(Column(name: name))
                 indexOfKey[name] = index
             }
@@ -178,7 +200,7 @@ public enum SchemaInference {
     ) {
         guard !isMissing else { return }
         if column.example == nil { column.example = Printable.quoted(cell) }
-        if !isText, isNumber(cell) {
+        if !isText, CSV.isNumber(cell) {
             column.hasNumber = true
         } else {
             column.isNumeric = false
@@ -188,10 +210,5 @@ public enum SchemaInference {
         } else {
             column.isTime = false
         }
-    }
-
-    private static func isNumber(_ cell: [UInt8]) -> Bool {
-        var value = 0.0
-        return fg_number_parse(cell, Int64(cell.count), &value)
     }
 }

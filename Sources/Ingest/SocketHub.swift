@@ -48,7 +48,9 @@ final class SocketHub: Sendable {
     }
 
     var connectionCount: Int {
-        state.withLock { state in state.clients.values.count { !$0.hasEnded } }
+        state.withLock { state in
+            state.isStopped ? 0 : state.clients.values.count { !$0.hasEnded }
+        }
     }
 
     var refusedCount: Int {
@@ -88,8 +90,9 @@ final class SocketHub: Sendable {
     /// - Returns: Whether the client is not to be read any further for now.
     func receive(_ bytes: UnsafeRawBufferPointer, from id: Int) -> Bool {
         let (shouldPause, waiter) = state.withLock { state in
-            state.clients[id]?.framer.append(bytes)
-            guard let client = state.clients[id], client.framer.hasCompleteLine else {
+            if !state.isStopped { state.clients[id]?.framer.append(bytes) }
+            guard !state.isStopped, let client = state.clients[id], client.framer.hasCompleteLine
+            else {
                 return (false, nil as CheckedContinuation<Void, Never>?)
             }
             let shouldPause = !client.isPaused && client.framer.pendingCount >= Self.pauseBytes
@@ -102,7 +105,8 @@ final class SocketHub: Sendable {
 
     /// Notes that a client is gone.
     func leave(_ id: Int) {
-        state.withLock { state in
+        state.withLock { state -> CheckedContinuation<Void, Never>? in
+            guard !state.isStopped else { return nil }
             state.clients[id]?.hasEnded = true
             return state.markReady(id)
         }?.resume()
@@ -117,7 +121,9 @@ final class SocketHub: Sendable {
     }
 
     func next() async -> LineBatch? {
-        while !Task.isCancelled {
+        while true {
+            // What was held when the source was stopped is given whatever became of the task.
+            if Task.isCancelled, !state.withLock({ $0.isStopped }) { return nil }
             switch state.withLock({ Self.take(from: &$0) }) {
             case .stopped:
                 return nil
@@ -130,11 +136,9 @@ final class SocketHub: Sendable {
                 await waitForLines()
             }
         }
-        return nil
     }
 
     private static func take(from state: inout State) -> Taken {
-        guard !state.isStopped else { return .stopped }
         while !state.ready.isEmpty {
             let id = state.ready.removeFirst()
             guard var client = state.clients[id] else { continue }
@@ -143,7 +147,10 @@ final class SocketHub: Sendable {
                 state.ready.append(id)
             }
             var resumed: (any Channel)?
-            if client.isPaused, client.framer.pendingCount < pauseBytes / 2 {
+            // Without a complete line nothing would be taken any more: it takes reading to get one.
+            if client.isPaused, !state.isStopped,
+                !client.framer.hasCompleteLine || client.framer.pendingCount < pauseBytes / 2
+            {
                 client.isPaused = false
                 resumed = client.channel
             }
@@ -153,7 +160,9 @@ final class SocketHub: Sendable {
             state.clients[id] = batch?.isLast == true ? nil : client
             if let batch, isWorthTelling { return .batch(batch, resuming: resumed) }
         }
-        return .nothing
+        guard state.isStopped else { return .nothing }
+        state.clients = [:]
+        return .stopped
     }
 
     private func waitForLines() async {
@@ -171,13 +180,13 @@ final class SocketHub: Sendable {
         }
     }
 
-    /// Closes every client and wakes the consumer.
+    /// Closes every client and wakes the consumer, which may take the complete lines held.
+    ///
+    /// A line whose client was not done with it is dropped: cut short, it could pass for another.
     func stop() {
         let (waiter, channels) = state.withLock { state in
             state.isStopped = true
             let channels = state.clients.values.map(\.channel)
-            state.clients = [:]
-            state.ready = []
             return (state.takeWaiter(), channels)
         }
         waiter?.resume()

@@ -55,6 +55,11 @@ public final class SocketSource: LineSource {
         let hub = hub
         let bootstrap = ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 128)
+            .serverChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(AcceptRestHandler())
+                }
+            }
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     try channel.pipeline.syncOperations.addHandler(SocketClientHandler(hub: hub))
@@ -70,11 +75,15 @@ public final class SocketSource: LineSource {
     }
 
     /// Waits for lines of any client.
+    ///
+    /// After `stop()`, gives the complete lines that had arrived, and then `nil`.
     public func next() async throws(IngestError) -> LineBatch? {
         await hub.next()
     }
 
     /// Ends the source: closes every client, and removes the socket.
+    ///
+    /// Nothing more is read; `next()` still gives the complete lines that are held.
     public func stop() {
         let listener = listener.withLock { listener in
             defer { listener = nil }
@@ -107,6 +116,9 @@ public final class SocketSource: LineSource {
 // MARK: - Making the socket
 
 extension SocketSource {
+    private static let kind = Int32(
+        SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue)
+
     /// Removes a socket that nobody listens on; throws if the path is in other use.
     private static func makeWay(_ path: String) throws(IngestError) {
         guard path.utf8.count <= pathLimit else {
@@ -116,10 +128,11 @@ extension SocketSource {
         guard found.kind == S_IFSOCK else {
             throw .socketPathOccupied(path: path, found: found.kindText)
         }
-        let probe = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        // Without waiting: a listener whose queue is full answers that it is busy, so it is there.
+        let probe = socket(AF_UNIX, Self.kind, 0)
         guard probe >= 0 else { throw .cannotListen(path: path, errno: errno) }
         defer { close(probe) }
-        guard withAddress(path, { connect(probe, $0, $1) }) != 0 else {
+        guard withAddress(path, { connect(probe, $0, $1) }) != 0, errno != EAGAIN else {
             throw .socketInUse(path: path)
         }
         guard errno == ECONNREFUSED, unlink(path) == 0 || errno == ENOENT else {
@@ -129,8 +142,7 @@ extension SocketSource {
 
     /// A bound socket, which is never open to more than `mode` says.
     private static func bind(_ path: String, mode: UInt16) throws(IngestError) -> Int32 {
-        let kind = SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue
-        let number = socket(AF_UNIX, Int32(kind), 0)
+        let number = socket(AF_UNIX, kind, 0)
         guard number >= 0 else { throw .cannotListen(path: path, errno: errno) }
         // Linux makes the file with the mode of the descriptor, less the umask; chmod then gives
         // back what the umask took.
@@ -155,6 +167,32 @@ extension SocketSource {
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
                 body($0, socklen_t(MemoryLayout<sockaddr_un>.size))
             }
+        }
+    }
+}
+
+/// Lets a listener rest for a while when a client cannot be accepted, for want of descriptors.
+///
+/// The client waits in the kernel's queue and keeps the listener readable, so that its event loop
+/// would turn in circles. NIO's `AcceptBackoffHandler` delays reads that are asked for; after an
+/// error none is, since the one before is still pending.
+private final class AcceptRestHandler: ChannelInboundHandler {
+    typealias InboundIn = any Channel
+
+    private static let rest = TimeAmount.seconds(1)
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        guard error is IOError else { return context.fireErrorCaught(error) }
+        let channel = context.channel
+        setReading(false, on: channel)
+        context.eventLoop.assumeIsolated().scheduleTask(in: Self.rest) {
+            self.setReading(true, on: channel)
+        }
+    }
+
+    private func setReading(_ isReading: Bool, on channel: any Channel) {
+        channel.setOption(.autoRead, value: isReading).whenFailure { _ in
+            // The listener is closed already: there is nothing left to accept.
         }
     }
 }

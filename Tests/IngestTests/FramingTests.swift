@@ -107,4 +107,44 @@ import Testing
         #expect(framed.header == nil)
         #expect(framed.texts == ["1,2", "3,4"])
     }
+
+    @Test func smallBatchesOfALargeBufferTakeNoLongerEach() throws {
+        var framer = LineFramer(
+            format: .ndjson, limits: .init(lines: 1, bytes: 1), input: 1, name: "in")
+        let count = 2 << 20
+        let bytes = Array(repeating: Array("1\n".utf8), count: count).flatMap(\.self)
+        bytes.withUnsafeBytes { framer.append($0) }
+        // Moving or searching the rest for each batch would take hours.
+        let deadline = ContinuousClock.now + .seconds(60)
+        var taken = 0
+        while ContinuousClock.now < deadline, framer.takeBatch() != nil { taken += 1 }
+        #expect(taken == count)
+    }
+
+    @Test func tailIsTheLastBytesThatWereConsumed() throws {
+        let format = FormatOptions.csv.with { $0.maxLineBytes = 2000 }
+        var random = SplitMix(seed: 1)
+        var framer = LineFramer(format: format, input: 1, name: "in")
+        var all: [UInt8] = []
+        for _ in 0..<400 {
+            let isLong = Int.random(in: 0..<20, using: &random) == 0
+            var chunk = [UInt8](
+                repeating: UInt8.random(in: 0x61...0x7A, using: &random),
+                count: Int.random(in: 1...(isLong ? 3000 : 100), using: &random))
+            if Bool.random(using: &random) { chunk[chunk.count / 2] = 0x0A }
+            chunk.withUnsafeBytes { framer.append($0) }
+            all += chunk
+            #expect(framer.recentBytes == Array(all.suffix(LineFramer.tailLimit)))
+            if Bool.random(using: &random) { while framer.takeBatch() != nil {} }
+            #expect(framer.readOffset == Int64(all.count))
+            #expect(
+                framer.tail
+                    == Array(all.prefix(Int(framer.consumedOffset)).suffix(LineFramer.tailLimit)))
+            if Int.random(in: 0..<10, using: &random) == 0 {
+                framer.dropHalfLine()
+                all.removeLast(all.count - Int(framer.readOffset))
+                #expect(all.isEmpty || all.last == 0x0A)
+            }
+        }
+    }
 }

@@ -55,6 +55,15 @@ import Testing
             "/a: expected at least one column of numbers, found none in 'x'"
         ),
         (
+            .tooManyColumns(input: "/a", limit: 4096),
+            "/a: expected at most 4096 columns to choose the features from, found more: name those "
+                + "to watch as features"
+        ),
+        (
+            .tooManyFeatures(input: "/a", found: 2000, limit: 1024),
+            "/a: expected at most 1024 features, found 2000 columns: name fewer to watch as features"
+        ),
+        (
             .timeUnreadable(input: "/a", column: "x", found: "'soon'"),
             "/a: column 'x': expected times such as 2020-03-09T12:14:36Z or epoch seconds, found "
                 + "'soon'"

@@ -36,6 +36,16 @@ import Testing
         #expect(decoded.records.matrix == [[2, 1], [5, 4], [8, 7]])
     }
 
+    @Test func zeroByteIsNoSpace() throws {
+        let schema = Schema(features: ["a"], time: "t")
+        for text in ["{\"a\":1\0,\"t\":1}", "{\"a\":1,\"t\":1\0}", "{\"a\":1,\"t\":1}\0"] {
+            let decoded = try decode(text, schema: schema)
+            #expect(decoded.records.rowCount == 0, "\(text.debugDescription)")
+            #expect(decoded.faults.map(\.code) == [.badSyntax])
+        }
+        #expect(try decode("{\"a\":1\t ,\"t\":1 }", schema: schema).records.rowCount == 1)
+    }
+
     @Test func keysThatNeedEscapesAreFound() throws {
         let decoded = try decode(
             #"{"a\"b":1,"tab\tkey":2}"# + "\n" + #"{"a\"b":3,"tab\tkey":4}"#,

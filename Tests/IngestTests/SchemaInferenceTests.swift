@@ -67,4 +67,34 @@ import Testing
     ) {
         #expect(throws: error) { try infer(text, features: features, time: time) }
     }
+
+    @Test func featuresAreBounded() throws {
+        func csv(_ count: Int) -> String {
+            let names = (0..<count).map { "c\($0)" }.joined(separator: ",")
+            return names + "\n" + (0..<count).map(String.init).joined(separator: ",") + "\n"
+        }
+        func json(_ count: Int) -> String {
+            "{" + (0..<count).map { "\"c\($0)\":\($0)" }.joined(separator: ",") + "}\n"
+        }
+        for (text, format) in [(csv, FormatOptions.csv), (json, .ndjson)] {
+            #expect(try infer(text(1024), format).features.count == 1024)
+            #expect(
+                throws: IngestError.tooManyFeatures(input: "in", found: 1025, limit: 1024)
+            ) { try infer(text(1025), format) }
+            #expect(throws: IngestError.tooManyColumns(input: "in", limit: 4096)) {
+                try infer(text(4097), format)
+            }
+            let schema = try infer(text(10_000), format, features: ["c9999"], time: "c9998")
+            #expect(schema == Schema(features: ["c9999"], time: "c9998"))
+            #expect(
+                throws: IngestError.tooManyFeatures(input: "in", found: 1025, limit: 1024)
+            ) { try infer(text(2000), format, features: (0..<1025).map { "c\($0)" }) }
+            var decoder = RecordDecoder(
+                format: format,
+                schema: Schema(features: (0..<1025).map { "c\($0)" }, time: nil))
+            #expect(
+                throws: IngestError.tooManyFeatures(input: "in.csv", found: 1025, limit: 1024)
+            ) { try decoder.decode(batch(text(1025), format: format)) }
+        }
+    }
 }

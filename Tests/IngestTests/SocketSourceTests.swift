@@ -7,9 +7,10 @@ import TestSupport
 private final class Client: Sendable {
     private let descriptor: Int32
 
-    init(_ path: String) throws {
+    init(_ path: String, waits: Bool = true) throws {
         struct NotConnected: Error { var errno: Int32 }
-        descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+        let kind = SOCK_STREAM.rawValue | (waits ? 0 : SOCK_NONBLOCK.rawValue)
+        descriptor = socket(AF_UNIX, Int32(kind), 0)
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
         withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
@@ -49,10 +50,34 @@ private final class Client: Sendable {
             Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT))
     }
 
+    /// Sends until nothing goes in any more, 100 looks long, and gives what was not sent.
+    func sendUntilHeldUp(_ bytes: [UInt8]) async throws -> [UInt8] {
+        var pending = bytes[...]
+        var idle = 0
+        while idle < 100, !pending.isEmpty {
+            let count = trySending(Array(pending.prefix(64 << 10)))
+            if count > 0 {
+                pending.removeFirst(count)
+                idle = 0
+            } else {
+                idle += 1
+                try await Task.sleep(for: .milliseconds(1))
+            }
+        }
+        return Array(pending)
+    }
+
+    /// Whether nothing comes for a time, not even the end.
+    func isSilent(forMilliseconds time: Int32) -> Bool {
+        var request = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+        return poll(&request, 1, time) == 0
+    }
+
     /// Whether the other side has closed the connection.
     func isClosed() -> Bool {
         var byte: UInt8 = 0
-        return recv(descriptor, &byte, 1, 0) == 0
+        let count = recv(descriptor, &byte, 1, 0)
+        return count == 0 || (count < 0 && errno == ECONNRESET)
     }
 }
 
@@ -162,6 +187,76 @@ private final class Client: Sendable {
         source.stop()
     }
 
+    @Test(.timeLimit(.minutes(1)))
+    func clientThatIsHeldUpInTheMiddleOfALineIsReadOn() async throws {
+        let source = try await started(SocketSource(path: path, format: .ndjson))
+        let client = try Client(path)
+        let short = Array(repeating: Array("{\"a\":1}\n".utf8), count: 50_000).flatMap(\.self)
+        let long = Array("{\"a\":1,\"b\":\"".utf8) + [UInt8](repeating: 0x78, count: 900 << 10)
+        let rest = try await client.sendUntilHeldUp(
+            short + long + Array("\"}\n".utf8) + short + Array("{}\n".utf8))
+        #expect(!rest.isEmpty)
+        let sender = Task.detached { client.send(rest) }
+        let batches = try await collect(source) { $0.last?.texts.last == "{}" }
+        await sender.value
+        #expect(batches.reduce(0) { $0 + $1.lines.count } == 100_002)
+        source.stop()
+    }
+
+    @Test func linesThatAreHeldAreGivenAfterAStop() async throws {
+        let source = try await started(
+            SocketSource(path: path, format: .ndjson, limits: .init(lines: 2, bytes: 1000)))
+        let staying = try Client(path)
+        staying.send("{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n{\"a\":4")
+        #expect(try await source.next()?.texts == ["{\"a\":1}", "{\"a\":2}"])
+        var gone: Client? = try Client(path)
+        await wait { source.connectionCount() == 2 }
+        gone?.send("{\"b\":1}\n{\"b\":2}")
+        gone = nil
+        await wait { source.connectionCount() == 1 }
+        source.stop()
+        #expect(source.connectionCount() == 0)
+        #expect(staying.isClosed())
+        // A task that was cancelled gets them too: there is no other time for it.
+        let task = Task {
+            withUnsafeCurrentTask { $0?.cancel() }
+            var texts: [String] = []
+            while let batch = try await source.next() { texts += batch.texts }
+            return texts
+        }
+        let texts = try await task.value
+        #expect(texts.sorted() == ["{\"a\":3}", "{\"b\":1}", "{\"b\":2}"])
+        #expect(try await source.next() == nil)
+        #expect(source.isCaughtUp())
+    }
+
+    @Test func listenerWithoutDescriptorsRests() async throws {
+        await #expect(processExitsWith: .success) {
+            let directory = try TemporaryDirectory()
+            let path = directory.file("in.sock")
+            let source = SocketSource(path: path, format: .ndjson)
+            try await source.start()
+            // The client's descriptor is the last one; none is left to accept it with.
+            var limit = rlimit(rlim_cur: 200, rlim_max: 200)
+            #expect(setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0)
+            var last: Int32 = -1
+            while case let next = open("/dev/null", O_RDONLY), next >= 0 { last = next }
+            close(last)
+            let client = try Client(path)
+            var before = rusage()
+            var after = rusage()
+            getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &before)
+            #expect(client.isSilent(forMilliseconds: 300))
+            getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &after)
+            let used =
+                Duration.seconds(after.ru_utime.tv_sec - before.ru_utime.tv_sec)
+                + .microseconds(after.ru_utime.tv_usec - before.ru_utime.tv_usec)
+                + .seconds(after.ru_stime.tv_sec - before.ru_stime.tv_sec)
+                + .microseconds(after.ru_stime.tv_usec - before.ru_stime.tv_usec)
+            exit(used < .milliseconds(100) ? EXIT_SUCCESS : EXIT_FAILURE)
+        }
+    }
+
     @Test func garbageAndALineOfAHundredMegabytesPassThrough() async throws {
         let source = try await started(SocketSource(path: path, format: .ndjson))
         let path = path
@@ -203,12 +298,14 @@ private final class Client: Sendable {
         #expect(source.refusedConnectionCount() == 1)
         first?.send("{}\n")
         first = nil
-        #expect(try await source.next()?.texts == ["{}"])
-        await wait { source.connectionCount() == 1 }
+        // Until all of it is taken, a client that is gone has its place.
+        let gone = try await collect(source) { $0.last?.isLast == true }
+        #expect(gone.flatMap(\.texts) == ["{}"])
+        #expect(source.connectionCount() == 1)
         let third = try Client(path)
         await wait { source.connectionCount() == 2 }
         second.send("{\"b\":2}\n")
-        #expect(try await source.next()?.input != 1)
+        #expect(try await source.next()?.texts == ["{\"b\":2}"])
         third.send("{\"c\":3}\n")
         source.stop()
         #expect(third.isClosed())
@@ -230,6 +327,13 @@ private final class Client: Sendable {
                 #expect(bind(stale, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) == 0)
             }
         }
+        // A listener whose queue is full is there all the same.
+        #expect(listen(stale, 0) == 0)
+        var waiting: [Client] = []
+        while waiting.count < 16, let client = try? Client(path, waits: false) {
+            waiting.append(client)
+        }
+        await #expect(throws: IngestError.socketInUse(path: path)) { try await second.start() }
         close(stale)
         #expect(access(path, F_OK) == 0)
         try await second.start()

@@ -1,0 +1,152 @@
+import Glibc
+
+/// Finding the file to read next, and what is left of one that was followed before.
+extension FileFollower {
+    /// The folder of the path, with a slash at its end.
+    private var folder: String {
+        path.lastIndex(of: "/").map { String(path[...$0]) } ?? "./"
+    }
+
+    /// The last part of the path.
+    var base: String {
+        path.lastIndex(of: "/").map { String(path[path.index(after: $0)...]) } ?? path
+    }
+
+    /// Opens the file to read next: what is left of the one that `resume` knows, else the path.
+    ///
+    /// - Parameter lastHeader: The header of the file before, if one was read.
+    mutating func openFile(lastHeader: [UInt8]?) throws(IngestError) -> OpenFile? {
+        let descriptor = try Descriptor.open(path)
+        var status: Descriptor.Status?
+        if let descriptor {
+            let found = try descriptor.status(name: path)
+            guard found.isRegular else {
+                throw .notARegularFile(path: path, found: found.kindText)
+            }
+            status = found
+        }
+        if let resume {
+            let isSameInode = status.map { ($0.device, $0.inode) == (resume.device, resume.inode) }
+            if let descriptor, let status, isSameInode == true,
+                try resume.isIn(descriptor, status: status, name: path)
+            {
+                let file = try open(Handle(descriptor, status), at: resume)
+                self.resume = nil
+                return file
+            }
+            if !hasLookedForRemains {
+                let remains = try openRemains(of: resume, acceptsCopies: isSameInode == true)
+                hasLookedForRemains = true
+                if let remains {
+                    self.resume = nil
+                    return remains
+                }
+            }
+        }
+        guard let descriptor, let status else { return nil }
+        let header = resume?.inheritedHeader ?? lastHeader
+        resume = nil
+        return OpenFile(
+            handle: Handle(descriptor, status), framer: framer(inheritedHeader: header))
+    }
+
+    private mutating func open(
+        _ handle: Handle, at position: FilePosition, isCopy: Bool = false
+    ) throws(IngestError) -> OpenFile {
+        let prefix = try handle.descriptor.bytes(
+            Int(min(position.offset, Int64(FilePosition.prefixLimit))), at: 0, name: path)
+        let tailLength = min(position.offset, Int64(LineFramer.tailLimit))
+        let tail = try handle.descriptor.bytes(
+            Int(tailLength), at: position.offset - tailLength, name: path)
+        let first = try readHeader(handle.descriptor, before: position)
+        return OpenFile(
+            handle: handle, isCopy: isCopy,
+            framer: framer(
+                offset: position.offset, lineNumber: position.lineNumber, header: first.header,
+                inheritedHeader: first.inheritedHeader, tail: tail),
+            prefix: prefix)
+    }
+
+    /// Reads the lines before a position until one tells the header that holds behind it.
+    private func readHeader(
+        _ descriptor: Descriptor, before position: FilePosition
+    ) throws(IngestError) -> LineFramer {
+        var reader = LineFramer(
+            format: format, limits: .init(lines: 1, bytes: 1), input: 0, name: path,
+            inheritedHeader: position.inheritedHeader)
+        while reader.needsHeader, reader.readOffset < position.offset {
+            let count = Int(min(64 << 10, position.offset - reader.readOffset))
+            let chunk = try descriptor.bytes(count, at: reader.readOffset, name: path)
+            guard !chunk.isEmpty else { break }
+            chunk.withUnsafeBytes { reader.append($0) }
+            while reader.needsHeader, reader.takeBatch() != nil {}
+        }
+        return reader
+    }
+
+    /// What is left of the file of a position: by its inode under another name, or, if the file
+    /// was emptied in place, a copy that begins with the same bytes.
+    private mutating func openRemains(
+        of position: FilePosition, acceptsCopies: Bool
+    ) throws(IngestError) -> OpenFile? {
+        // The fewer bytes there are to know the file by, the more its name has to say: inodes are
+        // used again, and logs of one kind begin with the same header.
+        let isWellKnown = position.prefixLength >= Self.copyPrefixMinimum
+        let base = base
+        let stem = position.prefixLength == 0 ? base : String(base.prefix { $0 != "." })
+        func isMoved(_ status: Descriptor.Status) -> Bool {
+            (status.device, status.inode) == (position.device, position.inode)
+        }
+        let candidates = try siblings { name, status in
+            isMoved(status)
+                ? isWellKnown || name.hasPrefix(stem)
+                : isWellKnown && acceptsCopies && name.hasPrefix(base)
+                    && status.size >= position.offset
+        }
+        let moved = candidates.filter { isMoved($0.status) }
+        for (name, status) in moved + candidates.filter({ !isMoved($0.status) }) {
+            guard let descriptor = try Descriptor.open(name),
+                try position.isIn(descriptor, status: status, name: name)
+            else { continue }
+            return try open(
+                Handle(descriptor, status), at: position, isCopy: !isMoved(status))
+        }
+        return nil
+    }
+
+    /// The other regular files in the folder that a condition chooses by name and status, by their
+    /// paths, the largest first: of two copies of one file, the later one holds more.
+    func siblings(
+        where isChosen: (String, Descriptor.Status) -> Bool
+    ) throws(IngestError) -> [(path: String, status: Descriptor.Status)] {
+        let base = base
+        var chosen: [(path: String, status: Descriptor.Status)] = []
+        for name in try Self.names(in: folder) where name != base {
+            guard let status = Descriptor.status(path: folder + name, followsLinks: false),
+                status.isRegular, isChosen(name, status)
+            else { continue }
+            chosen.append((folder + name, status))
+        }
+        return chosen.sorted { ($0.status.size, $1.path) > ($1.status.size, $0.path) }
+    }
+
+    /// The names in a folder; none if there is no folder.
+    private static func names(in folder: String) throws(IngestError) -> [String] {
+        guard let stream = opendir(folder) else {
+            guard errno == ENOENT else { throw .cannotOpen(path: folder, errno: errno) }
+            return []
+        }
+        defer { closedir(stream) }
+        var names: [String] = []
+        while true {
+            errno = 0
+            guard let entry = readdir(stream) else { break }
+            let name = withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
+                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if name != ".", name != ".." { names.append(name) }
+        }
+        guard errno == 0 else { throw .cannotRead(input: folder, errno: errno) }
+        return names
+    }
+}
