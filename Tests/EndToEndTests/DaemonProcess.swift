@@ -255,6 +255,12 @@ final class StreamSocket {
         }
     }
 
+    /// Whether the other side has read all that was sent.
+    var isDelivered: Bool {
+        var count: Int32 = 0
+        return ioctl(descriptor, UInt(TIOCOUTQ), &count) == 0 && count == 0
+    }
+
     func send(_ text: String) throws { try send(Array(text.utf8)) }
 
     /// What comes next; nothing when the other side closes.
