@@ -215,13 +215,18 @@ extension ConfigurationReader {
     private mutating func detectorOptions(of section: Section) -> DetectorOptions {
         var options = DetectorOptions()
         if let node = section["model"],
-            let model = self.section(node, "model of \(section.place)", keys: ["family", "seed"])
+            let model = self.section(
+                node, "model of \(section.place)", keys: ["family", "members", "seed"])
         {
             let place = "\(section.place): model"
             if let node = model["family"],
                 let family = choice(node, "\(place).family", of: FlowFamily.self)
             {
                 options.family = family
+            }
+            if let node = model["members"] {
+                options.members = integer(
+                    node, "\(place).members", in: 1...DetectorOptions.maximumMembers)
             }
             if let node = model["seed"], let seed = integer(node, "\(place).seed", in: 0...Int.max)
             {

@@ -30,8 +30,14 @@ struct FitCommand: Command {
 
     @Option(
         help: ArgumentHelp(
-            "The flow's family. (default: realnvp)", valueName: "family"))
+            "The flows' family. (default: nice)", valueName: "family"))
     var family: FlowFamily?
+
+    @Option(
+        help: ArgumentHelp(
+            "How many flows the density is the mean of, 1 to 16. (default: 4; 2 for much data)",
+            valueName: "count"))
+    var members: Int?
 
     @Option(help: ArgumentHelp("Seed of all random numbers. (default: 0)", valueName: "number"))
     var seed: UInt64?
@@ -74,6 +80,11 @@ struct FitCommand: Command {
     @OptionGroup var threads: ThreadOptions
 
     func validate() throws {
+        if let members, !(1...DetectorOptions.maximumMembers).contains(members) {
+            throw ValidationError(
+                "--members: expected a number from 1 to \(DetectorOptions.maximumMembers), "
+                    + "found \(members)")
+        }
         guard (config == nil) == (stream == nil) else {
             throw ValidationError("--config and --stream: expected both or neither, found one")
         }
@@ -153,6 +164,7 @@ struct FitCommand: Command {
     ) -> DetectorOptions {
         var options = configured?.detectorOptions ?? DetectorOptions()
         if let family { options.family = family }
+        if let members { options.members = members }
         if let seed { options.seed = seed }
         if let falseAlarmProbability {
             options.falseAlarmProbability = falseAlarmProbability

@@ -26,18 +26,27 @@ struct ModelOptions: ParsableArguments {
         }
     }
 
-    /// The detector and the threshold that belongs to it.
-    func load(_ client: ControlClient) async throws -> (detector: Detector, threshold: Threshold) {
+    /// A detector, the threshold that belongs to it, and how its stream's records are written.
+    struct Loaded {
+        var detector: Detector
+        var threshold: Threshold
+        var format = FormatOptions(format: .csv)
+    }
+
+    func load(_ client: ControlClient) async throws -> Loaded {
         if let model {
             let detector = try Detector(decoding: try WholeFile.read(model), name: model)
             let probability = detector.options.falseAlarmProbability
-            return (detector, detector.threshold(falseAlarmProbability: probability))
+            return Loaded(
+                detector: detector,
+                threshold: detector.threshold(falseAlarmProbability: probability))
         }
         let name = stream ?? ""
         let path = Route.stream(name)
         // A model that begins to serve between the two questions has another threshold.
         for _ in 0..<3 {
-            let status = try await client.get(StreamDetail.self, path).status
+            let detail = try await client.get(StreamDetail.self, path)
+            let status = detail.status
             guard let model = status.model, let threshold = status.threshold else {
                 throw CommandFailure(
                     "stream '\(name)' has no model yet",
@@ -47,16 +56,25 @@ struct ModelOptions: ParsableArguments {
             let file = try await client.bytes(.get, Route.modelFile(name, String(model.id)))
             let detector = try Detector(
                 decoding: Array(file), name: "\(model.id) of stream '\(name)'")
-            return (
-                detector,
-                Threshold(
+            return Loaded(
+                detector: detector,
+                threshold: Threshold(
                     kind: Threshold.Kind(rawValue: threshold.kind) ?? .calibrated,
                     logLikelihood: threshold.logLikelihood,
                     upperLogLikelihood: threshold.upperLogLikelihood,
-                    probability: threshold.probability)
-            )
+                    probability: threshold.probability),
+                format: Self.format(of: detail))
         }
         throw CommandFailure("stream '\(name)' changes its model just now", hint: "try again")
+    }
+
+    /// CSV as the stream has it, so that a part of its file can be scored as it is.
+    private static func format(of detail: StreamDetail) -> FormatOptions {
+        var format = FormatOptions(format: .csv)
+        if let byte = detail.delimiter?.utf8.first { format.delimiter = byte }
+        format.columns = detail.columns
+        if let missing = detail.missingValues { format.missingValues = missing }
+        return format
     }
 }
 
@@ -70,7 +88,8 @@ struct ScoreCommand: Command {
             is the input's columns and log_likelihood,p_value,anomaly; scores is the log-likelihood \
             alone. Columns are matched by name; those that the model does not know pass through. A \
             line that cannot be scored keeps its place with empty scores, and its reason goes to \
-            standard error.
+            standard error. With --stream, CSV is read with the stream's delimiter, columns and \
+            missing values.
 
             EXAMPLES
               flowguardctl score --model pump.model < batch.csv > scored.csv
@@ -95,8 +114,9 @@ struct ScoreCommand: Command {
 
     func execute() async throws {
         BLASCore.prepare()
-        let (detector, threshold) = try await model.load(connection.client)
-        let format = input.format()
+        let loaded = try await model.load(connection.client)
+        let (detector, threshold) = (loaded.detector, loaded.threshold)
+        let format = input.format(over: loaded.format)
         let source = try input.source(
             format, limits: BatchLimits(lines: 16_384, bytes: 4 << 20))
         var scorer = BatchScorer(

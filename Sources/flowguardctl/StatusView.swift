@@ -89,6 +89,8 @@ struct StatusView {
             text += notice("fit:", .plain, 7, "\(stream.name): \(sentence(fit))")
         } else if stream.state == .learning, let learning = stream.learning {
             text += notice("learn:", .plain, 7, "\(stream.name): \(sentence(learning))")
+        } else if let reason = stream.waitingFor {
+            text += notice("wait:", .plain, 7, "\(stream.name): \(reason)")
         }
         return text
     }
@@ -146,6 +148,7 @@ struct StatusView {
                 ))
             if let hint = problem.hint { facts.append(("hint", hint)) }
         }
+        if let reason = stream.waitingFor { facts.append(("waiting for", reason)) }
         if let episode = stream.openEpisode { facts.append(("alarm", sentence(episode))) }
         facts.append(("source", source(stream)))
         facts.append(("records", records(stream)))
@@ -194,6 +197,9 @@ struct StatusView {
         var text = "\(stream.sourceKind) \(stream.source), \(stream.format)"
         if stream.sourceKind == "socket" {
             text += ", \(Format.plural(stream.connections, "client"))"
+            if let refused = stream.refusedConnections, refused > 0 {
+                text += ", \(Format.count(refused)) turned away"
+            }
         }
         if stream.backlogBytes > 0 { text += ", \(Format.bytes(stream.backlogBytes)) behind" }
         return text
@@ -203,6 +209,12 @@ struct StatusView {
         var text = Format.count(stream.recordsTotal)
         if stream.recordsPerSec > 0 { text += ", \(Format.rate(perSecond: stream.recordsPerSec))" }
         if let last = stream.lastRecordAt { text += ", the newest \(age(last)) ago" }
+        if let count = stream.unscoredTotal, count > 0 {
+            text += ", \(Format.count(count)) not scored"
+        }
+        if let count = stream.lostTotal, count > 0 {
+            text += ", \(Format.count(count)) lost at stops"
+        }
         return text
     }
 

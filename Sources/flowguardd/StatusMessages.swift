@@ -73,11 +73,18 @@ enum StatusMessages {
         throws -> StreamDetail
     {
         let schema = worker.board.snapshot.schema
-        return StreamDetail(
+        var detail = StreamDetail(
             status: try status(of: worker, store: store, quarantine: quarantine),
             features: schema?.features ?? [], timeColumn: schema?.time,
             fits: try store.fits(stream: worker.name, limit: 20).map { FitMessage($0) },
             episodes: try store.episodes(stream: worker.name, limit: 20).map { EpisodeMessage($0) })
+        let format = worker.configuration.format
+        if format.format == .csv {
+            detail.delimiter = String(UnicodeScalar(format.delimiter))
+            detail.columns = format.columns
+            detail.missingValues = format.missingValues
+        }
+        return detail
     }
 
     /// The thresholds of a stream.

@@ -52,6 +52,11 @@ extension StreamWorker {
     private func openWindow(_ schema: Schema) throws -> TrainingWindow {
         let path = environment.directory.windowPath(name, generation: state.windowGeneration)
         let old = try TrainingWindow(path: path, schema: schema, capacity: state.windowCapacity)
+        if old.discardedCount > 0 {
+            logger.warning(
+                "training window made anew",
+                metadata: ["path": "\(path)", "records_discarded": "\(old.discardedCount)"])
+        }
         old.rewind(to: state.windowTotal)
         let capacity = WorkerState.capacity(for: configuration)
         guard capacity != state.windowCapacity else { return old }
