@@ -259,8 +259,6 @@ public struct StreamDetail: Sendable, Hashable, Codable {
     public var timeColumn: String?
     /// The character between two cells; CSV only.
     public var delimiter: String?
-    /// The names of the columns where the input has no header line; CSV only.
-    public var columns: [String]?
     /// The cells that mean "no value"; CSV only.
     public var missingValues: [String]?
     /// The newest fits, newest first.

@@ -37,6 +37,9 @@ public struct BatchScorer {
     private var hasWrittenHeader = false
     /// The columns of the output where the input has none: the keys of the first batch.
     private var jsonColumns: [String] = []
+    private var jsonPlaces: [String: Int] = [:]
+    /// The most keys that become columns; the model's own come in any case.
+    private static let jsonColumnLimit = 4_096
 
     /// Makes a scorer for one input.
     public init(
@@ -66,10 +69,14 @@ public struct BatchScorer {
             batch: batch, format: format, output: output, schema: detector.schema)
         if !hasWrittenHeader {
             hasWrittenHeader = true
-            if format.format == .ndjson, output == .csv { jsonColumns = keys(of: batch) }
+            if format.format == .ndjson, output == .csv {
+                jsonColumns = keys(of: batch)
+                for (place, name) in jsonColumns.enumerated() { jsonPlaces[name] = place }
+            }
             writer.writeHeader(columns: decoder.columnNames ?? jsonColumns)
         }
         writer.columns = decoder.columnNames ?? jsonColumns
+        writer.places = jsonPlaces
         var reasons: [Int: RowFault] = [:]
         for fault in decoded.faults where reasons[fault.lineIndex] == nil {
             reasons[fault.lineIndex] = fault
@@ -102,7 +109,7 @@ public struct BatchScorer {
         var keys: [String] = []
         for line in batch.lines.indices {
             for member in JSONMembers.split(batch.content(ofLine: line)) ?? []
-            where seen.insert(member.name).inserted {
+            where keys.count < Self.jsonColumnLimit && seen.insert(member.name).inserted {
                 keys.append(member.name)
             }
         }
@@ -118,6 +125,8 @@ private struct LineWriter {
     let output: BatchScorer.Output
     let schema: Schema
     var columns: [String] = []
+    /// Where each key of an NDJSON object goes.
+    var places: [String: Int] = [:]
     var bytes: [UInt8] = []
 
     init(batch: LineBatch, format: FormatOptions, output: BatchScorer.Output, schema: Schema) {
@@ -202,7 +211,7 @@ private struct LineWriter {
         }
         var cells = [String](repeating: "", count: columns.count)
         for member in JSONMembers.split(content(of: line)) ?? [] {
-            guard let place = columns.firstIndex(of: member.name) else { continue }
+            guard let place = places[member.name] else { continue }
             cells[place] = JSONMembers.cell(member.value)
         }
         append(cells: cells)

@@ -32,7 +32,8 @@ extension Detector {
         var scale: Double
     }
 
-    private static let formatVersion = 1
+    /// 2: several flows, `flow.0.` and so on; 1 had one, `flow.`.
+    private static let formatVersion = 2
 
     /// The model file's bytes; the same detector always gives the same bytes.
     public func encoded() -> [UInt8] {

@@ -17,7 +17,10 @@ final class Descriptor: Sendable {
         var device: UInt64
         var inode: UInt64
         var size: Int64
+        /// When its content was last changed, in epoch nanoseconds.
         var changedAt: Int64
+        /// When its content or its name was last changed, in epoch nanoseconds.
+        var touchedAt: Int64
         var kind: UInt32
 
         var isRegular: Bool { kind == S_IFREG }
@@ -26,8 +29,13 @@ final class Descriptor: Sendable {
             device = UInt64(info.st_dev)
             inode = UInt64(info.st_ino)
             size = Int64(info.st_size)
-            changedAt = Int64(info.st_mtim.tv_sec) &* 1_000_000_000 &+ Int64(info.st_mtim.tv_nsec)
+            changedAt = Self.nanoseconds(info.st_mtim)
+            touchedAt = Self.nanoseconds(info.st_ctim)
             kind = info.st_mode & S_IFMT
+        }
+
+        private static func nanoseconds(_ time: timespec) -> Int64 {
+            Int64(time.tv_sec) &* 1_000_000_000 &+ Int64(time.tv_nsec)
         }
 
         /// What the file is, in words.

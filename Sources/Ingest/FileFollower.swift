@@ -196,7 +196,8 @@ package struct FileFollower: Sendable {
             return false
         }
         let now = now()
-        if now - .nanoseconds(status.changedAt) >= Self.leaveAfter { return true }
+        // A rename touches the file too, so the wait begins there at the earliest.
+        if now - .nanoseconds(status.touchedAt) >= Self.leaveAfter { return true }
         // The clock may be set back.
         let since = min(current.quietSince ?? now, now)
         current.quietSince = since
@@ -290,12 +291,19 @@ extension FileFollower {
         guard current.prefix.count >= Self.copyPrefixMinimum else { return false }
         let handle = current.handle
         let consumed = current.framer.consumedOffset
-        let copies = try siblings { name, status in
-            name.hasPrefix(base) && status.size >= consumed
-                && (status.device, status.inode) != (handle.device, handle.inode)
+        let copies: [(path: String, status: Descriptor.Status)]
+        do throws(IngestError) {
+            copies = try siblings { name, status in
+                name.hasPrefix(base) && status.size >= consumed
+                    && (status.device, status.inode) != (handle.device, handle.inode)
+            }
+        } catch {
+            // A folder that may be passed through but not listed tells of no copy.
+            guard error.isRefusal else { throw error }
+            return false
         }
         for (name, status) in copies {
-            guard let descriptor = try Descriptor.open(name) else { continue }
+            guard let descriptor = try Self.openCopy(name) else { continue }
             var copy = current
             copy.handle = Handle(descriptor, status)
             copy.isCopy = true

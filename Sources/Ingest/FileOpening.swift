@@ -105,13 +105,26 @@ extension FileFollower {
         }
         let moved = candidates.filter { isMoved($0.status) }
         for (name, status) in moved + candidates.filter({ !isMoved($0.status) }) {
-            guard let descriptor = try Descriptor.open(name),
+            let opened = try isMoved(status) ? Descriptor.open(name) : Self.openCopy(name)
+            guard let descriptor = opened,
                 try position.isIn(descriptor, status: status, name: name)
             else { continue }
             return try open(
                 Handle(descriptor, status), at: position, isCopy: !isMoved(status))
         }
         return nil
+    }
+
+    /// Opens what may be a copy by its name; one that may not be read is none.
+    ///
+    /// Whoever makes a backup that others may not read does not mean it for the follower.
+    static func openCopy(_ path: String) throws(IngestError) -> Descriptor? {
+        do throws(IngestError) {
+            return try Descriptor.open(path)
+        } catch {
+            guard error.isRefusal else { throw error }
+            return nil
+        }
     }
 
     /// The other regular files in the folder that a condition chooses by name and status, by their

@@ -112,3 +112,11 @@ public enum IngestError: Error, Equatable, CustomStringConvertible {
         return names.count > 20 ? shown + " and \(names.count - 20) more" : shown
     }
 }
+
+extension IngestError {
+    /// Whether a file or folder exists and may not be opened.
+    var isRefusal: Bool {
+        if case .cannotOpen(_, let code) = self { return code == EACCES || code == EPERM }
+        return false
+    }
+}

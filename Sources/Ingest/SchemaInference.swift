@@ -46,8 +46,10 @@ public enum SchemaInference {
         var columns: [Column]
         switch format.format {
         case .csv:
-            columns = try csvColumns(
-                batch, lines: lines, format: format, hasNamedFeatures: features != nil)
+            let names = try csvNames(batch, hasLines: !lines.isEmpty, format: format)
+            let isLookedAt = names.count <= columnLimit || features != nil
+            columns = csvColumns(
+                names, batch, lines: isLookedAt ? Array(lines) : [], format: format)
         case .ndjson:
             let named = Set((features ?? []) + [time].compactMap(\.self))
             columns = ndjsonColumns(batch, lines: lines, format: format, named: named)
@@ -73,6 +75,53 @@ public enum SchemaInference {
         let schema = Schema(features: numeric.map(\.name), time: timeColumn)
         try schema.checkFeatureCount(input: input)
         return schema
+    }
+
+    /// Infers what each line of a batch holds by itself: for those who decide by many lines.
+    ///
+    /// Lines that tell nothing, as they have no number or another count of cells, come as `nil`.
+    ///
+    /// - Parameters:
+    ///   - batch: Lines of one input, with its header.
+    ///   - format: How lines are read.
+    ///   - time: The time column, if the user names it.
+    ///   - take: Takes the numeric columns and the time of a line; `false` ends it.
+    /// - Throws: `IngestError` if the header is none, or has more than `columnLimit` columns.
+    public static func inferEach(
+        _ batch: LineBatch, format: FormatOptions, time: String?, _ take: (Schema?) -> Bool
+    ) throws(IngestError) {
+        // The header is read once: it may be as long as a line may be.
+        var names: [String] = []
+        if format.format == .csv {
+            names = try csvNames(batch, hasLines: !batch.lines.isEmpty, format: format)
+            guard names.count <= columnLimit else {
+                throw .tooManyColumns(input: batch.inputName, limit: columnLimit)
+            }
+        }
+        for line in batch.lines.indices {
+            guard !batch.lines[line].isOversize else {
+                if take(nil) { continue } else { return }
+            }
+            let columns =
+                format.format == .csv
+                ? csvColumns(names, batch, lines: [line], format: format)
+                : ndjsonColumns(batch, lines: [line], format: format, named: [])
+            guard take(schema(of: columns, time: time)) else { return }
+        }
+    }
+
+    /// The numeric columns and the time among these; `nil` where there is no number, or there are too many columns.
+    private static func schema(of columns: [Column], time: String?) -> Schema? {
+        guard columns.count <= columnLimit else { return nil }
+        let timeName =
+            time
+            ?? columns.first {
+                timeNames.contains($0.name.lowercased()) && $0.hasTime && $0.isTime
+            }?.name
+        let features = columns.filter {
+            $0.hasNumber && $0.isNumeric && !$0.name.isEmpty && $0.name != timeName
+        }
+        return features.isEmpty ? nil : Schema(features: features.map(\.name), time: timeName)
     }
 
     private static func require(
@@ -101,27 +150,31 @@ public enum SchemaInference {
         return time
     }
 
-    private static func csvColumns(
-        _ batch: LineBatch, lines: some Collection<Int>, format: FormatOptions,
-        hasNamedFeatures: Bool
-    ) throws(IngestError) -> [Column] {
+    /// The names of a CSV input's columns.
+    private static func csvNames(
+        _ batch: LineBatch, hasLines: Bool, format: FormatOptions
+    ) throws(IngestError) -> [String] {
         try CSV.check(delimiter: format.delimiter)
-        let names: [String]
         if let header = batch.header {
-            names = try CSV.columnNames(header: header, options: format, input: batch.inputName)
+            let names = try CSV.columnNames(
+                header: header, options: format, input: batch.inputName)
             if names.allSatisfy({ CSV.isNumber(Array($0.utf8)) }) {
                 throw .headerIsNumbers(input: batch.inputName, header: Printable.text(header))
             }
-        } else if let given = format.columns {
-            try CSV.check(given, input: batch.inputName)
-            names = given
-        } else if lines.isEmpty {
-            throw .noRecords(input: batch.inputName)
-        } else {
-            throw .headerMissing(input: batch.inputName)
+            return names
         }
+        if let given = format.columns {
+            try CSV.check(given, input: batch.inputName)
+            return given
+        }
+        guard hasLines else { throw .noRecords(input: batch.inputName) }
+        throw .headerMissing(input: batch.inputName)
+    }
+
+    private static func csvColumns(
+        _ names: [String], _ batch: LineBatch, lines: some Collection<Int>, format: FormatOptions
+    ) -> [Column] {
         var columns = names.map { Column(name: $0) }
-        guard columns.count <= columnLimit || hasNamedFeatures else { return columns }
         for line in lines {
             let cells = CSV.cells(of: batch.content(ofLine: line), delimiter: format.delimiter)
             guard cells.count == columns.count else { continue }

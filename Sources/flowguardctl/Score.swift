@@ -68,11 +68,10 @@ struct ModelOptions: ParsableArguments {
         throw CommandFailure("stream '\(name)' changes its model just now", hint: "try again")
     }
 
-    /// CSV as the stream has it, so that a part of its file can be scored as it is.
+    /// CSV as the stream has it, but with a header of its own: columns are found by name.
     private static func format(of detail: StreamDetail) -> FormatOptions {
         var format = FormatOptions(format: .csv)
         if let byte = detail.delimiter?.utf8.first { format.delimiter = byte }
-        format.columns = detail.columns
         if let missing = detail.missingValues { format.missingValues = missing }
         return format
     }
@@ -88,8 +87,8 @@ struct ScoreCommand: Command {
             is the input's columns and log_likelihood,p_value,anomaly; scores is the log-likelihood \
             alone. Columns are matched by name; those that the model does not know pass through. A \
             line that cannot be scored keeps its place with empty scores, and its reason goes to \
-            standard error. With --stream, CSV is read with the stream's delimiter, columns and \
-            missing values.
+            standard error. With --stream, CSV is read with the stream's delimiter and missing \
+            values.
 
             EXAMPLES
               flowguardctl score --model pump.model < batch.csv > scored.csv

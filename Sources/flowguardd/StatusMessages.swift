@@ -81,7 +81,6 @@ enum StatusMessages {
         let format = worker.configuration.format
         if format.format == .csv {
             detail.delimiter = String(UnicodeScalar(format.delimiter))
-            detail.columns = format.columns
             detail.missingValues = format.missingValues
         }
         return detail

@@ -24,21 +24,40 @@ extension StreamWorker {
             if isSchemaOpen { try learnColumns(from: batch) }
             return
         }
+        if let reduced = schemaLessExcluded { return try use(reduced, tally: nil) }
+        var tally = SchemaTally()
+        if configuration.features == nil { tally.add(batch, of: configuration) }
+        let tallied = tally.schema(of: configuration)
         let found: Schema
-        do {
+        do throws(IngestError) {
             found = try SchemaInference.infer(
                 batch, format: configuration.format, features: configuration.features,
                 exclude: configuration.exclude, time: configuration.timeColumn)
         } catch {
-            // A client's lines go to the quarantine; a file waits.
-            if case .file = configuration.source { throw error }
-            failing(error)
-            return
+            if case .noNumericColumns = error, let tallied {
+                // Each column has a cell that is no number; most records have numbers all the same.
+                found = tallied
+            } else if case .file = configuration.source {
+                throw error
+            } else {
+                // A client's lines go to the quarantine; a file waits.
+                return failing(error)
+            }
         }
-        guard configuration.features == nil else { return try use(found, tally: nil) }
-        var tally = SchemaTally()
-        tally.add(batch, of: configuration)
-        try use(tally.schema(of: configuration) ?? found, tally: tally.isComplete ? nil : tally)
+        let isSettled = configuration.features != nil || tally.isComplete
+        try use(tallied ?? found, tally: isSettled ? nil : tally)
+    }
+
+    /// The features without those that were excluded since, where nothing else has changed: no record is asked.
+    private var schemaLessExcluded: Schema? {
+        let new = WorkerState.SchemaBasis(configuration)
+        let old = state.basis
+        guard let schema = state.schema, state.tally == nil,
+            (new.features, new.time) == (old.features, old.time), new.features == nil,
+            Set(new.exclude).isSuperset(of: old.exclude)
+        else { return nil }
+        let features = schema.features.filter { !new.exclude.contains($0) }
+        return features.isEmpty ? nil : Schema(features: features, time: schema.time)
     }
 
     /// Lets columns join and leave until enough records were seen.
@@ -153,26 +172,28 @@ struct SchemaTally: Codable, Equatable {
 
     /// Looks at the lines one by one.
     mutating func add(_ batch: LineBatch, of configuration: StreamConfiguration) {
-        var single = batch
-        for line in batch.lines where !isComplete {
-            single.lines = [line]
+        guard !isComplete else { return }
+        // What is wrong with the header is told where the batch is decoded.
+        try? SchemaInference.inferEach(
+            batch, format: configuration.format, time: configuration.timeColumn
+        ) { found in
             lines += 1
-            guard
-                let found = try? SchemaInference.infer(
-                    single, format: configuration.format, features: nil, exclude: [],
-                    time: configuration.timeColumn)
-            else { continue }
-            records += 1
-            if let time = found.time, time.utf8.count <= Self.mostNameBytes {
-                timeCounts[time, default: 0] += 1
-            }
-            for name in found.features where name.utf8.count <= Self.mostNameBytes {
-                if let count = counts[name] {
-                    counts[name] = count + 1
-                } else if names.count < Self.mostColumns {
-                    names.append(name)
-                    counts[name] = 1
-                }
+            if let found { add(found) }
+            return !isComplete
+        }
+    }
+
+    private mutating func add(_ found: Schema) {
+        records += 1
+        if let time = found.time, time.utf8.count <= Self.mostNameBytes {
+            timeCounts[time, default: 0] += 1
+        }
+        for name in found.features where name.utf8.count <= Self.mostNameBytes {
+            if let count = counts[name] {
+                counts[name] = count + 1
+            } else if names.count < Self.mostColumns {
+                names.append(name)
+                counts[name] = 1
             }
         }
     }

@@ -136,16 +136,16 @@ actor StreamWorker {
         await countLost(nil, of: source)
     }
 
-    /// Counts the lines that clients have sent and that cannot be taken before the end; a file keeps its own.
+    /// Counts the lines that clients have sent and that cannot be taken any more; a file keeps its own.
     ///
     /// - Parameter batch: One that was on its way.
     private func countLost(_ batch: LineBatch?, of source: any LineSource) async {
-        guard case .socket = configuration.source, board.isStopping else { return }
+        guard case .socket = configuration.source else { return }
         source.stop()
         var lost = batch?.lines.count ?? 0
         while let rest = try? await source.next() { lost += rest.lines.count }
         guard lost > 0 else { return }
-        logger.error("lines of clients lost at the stop", metadata: ["lines": "\(lost)"])
+        logger.error("lines of clients lost", metadata: ["lines": "\(lost)"])
         var next = state
         next.counters.lost += Int64(lost)
         do {
@@ -175,7 +175,11 @@ actor StreamWorker {
         inputs[batch.input] = input
         var titled = batch
         titled.header = input.header
-        try settleSchema(by: titled)
+        let tallyBefore = state.tally
+        switch configuration.source {
+        case .file: try settleSchema(by: titled)
+        case .socket: try await insist { try self.settleSchema(by: titled) }
+        }
         guard let schema = state.schema else { return try await refuse(batch, reason: nil) }
         let known = inputs[batch.input]?.decoder
         var decoder = known ?? RecordDecoder(format: configuration.format, schema: schema)
@@ -183,6 +187,8 @@ actor StreamWorker {
         do {
             decoded = try decoder.decode(known == nil ? titled : batch)
         } catch {
+            // A file's batch comes again: it is not to be tallied twice.
+            if case .file = configuration.source, let tallyBefore { state.tally = tallyBefore }
             return try await refuse(batch, reason: error)
         }
         inputs[batch.input]?.decoder = decoder

@@ -94,6 +94,14 @@ import Testing
         #expect(result.scoredCount == 1 && result.faults.count == 2)
     }
 
+    @Test func keysThatBecomeColumnsAreBounded() throws {
+        let wide = "{" + (0..<10_000).map { "\"k\($0)\":1" }.joined(separator: ",") + "}"
+        let (text, _) = try run([wide, "{}"], format: .ndjson, output: .csv)
+        // The limit, the model's five features and the three scores.
+        #expect(text[0].split(separator: ",").count == 4_096 + 5 + 3)
+        #expect(text[2].count == 4_096 + 5 + 2)
+    }
+
     @Test func ndjsonLineThatCannotBeScoredKeepsItsMembers() throws {
         let (text, _) = try run(
             [#"{"note":"x","speed":"fast"}"#, "{\"a\":"], format: .ndjson, output: .ndjson)

@@ -73,7 +73,8 @@ import Testing
         try await daemon.start()
         try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
         let path = "/v1/streams/pump/score?output_format=scores"
-        let count = 1 << 20
+        // Longer than all buffers on the way.
+        let count = 4 << 20
         var body = Array(PumpData.header.utf8)
         for _ in 0..<count { body += [UInt8(ascii: "x"), UInt8(ascii: "\n")] }
 

@@ -58,6 +58,36 @@ import Testing
         #expect(try daemon.stream()?.faultsTotal == 0)
     }
 
+    @Test func aColumnWithOneCellThatIsNoNumberIsAFeature() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var lines = (0..<100).map { "\(Double($0 % 7) / 4)\n" }
+        lines[3] = "ERR\n"
+        try daemon.folder.write("value\n" + lines.joined(), to: "pump.csv")
+        try daemon.configure("  - {name: pump, source: {file: pump.csv}}")
+        try await daemon.start()
+        try await daemon.wait("the records") { try daemon.stream()?.recordsTotal == 99 }
+        #expect(try daemon.detail().features == ["value"])
+        #expect(try daemon.stream()?.faults.map(\.code) == ["not_a_number"])
+    }
+
+    @Test func excludingAFeatureAsksNoRecordForTheOthers() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        let source =
+            "  - {name: pump, source: {socket: run/in.sock}, fit: {first_after_records: 250}"
+        try daemon.configure(source + "}")
+        try await daemon.start()
+        try await daemon.client(of: "run/in.sock").send(readings(300))
+        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        try daemon.configure(source + ", exclude: [pressure]}")
+        daemon.signal(SIGHUP)
+        try await daemon.wait("the reload") {
+            try daemon.get("/metrics").text.contains("\nflowguard_config_reloads_total 1\n")
+        }
+        // A record without the feature that stays does not end it.
+        try await daemon.client(of: "run/in.sock").send("{\"other\":1}\n{\"flow\":10}\n")
+        try await daemon.wait("the record") { try daemon.detail().features == ["flow"] }
+    }
+
     @Test func aSlowFileThatBeginsWithEmptyCellsGetsAllItsColumns() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         try daemon.folder.write("flow,pressure\n", to: "pump.csv")

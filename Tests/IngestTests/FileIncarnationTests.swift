@@ -172,6 +172,26 @@ import TestSupport
         #expect(follower.isCaughtUp)
     }
 
+    @Test func slowFileIsNotLeftBecauseItsLastLineIsOld() throws {
+        let file = try FollowedFile()
+        let time = Mutex(FileFollower.systemTime())
+        var follower = FileFollower(
+            path: file.path, format: .csv, now: { time.withLock(\.self) })
+        file.append("a\n1\n")
+        #expect(texts(try drain(&follower)) == ["1"])
+        var old = [
+            timeval(tv_sec: 1_000_000_000, tv_usec: 0), timeval(tv_sec: 1_000_000_000, tv_usec: 0),
+        ]
+        #expect(utimes(file.path, &old) == 0)
+        file.rename(to: "pump.csv.1")
+        file.append("a\n3\n")
+        #expect(try drain(&follower).isEmpty, "it was renamed just now")
+        file.append("2\n", to: file.directory.file("pump.csv.1"))
+        #expect(texts(try drain(&follower)) == ["2"])
+        time.withLock { $0 += FileFollower.leaveAfter * 2 }
+        #expect(texts(try drain(&follower)) == ["3"])
+    }
+
     @Test func fileFromTheFutureIsLeftAsSoonAsOneOfToday() throws {
         let file = try FollowedFile()
         let time = Mutex(Duration.seconds(1000))
@@ -303,6 +323,23 @@ import TestSupport
         }
         chmod(old, 0o644)
         #expect(texts(try drain(&second)) == ["2", "3"])
+    }
+
+    @Test(arguments: [true, false])
+    func emptiedFileIsReadOnThoughABackupMayNotBeRead(isListable: Bool) throws {
+        let file = try FollowedFile()
+        var follower = FileFollower(path: file.path, format: .csv, now: longAfter)
+        file.append("id\n" + (0..<200).map { "\($0)\n" }.joined())
+        #expect(try drain(&follower).flatMap(\.texts).count == 200)
+        try file.copy(to: "pump.csv.backup")
+        chmod(file.directory.path, isListable ? 0o755 : 0o711)
+        chmod(file.directory.file("pump.csv.backup"), 0)
+        file.append("200\n")
+        file.truncate()
+        file.append("id\n201\n")
+        let batches = asOrdinaryUser { Result { try drain(&follower) } }
+        #expect(texts(try batches.get()).suffix(1) == ["201"])
+        chmod(file.directory.path, 0o755)
     }
 
     @Test func folderThatMayNotBeListedIsNotTakenForAnEmptyOne() throws {
