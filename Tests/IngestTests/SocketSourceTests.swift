@@ -253,6 +253,9 @@ private final class Client: Sendable {
                 + .microseconds(after.ru_utime.tv_usec - before.ru_utime.tv_usec)
                 + .seconds(after.ru_stime.tv_sec - before.ru_stime.tv_sec)
                 + .microseconds(after.ru_stime.tv_usec - before.ru_stime.tv_usec)
+            // Nothing is released on the way out.
+            unlink(path)
+            rmdir(directory.path)
             exit(used < .milliseconds(100) ? EXIT_SUCCESS : EXIT_FAILURE)
         }
     }
