@@ -105,6 +105,14 @@ import Testing
                 "column 'pressure': expected a finite number, found '-inf'"
             ),
             (
+                "0,nan,2", .missingValue, "pressure", 3,
+                "column 'pressure': expected a value, found nan"
+            ),
+            (
+                "0,inf,2", .nonFinite, "pressure", 3,
+                "column 'pressure': expected a finite number, found 'inf'"
+            ),
+            (
                 "0,-NaN,2", .nonFinite, "pressure", 3,
                 "column 'pressure': expected a finite number, found '-NaN'"
             ),
