@@ -161,8 +161,9 @@ extension Detector {
     ) -> (lags: Int, calendar: [CalendarFeature]) {
         let times = records.times.filter(\.isFinite)
         let isSeries = records.schema.features.count == 1 && times.count == records.rowCount
-        let span = (times.max() ?? 0) - (times.min() ?? 0)
-        let days = isSeries && span >= 2 * CalendarFeature.hourOfDay.periodSecs
+        // By the usual rate: one time that is wrong must not make days of an hour.
+        let perDay = RecordRate.perDay(times: times)
+        let days = isSeries && perDay > 0 && Double(times.count) >= 2 * perDay
         let lags = min(options.lags ?? (isSeries ? 4 : 0), DetectorOptions.maximumLags)
         return (lags, options.calendar ?? (days ? [.hourOfDay] : []))
     }

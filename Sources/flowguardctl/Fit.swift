@@ -170,16 +170,9 @@ struct FitCommand: Command {
             options.falseAlarmProbability = falseAlarmProbability
         } else if let configured {
             options.falseAlarmProbability = configured.budget.probability(
-                recordsPerDay: Self.recordsPerDay(records.times))
+                recordsPerDay: RecordRate.perDay(times: records.times))
         }
         return options
-    }
-
-    /// Records a day by their own times; 0 when they have no span.
-    private static func recordsPerDay(_ times: [Double]) -> Double {
-        let finite = times.filter(\.isFinite)
-        guard let first = finite.min(), let last = finite.max(), last > first else { return 0 }
-        return Double(finite.count - 1) / (last - first) * 86_400
     }
 }
 
