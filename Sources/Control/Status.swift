@@ -103,7 +103,7 @@ public struct StreamStatus: Sendable, Hashable, Codable {
     public var refusedConnections: Int?
     /// Records that left the training window before there was a model to score them.
     public var unscoredTotal: Int64?
-    /// Lines of clients that could not be taken before a stop.
+    /// Lines of clients that could not be taken: before a stop, or after an error that closed the socket.
     public var lostTotal: Int64?
     /// When the newest record arrived.
     public var lastRecordAt: Date?

@@ -94,16 +94,6 @@ extension StateStore {
         }
     }
 
-    /// The stream's episode of this number.
-    public func episode(stream: String, sequence: Int64) throws(StoreError) -> EpisodeRow? {
-        try read("episode") { database in
-            try Row.fetchOne(
-                database, sql: "SELECT * FROM episodes WHERE stream = ? AND sequence = ?",
-                arguments: [stream, sequence]
-            ).map(EpisodeRow.init(row:))
-        }
-    }
-
     private static func arguments(
         _ stream: String?, _ others: StatementArguments
     ) -> StatementArguments {

@@ -125,16 +125,7 @@ extension StateStore {
     }
 
     /// Puts a threshold in the place of the one that holds, which ends when the new one begins.
-    ///
-    /// - Returns: The number of the new row.
-    public func setThreshold(_ threshold: ThresholdRow) throws(StoreError) -> Int64 {
-        try write("set threshold") { database in
-            try requireStream(threshold.stream, in: database)
-            return try replaceThreshold(threshold, in: database)
-        }
-    }
-
-    func replaceThreshold(_ threshold: ThresholdRow, in database: Database) throws -> Int64 {
+    func replaceThreshold(_ threshold: ThresholdRow, in database: Database) throws {
         let from = UTCTime.text(threshold.validFrom)
         try database.execute(
             sql: "UPDATE thresholds SET valid_to_utc = ? WHERE stream = ? AND valid_to_utc IS NULL",
@@ -150,7 +141,6 @@ extension StateStore {
                 threshold.logLikelihood.storable, threshold.upperLogLikelihood?.storable,
                 threshold.probability.storable, from, threshold.reason,
             ])
-        return database.lastInsertedRowID
     }
 
     func insert(_ model: ModelRow, in database: Database) throws -> Int64 {

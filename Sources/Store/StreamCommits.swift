@@ -34,7 +34,7 @@ extension StateStore {
             }
             if var threshold = commit.threshold {
                 threshold.stream = commit.stream
-                _ = try replaceThreshold(threshold, in: database)
+                try replaceThreshold(threshold, in: database)
             }
             for episode in commit.episodes {
                 try upsert(episode, stream: commit.stream, in: database)
@@ -102,7 +102,7 @@ extension StateStore {
             threshold.model = try insert(model, in: database)
         }
         threshold.stream = stream
-        _ = try replaceThreshold(threshold, in: database)
+        try replaceThreshold(threshold, in: database)
     }
 
     private func upsert(

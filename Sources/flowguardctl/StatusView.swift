@@ -213,7 +213,7 @@ struct StatusView {
             text += ", \(Format.count(count)) not scored"
         }
         if let count = stream.lostTotal, count > 0 {
-            text += ", \(Format.count(count)) lost at stops"
+            text += ", \(Format.count(count)) lost"
         }
         return text
     }

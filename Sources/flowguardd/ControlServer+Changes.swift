@@ -38,11 +38,6 @@ extension ControlServer {
             await note("threshold", worker, context)
             return try await change(update, of: worker)
         }
-        streams.delete(":name/threshold") { _, context in
-            let worker = try worker(context)
-            await note("threshold reset", worker, context)
-            return try await change(.reset, of: worker)
-        }
         streams.get(":name/models/:id/file") { _, context in
             let (worker, id) = try (worker(context), number(context, "id"))
             return try await offload {

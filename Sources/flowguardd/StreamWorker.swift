@@ -115,22 +115,20 @@ actor StreamWorker {
         board.attach(source)
         board.hasStarted = true
         publish()
+        var underway: LineBatch?
         do {
             // After the wish to stop a source still gives what it has taken from its clients.
             while !board.isStopOverdue, let batch = try await source.next() {
                 board.beat(isBusy: true)
                 defer { board.beat(isBusy: false) }
-                do {
-                    try await take(batch)
-                } catch {
-                    await countLost(batch, of: source)
-                    throw error
-                }
+                underway = batch
+                try await take(batch)
+                underway = nil
                 if batch.isLast { inputs[batch.input] = nil }
                 await waitForRoom()
             }
         } catch {
-            await countLost(nil, of: source)
+            await countLost(underway, of: source)
             throw error
         }
         await countLost(nil, of: source)

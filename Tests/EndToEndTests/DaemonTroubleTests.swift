@@ -309,11 +309,7 @@ import Testing
 
     @Test func aThresholdByHandSurvivesANewModel() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
-        var data = PumpData()
-        try daemon.folder.write(PumpData.header + data.lines(600), to: "pump.csv")
-        try daemon.configure(DaemonLifeTests.pump)
-        try await daemon.start()
-        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        var data = try await daemon.startWithModel()
         let body = Array("{\"log_likelihood\":-123.5}".utf8)
         #expect(try daemon.request("PUT", "/v1/streams/pump/threshold", body: body).status == 200)
 
@@ -335,7 +331,8 @@ import Testing
         // Back to the first model, then back to the configuration's threshold.
         #expect(try daemon.request("POST", "/v1/streams/pump/models/1/activate").status == 200)
         #expect(try daemon.stream()?.model?.id == 1)
-        #expect(try daemon.request("DELETE", "/v1/streams/pump/threshold").status == 200)
+        let reset = Array("{\"reset\":true}".utf8)
+        #expect(try daemon.request("PUT", "/v1/streams/pump/threshold", body: reset).status == 200)
         #expect(try daemon.stream()?.threshold?.kind == "calibrated")
         let scored = try daemon.request(
             "POST", "/v1/streams/pump/score?output_format=scores",

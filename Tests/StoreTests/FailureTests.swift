@@ -48,10 +48,10 @@ struct FailureTests {
         Transaction(name: "pruneModels") { store in
             _ = try store.pruneModels(stream: Example.stream, keeping: 0)
         },
-        Transaction(name: "setThreshold") { store in
+        Transaction(name: "commit of a threshold") { store in
             var threshold = Example.threshold()
             threshold.model = 1
-            _ = try store.setThreshold(threshold)
+            _ = try store.commit(StreamCommit(stream: Example.stream, threshold: threshold))
         },
         Transaction(name: "finishFit") { store in
             try store.finishFit(

@@ -55,8 +55,9 @@ struct StateStoreTests {
             try store.episodes(stream: Example.stream, limit: 10) == [
                 Example.episode(count: 20, isEnded: true)
             ])
-        #expect(try store.episode(stream: Example.stream, sequence: 88)?.anomalyCount == 20)
-        #expect(try store.episode(stream: Example.stream, sequence: 89) == nil)
+        let episodes = try store.episodes(stream: Example.stream, limit: 10)
+        #expect(episodes.first { $0.sequence == 88 }?.anomalyCount == 20)
+        #expect(episodes.first { $0.sequence == 89 } == nil)
     }
 
     @Test func activationRetiresModelAndThresholdThatWere() throws {
@@ -95,12 +96,14 @@ struct StateStoreTests {
         let id = try store.insertModel(Example.model(state: .serving))
         var row = Example.threshold()
         row.model = id
-        _ = try store.setThreshold(row)
+        _ = try store.commit(StreamCommit(stream: Example.stream, threshold: row))
+        let former = try #require(try store.currentThreshold(stream: Example.stream))
         row.kind = .manual
         row.logLikelihood = -30
         row.upperLogLikelihood = nil
         row.validFrom += 5
-        row.id = try store.setThreshold(row)
+        _ = try store.commit(StreamCommit(stream: Example.stream, threshold: row))
+        row.id = former.id + 1
         #expect(try store.currentThreshold(stream: Example.stream) == row)
         #expect(
             try store.thresholds(stream: Example.stream, limit: 2).last?.validTo == row.validFrom)
