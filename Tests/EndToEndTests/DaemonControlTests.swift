@@ -7,11 +7,7 @@ import Testing
 @Suite(.serialized, .timeLimit(.minutes(5))) struct DaemonControlTests {
     @Test func clientsThatDoNotReadCannotTakeAllConnections() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
-        var data = PumpData()
-        try daemon.folder.write(PumpData.header + data.lines(600), to: "pump.csv")
-        try daemon.configure(DaemonLifeTests.pump)
-        try await daemon.start()
-        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        var data = try await daemon.startWithModel()
         try daemon.folder.append(data.lines(4_000) { _ in true }, to: "pump.csv")
         try await daemon.wait("anomalies") { try daemon.stream()?.anomaliesTotal ?? 0 >= 4_000 }
         let path = "/v1/anomalies?after=0"
@@ -36,11 +32,7 @@ import Testing
 
     @Test func aChangeWhoseBodyIsSlowReachesTheWorkerThatThenRuns() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
-        var data = PumpData()
-        try daemon.folder.write(PumpData.header + data.lines(600), to: "pump.csv")
-        try daemon.configure(DaemonLifeTests.pump)
-        try await daemon.start()
-        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        var data = try await daemon.startWithModel()
         let body = "{\"log_likelihood\":-99}"
         let client = try StreamSocket(path: daemon.controlSocket)
         try client.send(
@@ -67,11 +59,7 @@ import Testing
 
     @Test func bodiesThatMakeLongRepliesAreScoredInPieces() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
-        var data = PumpData()
-        try daemon.folder.write(PumpData.header + data.lines(600), to: "pump.csv")
-        try daemon.configure(DaemonLifeTests.pump)
-        try await daemon.start()
-        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        _ = try await daemon.startWithModel()
         let path = "/v1/streams/pump/score?output_format=scores"
         // Longer than all buffers on the way.
         let count = 4 << 20
@@ -96,11 +84,7 @@ import Testing
 
     @Test func scoresComeInOrderAndTheWrongHeaderIsRefused() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
-        var data = PumpData()
-        try daemon.folder.write(PumpData.header + data.lines(600), to: "pump.csv")
-        try daemon.configure(DaemonLifeTests.pump)
-        try await daemon.start()
-        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        var data = try await daemon.startWithModel()
         let lines = data.lines(10_000)
         let all = try daemon.request(
             "POST", "/v1/streams/pump/score", body: Array((PumpData.header + lines).utf8))

@@ -7,11 +7,7 @@ import Testing
 @Suite(.serialized, .timeLimit(.minutes(5))) struct DaemonFitTests {
     @Test func aFitIsJudgedOnUsableRecordsWhileAnEpisodeGoesOn() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
-        var data = PumpData()
-        try daemon.folder.write(PumpData.header + data.lines(600), to: "pump.csv")
-        try daemon.configure(DaemonLifeTests.pump)
-        try await daemon.start()
-        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        var data = try await daemon.startWithModel()
         // The newest tenth lies inside one episode, and is less than a fifth of all.
         try daemon.folder.append(data.lines(500) + data.lines(150) { _ in true }, to: "pump.csv")
         try await daemon.wait("the records") { try daemon.stream()?.recordsTotal == 1_250 }
@@ -24,11 +20,7 @@ import Testing
 
     @Test func aFitRightAfterTheFirstSaysThatThereIsLittleNew() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
-        var data = PumpData()
-        try daemon.folder.write(PumpData.header + data.lines(600), to: "pump.csv")
-        try daemon.configure(DaemonLifeTests.pump)
-        try await daemon.start()
-        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        _ = try await daemon.startWithModel()
         let fit = try await daemon.retrain()
         #expect(fit.state == "rejected")
         #expect(
@@ -39,11 +31,7 @@ import Testing
 
     @Test func aModelPutIntoServiceDuringAFitStays() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
-        var data = PumpData()
-        try daemon.folder.write(PumpData.header + data.lines(600), to: "pump.csv")
-        try daemon.configure(DaemonLifeTests.pump)
-        try await daemon.start()
-        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        var data = try await daemon.startWithModel()
         _ = try await daemon.retrain()
         let serving = try #require(try daemon.stream()?.model?.id)
         let other: Int64 = serving == 1 ? 2 : 1
@@ -92,11 +80,7 @@ import Testing
 
     @Test func recordsOfATimeWithoutItsModelAreScoredOnceItIsBack() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
-        var data = PumpData()
-        try daemon.folder.write(PumpData.header + data.lines(600), to: "pump.csv")
-        try daemon.configure(DaemonLifeTests.pump)
-        try await daemon.start()
-        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        var data = try await daemon.startWithModel()
         #expect(try await daemon.stop().code == 0)
         let model = daemon.folder.file("state/models/pump/1.safetensors")
         let aside = daemon.folder.file("aside")

@@ -54,11 +54,7 @@ import Testing
 
     @Test func killedInTheMiddleItFindsWhatAnUndisturbedRunFinds() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
-        var data = PumpData()
-        try daemon.folder.write(PumpData.header + data.lines(600), to: "pump.csv")
-        try daemon.configure(Self.pump)
-        try await daemon.start()
-        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        var data = try await daemon.startWithModel()
         #expect(try await daemon.stop().code == 0)
         try FileManager.default.copyItem(
             atPath: daemon.folder.file("state"), toPath: daemon.folder.file("fitted"))
@@ -132,11 +128,7 @@ import Testing
 
     @Test func theLogIsCompletedAndNothingInItIsRepeated() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
-        var data = PumpData()
-        try daemon.folder.write(PumpData.header + data.lines(600), to: "pump.csv")
-        try daemon.configure(Self.pump)
-        try await daemon.start()
-        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        var data = try await daemon.startWithModel()
         // The model has not learned from these faults: it finds all eight of them.
         try daemon.folder.append(data.lines(400) { $0 % 50 == 0 }, to: "pump.csv")
         try await daemon.wait("the records") { try daemon.stream()?.recordsTotal == 1_000 }

@@ -59,6 +59,18 @@ final class DaemonProcess {
         try await wait("the daemon to answer") { try? get("/healthz").status == 200 }
     }
 
+    /// Starts the daemon on a pump whose first 600 records give it a model, and waits for that.
+    ///
+    /// - Returns: Where the pump's next records come from.
+    func startWithModel() async throws -> PumpData {
+        var data = PumpData()
+        try folder.write(PumpData.header + data.lines(600), to: "pump.csv")
+        try configure(DaemonLifeTests.pump)
+        try await start()
+        try await wait("a model") { try stream()?.state == .watching }
+        return data
+    }
+
     /// Starts the daemon.
     ///
     /// - Parameter errorPath: Where its standard error goes; `errorText` by default.

@@ -117,11 +117,7 @@ import Testing
 
     @Test func otherFeaturesBeginAnewAndSaySo() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
-        var data = PumpData()
-        try daemon.folder.write(PumpData.header + data.lines(600), to: "pump.csv")
-        try daemon.configure(DaemonLifeTests.pump)
-        try await daemon.start()
-        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        var data = try await daemon.startWithModel()
         let body = Array("{\"log_likelihood\":-123.5}".utf8)
         #expect(try daemon.request("PUT", "/v1/streams/pump/threshold", body: body).status == 200)
 

@@ -19,18 +19,6 @@ import TestSupport
         batches.flatMap(\.texts).compactMap { $0.split(separator: ",").first.flatMap { Int($0) } }
     }
 
-    private func drain(_ follower: inout FileFollower) throws -> [LineBatch] {
-        var batches: [LineBatch] = []
-        repeat {
-            while let batch = try follower.step() { batches.append(batch) }
-        } while !follower.isIdle
-        return batches
-    }
-
-    private func texts(_ batches: [LineBatch]) -> [String] {
-        batches.flatMap(\.texts)
-    }
-
     // MARK: A header that was written once
 
     @Test func recordsOfAnEmptiedFileAreReadUnderTheHeaderBefore() throws {

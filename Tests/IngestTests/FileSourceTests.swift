@@ -44,19 +44,6 @@ final class FollowedFile {
 }
 
 @Suite struct FileFollowerTests {
-    /// Steps until there is nothing more, and gives the batches.
-    private func drain(_ follower: inout FileFollower) throws -> [LineBatch] {
-        var batches: [LineBatch] = []
-        repeat {
-            while let batch = try follower.step() { batches.append(batch) }
-        } while !follower.isIdle
-        return batches
-    }
-
-    private func texts(_ batches: [LineBatch]) -> [String] {
-        batches.flatMap(\.texts)
-    }
-
     @Test func absentFileIsWaitedFor() throws {
         let file = try FollowedFile()
         var follower = FileFollower(path: file.path, format: .csv, now: longAfter)

@@ -71,3 +71,17 @@ func collect(
     }
     return batches
 }
+
+/// Steps until there is nothing more, and gives the batches.
+func drain(_ follower: inout FileFollower) throws -> [LineBatch] {
+    var batches: [LineBatch] = []
+    repeat {
+        while let batch = try follower.step() { batches.append(batch) }
+    } while !follower.isIdle
+    return batches
+}
+
+/// The lines of some batches as texts.
+func texts(_ batches: [LineBatch]) -> [String] {
+    batches.flatMap(\.texts)
+}
