@@ -67,10 +67,17 @@ let package = Package(
                 "Detection", "FlowDensity", "Ingest", .product(name: "Yams", package: "Yams"),
             ],
             swiftSettings: settings),
+        .target(
+            name: "Streams",
+            dependencies: [
+                "Control", "Detection", "FlowDensity", "Ingest", "Settings", "Store",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: settings),
         .executableTarget(
             name: "flowguardd",
             dependencies: [
-                "Settings", "Control", "Detection", "FlowDensity", "Ingest", "Store",
+                "Control", "Detection", "FlowDensity", "Ingest", "Settings", "Store", "Streams",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Hummingbird", package: "hummingbird"),

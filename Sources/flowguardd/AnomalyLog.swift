@@ -1,4 +1,5 @@
 import Foundation
+import Streams
 
 /// The anomaly log: a JSON object a line, in the order of the ids, nothing missing and nothing twice.
 ///
@@ -43,7 +44,7 @@ final class AnomalyLog {
     }
 
     /// Opens the file, again after a rotation or at a new path.
-    func reopen(path newPath: String? = nil) throws(DaemonError) {
+    func reopen(path newPath: String? = nil) throws(StateError) {
         if descriptor >= 0 { close(descriptor) }
         descriptor = -1
         path = newPath ?? path
@@ -64,7 +65,7 @@ final class AnomalyLog {
     }
 
     /// Appends lines; either all of them are in the log then, or the first ones and `lastID` says which.
-    func append(_ lines: [Line]) throws(DaemonError) {
+    func append(_ lines: [Line]) throws(StateError) {
         guard !lines.isEmpty else { return }
         if descriptor < 0 || isReplaced { try reopen() }
         var next = 0

@@ -2,6 +2,7 @@ import Control
 import Foundation
 import Logging
 import Store
+import Streams
 import Synchronization
 
 extension AnomalyMessage {
@@ -55,10 +56,10 @@ actor AnomalyLogWriter {
         do {
             try log.reopen()
             while try Self.copyPage(from: store, to: log) {}
-        } catch DaemonError.file(let path, let operation, let code)
+        } catch StateError.file(let path, let operation, let code)
             where code == ENOSPC || code == EDQUOT
         {
-            let error = DaemonError.file(path: path, operation: operation, code: code)
+            let error = StateError.file(path: path, operation: operation, code: code)
             problem.withLock { $0 = error.description }
             logger.error("anomaly log not written", metadata: ["error": "\(error)"])
             wakeup.yield()

@@ -5,6 +5,7 @@ import Hummingbird
 import NIOCore
 import ServiceLifecycle
 import Store
+import Streams
 
 extension ControlServer {
     /// Rows that are read from the store at once.

@@ -8,6 +8,7 @@ import Logging
 import NIOCore
 import Settings
 import Store
+import Streams
 
 extension ControlServer {
     /// The longest body of a change.

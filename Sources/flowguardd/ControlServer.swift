@@ -9,6 +9,7 @@ import NIOCore
 import ServiceLifecycle
 import Settings
 import Store
+import Streams
 import Synchronization
 
 /// The control API over the Unix socket, and its reading half over TCP.

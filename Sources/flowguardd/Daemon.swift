@@ -6,6 +6,7 @@ import Logging
 import ServiceLifecycle
 import Settings
 import Store
+import Streams
 import Synchronization
 import UnixSignals
 
@@ -87,8 +88,9 @@ struct Daemon {
         let pool = StreamPool(
             configuration.streams,
             environment: WorkerEnvironment(
-                store: store, directory: directory, anomalyLog: anomalyLog, fitTurns: FitTurns(),
-                logger: logger))
+                store: store, directory: directory, fitTurns: FitTurns(), logger: logger,
+                announce: { anomalyLog.wake(newestID: $0) }),
+            anomalyLog: anomalyLog)
         let status = DaemonStatus(configuration, blasCore: core)
         let control = ControlServer(
             pool: pool, status: status, store: store, directory: directory,
@@ -139,13 +141,17 @@ struct Daemon {
     /// Makes room for the control socket: a stale one goes, a live one is an error.
     private func prepareControlSocket() throws(DaemonError) {
         let path = configuration.controlSocketPath
-        try StateDirectory.makeFolder(configuration.runtimeDirectory)
+        do {
+            try StateDirectory.makeFolder(configuration.runtimeDirectory)
+        } catch {
+            throw .state(error)
+        }
         var information = stat()
         guard lstat(path, &information) == 0 else { return }
         guard information.st_mode & S_IFMT == S_IFSOCK else { throw .notASocket(path: path) }
         if UnixAddress.isListening(at: path) { throw .socketInUse(path: path) }
         guard unlink(path) == 0 || errno == ENOENT else {
-            throw .file(path: path, operation: "remove", code: errno)
+            throw .state(.file(path: path, operation: "remove", code: errno))
         }
     }
 }

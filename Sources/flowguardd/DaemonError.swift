@@ -1,15 +1,13 @@
-import Foundation
 import Settings
 import Store
+import Streams
 
 /// Why the daemon cannot start, with the exit code that says so.
 enum DaemonError: Error, CustomStringConvertible {
     /// The configuration is of no use.
     case configuration(ConfigurationError)
-    /// A system call on a file or folder did not succeed.
-    case file(path: String, operation: String, code: Int32)
-    /// Another daemon works on this state.
-    case stateInUse(path: String, processID: String)
+    /// A folder or a file of the daemon cannot be used.
+    case state(StateError)
     /// Another daemon answers on the control socket.
     case socketInUse(path: String)
     /// Something that is no socket lies where the control socket should be.
@@ -24,10 +22,8 @@ enum DaemonError: Error, CustomStringConvertible {
         switch self {
         case .configuration(let error):
             return error.description
-        case .file(let path, let operation, let code):
-            return "\(path): \(operation): \(String(cString: strerror(code)))"
-        case .stateInUse(let path, let processID):
-            return "\(path): one daemon a state directory, process \(processID) already works on it"
+        case .state(let error):
+            return error.description
         case .socketInUse(let path):
             return "\(path): another daemon answers on this control socket"
         case .notASocket(let path):
@@ -44,15 +40,8 @@ enum DaemonError: Error, CustomStringConvertible {
         switch self {
         case .configuration:
             return nil
-        case .file(let path, _, let code):
-            switch code {
-            case EACCES, EPERM, EROFS:
-                return "run as the owner of \(path), or change its owner or mode"
-            case ENOSPC, EDQUOT: return "free some space"
-            default: return nil
-            }
-        case .stateInUse:
-            return "stop that daemon, or give this one a state_directory of its own"
+        case .state(let error):
+            return error.hint
         case .socketInUse:
             return "stop that daemon, or give this one a runtime_directory of its own"
         case .notASocket(let path):
@@ -74,7 +63,7 @@ enum DaemonError: Error, CustomStringConvertible {
     var exitCode: Int32 {
         switch self {
         case .configuration(let error): return error.exitCode
-        case .file, .stateInUse, .socketInUse, .notASocket, .listen, .store: return 74
+        case .state, .socketInUse, .notASocket, .listen, .store: return 74
         }
     }
 }

@@ -3,6 +3,7 @@ import Control
 import Foundation
 import Logging
 import Settings
+import Streams
 
 /// The command line of the daemon.
 @main
@@ -60,6 +61,8 @@ struct FlowguardDaemon: AsyncParsableCommand {
             try await Daemon(configuration: settings, logger: logger).run()
         } catch let error as DaemonError {
             try Self.fail(error)
+        } catch let error as StateError {
+            try Self.fail(.state(error))
         } catch {
             Self.write("error: \(error)\n", to: STDERR_FILENO)
             throw ExitCode(70)

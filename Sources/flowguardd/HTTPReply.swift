@@ -3,6 +3,7 @@ import Foundation
 import HTTPTypes
 import Hummingbird
 import NIOCore
+import Streams
 
 /// What a request cannot have, with its HTTP status.
 struct HTTPFailure: Error {

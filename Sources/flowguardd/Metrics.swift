@@ -3,6 +3,7 @@ import Detection
 import Foundation
 import Settings
 import Store
+import Streams
 
 /// The Prometheus text of everything that the daemon counts.
 enum Metrics {

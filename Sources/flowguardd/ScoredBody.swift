@@ -4,6 +4,7 @@ import Foundation
 import HTTPTypes
 import Ingest
 import NIOCore
+import Streams
 
 /// A body of lines that is scored piece by piece, as its reply is read.
 ///

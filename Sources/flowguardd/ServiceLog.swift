@@ -1,12 +1,6 @@
 import Foundation
 import Logging
-
-extension Date {
-    /// ISO 8601 in UTC with milliseconds.
-    var instantText: String {
-        formatted(ISO8601FormatStyle(includingFractionalSeconds: true, timeZone: .gmt))
-    }
-}
+import Streams
 
 /// Writes each log event as one line to standard error, in the form that the journal understands.
 ///

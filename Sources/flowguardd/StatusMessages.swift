@@ -4,6 +4,7 @@ import Foundation
 import Ingest
 import Settings
 import Store
+import Streams
 
 /// From the worker's board and the store's rows to the control API's messages.
 enum StatusMessages {
@@ -27,7 +28,8 @@ enum StatusMessages {
         status.quarantine = snapshot.counters.faultTotal > 0 ? quarantine : nil
         status.anomaliesTotal = snapshot.counters.anomalies
         status.anomaliesLastDay = Int64(
-            try store.anomalyCount(stream: worker.name, since: currentTime() - 86_400))
+            try store.anomalyCount(
+                stream: worker.name, since: Date().timeIntervalSince1970 - 86_400))
         status.measured = measured(snapshot)
         status.threshold = snapshot.serving.map { threshold($0) }
         status.model = snapshot.serving.map { ModelMessage($0.row) }
@@ -134,7 +136,7 @@ enum StatusMessages {
         let fraction = fit.progress?.fraction ?? 0
         var eta: Double?
         if let startedAt = fit.startedAt, fraction > 0.02 {
-            eta = (currentTime() - startedAt) * (1 - fraction) / fraction
+            eta = (Date().timeIntervalSince1970 - startedAt) * (1 - fraction) / fraction
         }
         return FitProgressMessage(
             id: fit.id, state: fit.state.rawValue, phase: fit.progress?.phase.rawValue,

@@ -2,18 +2,24 @@ import Foundation
 import Logging
 import ServiceLifecycle
 import Settings
+import Streams
 import Synchronization
 
 /// The workers of all streams: starts them, changes them at a reload, and stops them.
 actor StreamPool: Service {
     private let environment: WorkerEnvironment
+    private let anomalyLog: AnomalyLogWriter
     private var tasks: [String: Task<Void, Never>] = [:]
     private nonisolated let isStopping = Mutex(false)
     /// For readers that must not wait: the workers in the order of the configuration.
     private nonisolated let current = Mutex<[StreamWorker]>([])
 
-    init(_ streams: [StreamConfiguration], environment: WorkerEnvironment) {
+    init(
+        _ streams: [StreamConfiguration], environment: WorkerEnvironment,
+        anomalyLog: AnomalyLogWriter
+    ) {
         self.environment = environment
+        self.anomalyLog = anomalyLog
         current.withLock { workers in
             workers = streams.map { StreamWorker($0, environment: environment) }
         }
@@ -29,12 +35,12 @@ actor StreamPool: Service {
 
     /// Runs the workers until the service is to stop; then each commits what it has and ends.
     func run() async throws {
-        let logRun = Task { await environment.anomalyLog.run() }
+        let logRun = Task { await anomalyLog.run() }
         for worker in workers { start(worker) }
         try? await gracefulShutdown()
         beginStop()
         for task in tasks.values { await task.value }
-        environment.anomalyLog.finish()
+        anomalyLog.finish()
         // A log that cannot be written must not hold up the stop: the next start completes it.
         let limit = Task {
             try? await Task.sleep(for: .seconds(1))

@@ -32,7 +32,7 @@ struct SourceTests {
         ("RealModule", ["Sources/FlowDensity/"]),
         ("ArgumentParser", ["Sources/flowguardd/", "Sources/flowguardctl/", "samples/tool/"]),
         ("ServiceLifecycle", ["Sources/flowguardd/"]),
-        ("Logging", ["Sources/flowguardd/"]),
+        ("Logging", ["Sources/Streams/", "Sources/flowguardd/"]),
         ("COpenBLAS", ["Sources/FlowDensity/"]),
         ("CFlowKernels", ["Sources/FlowDensity/"]),
         ("CParsers", ["Sources/Ingest/"]),

@@ -65,10 +65,12 @@ struct FitJob: Sendable {
 /// Lets one fit run at a time, in the order of asking.
 ///
 /// Fits of several streams at once would take the cores from scoring and finish no sooner.
-actor FitTurns {
+package actor FitTurns {
     /// Who asked, in order; the first has the turn.
     private var tickets: [Int] = []
     private var newest = 0
+
+    package init() {}
 
     /// Waits for the turn; `pass` gives it on.
     ///

@@ -1,5 +1,5 @@
 /// What a person asked of a stream and cannot have.
-enum RequestError: Error, CustomStringConvertible {
+package enum RequestError: Error, CustomStringConvertible {
     case noModel(stream: String)
     case unknownModel(id: Int64, stream: String)
     case prunedModel(id: Int64)
@@ -9,7 +9,7 @@ enum RequestError: Error, CustomStringConvertible {
     case featuresAwaited(stream: String)
     case stopping(stream: String)
 
-    var description: String {
+    package var description: String {
         switch self {
         case .noModel(let stream):
             return "stream '\(stream)' has no model yet"
@@ -32,7 +32,7 @@ enum RequestError: Error, CustomStringConvertible {
         }
     }
 
-    var hint: String {
+    package var hint: String {
         switch self {
         case .noModel(let stream), .notOpen(let stream):
             return "see flowguardctl status \(stream)"

@@ -48,7 +48,7 @@ struct Quarantine {
     }
 
     /// Appends entries; after an error the file is as before, and the call may be repeated.
-    mutating func append(_ entries: [Entry]) throws(DaemonError) {
+    mutating func append(_ entries: [Entry]) throws(StateError) {
         guard !entries.isEmpty else { return }
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.withoutEscapingSlashes]
@@ -90,5 +90,12 @@ struct Quarantine {
     /// The beginning of a line as text; what is not text becomes U+FFFD.
     static func text(of line: ArraySlice<UInt8>) -> String {
         String(decoding: line.prefix(maximumTextBytes), as: UTF8.self)
+    }
+}
+
+extension Date {
+    /// ISO 8601 in UTC with milliseconds.
+    package var instantText: String {
+        formatted(ISO8601FormatStyle(includingFractionalSeconds: true, timeZone: .gmt))
     }
 }

@@ -7,12 +7,24 @@ import Settings
 import Store
 
 /// What every worker shares.
-struct WorkerEnvironment: Sendable {
+package struct WorkerEnvironment: Sendable {
     let store: StateStore
     let directory: StateDirectory
-    let anomalyLog: AnomalyLogWriter
     let fitTurns: FitTurns
     let logger: Logger
+    /// Told the number of the newest anomaly after each transaction that has some.
+    let announce: @Sendable (_ newestAnomaly: Int64) -> Void
+
+    package init(
+        store: StateStore, directory: StateDirectory, fitTurns: FitTurns, logger: Logger,
+        announce: @escaping @Sendable (_ newestAnomaly: Int64) -> Void
+    ) {
+        self.store = store
+        self.directory = directory
+        self.fitTurns = fitTurns
+        self.logger = logger
+        self.announce = announce
+    }
 }
 
 /// One stream: reads its source, scores what arrives, commits, and fits.
@@ -21,10 +33,10 @@ struct WorkerEnvironment: Sendable {
 /// or a question always comes between two batches. What must survive a crash is in `state`, and it changes only together with
 /// the store: a method makes the next state, commits it, and keeps it if that went well; else nothing has happened, and it
 /// is tried again.
-actor StreamWorker {
-    nonisolated let name: String
-    nonisolated let board: StreamBoard
-    nonisolated let configuration: StreamConfiguration
+package actor StreamWorker {
+    package nonisolated let name: String
+    package nonisolated let board: StreamBoard
+    package nonisolated let configuration: StreamConfiguration
     let environment: WorkerEnvironment
     let logger: Logger
     private let thread: WorkerThread
@@ -49,9 +61,11 @@ actor StreamWorker {
         var decoder: RecordDecoder?
     }
 
-    nonisolated var unownedExecutor: UnownedSerialExecutor { thread.asUnownedSerialExecutor() }
+    package nonisolated var unownedExecutor: UnownedSerialExecutor {
+        thread.asUnownedSerialExecutor()
+    }
 
-    init(_ configuration: StreamConfiguration, environment: WorkerEnvironment) {
+    package init(_ configuration: StreamConfiguration, environment: WorkerEnvironment) {
         self.configuration = configuration
         self.environment = environment
         name = configuration.name
@@ -64,7 +78,7 @@ actor StreamWorker {
     }
 
     /// Works until `board.stop()`.
-    func run() async {
+    package func run() async {
         await withDiscardingTaskGroup { group in
             group.addTask { await self.readUntilStopped() }
             group.addTask { await self.tickUntilStopped() }
@@ -295,7 +309,7 @@ actor StreamWorker {
     private static func hint(for error: any Error) -> String? {
         switch error {
         case let error as StoreError: return error.hint
-        case let error as DaemonError: return error.hint
+        case let error as StateError: return error.hint
         case let error as RequestError: return error.hint
         case IngestError.missingColumns, IngestError.noNumericColumns:
             return "mend features, time or delimiter in the configuration and reload, "

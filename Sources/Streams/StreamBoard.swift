@@ -7,53 +7,53 @@ import Store
 import Synchronization
 
 /// A model in service, with its threshold.
-struct ServingModel: Sendable {
-    var detector: Detector
-    var threshold: Threshold
-    var thresholdReason: String
-    var thresholdSince: Double
-    var row: ModelRow
+package struct ServingModel: Sendable {
+    package var detector: Detector
+    package var threshold: Threshold
+    package var thresholdReason: String
+    package var thresholdSince: Double
+    package var row: ModelRow
 }
 
 /// A fit that waits or runs, or the newest that ended.
-struct FitSnapshot: Sendable {
-    var id: Int64
-    var state: FitState
-    var trigger: String
-    var queuedAt: Double
-    var startedAt: Double?
-    var endedAt: Double?
-    var progress: FitProgress?
-    var message: String?
+package struct FitSnapshot: Sendable {
+    package var id: Int64
+    package var state: FitState
+    package var trigger: String
+    package var queuedAt: Double
+    package var startedAt: Double?
+    package var endedAt: Double?
+    package var progress: FitProgress?
+    package var message: String?
 }
 
 /// What the rest of the daemon may know of a stream, without waiting for its worker.
-struct StreamSnapshot: Sendable {
-    var phase = StreamState.waiting
-    var counters = WorkerState.Counters()
-    var recordsPerSec = 0.0
-    var recordsPerDay = 0.0
-    var askedProbability: Double?
+package struct StreamSnapshot: Sendable {
+    package var phase = StreamState.waiting
+    package var counters = WorkerState.Counters()
+    package var recordsPerSec = 0.0
+    package var recordsPerDay = 0.0
+    package var askedProbability: Double?
     /// Whether a person set the threshold, instead of the configuration.
-    var isThresholdByHand = false
+    package var isThresholdByHand = false
     /// Records scored and anomalies found since the threshold holds.
-    var scoredSinceThreshold: Int64 = 0
-    var anomaliesSinceThreshold: Int64 = 0
-    var serving: ServingModel?
-    var schema: Schema?
-    var fit: FitSnapshot?
-    var pending: Int64 = 0
-    var needed: Int64 = 0
-    var lastRecordAt: Double?
-    var lastError: StreamProblem?
-    var openEpisode: EpisodeTracker.Episode?
-    var nextFitAt: Double?
-    var batchesTotal: Int64 = 0
-    var batchSecsTotal = 0.0
+    package var scoredSinceThreshold: Int64 = 0
+    package var anomaliesSinceThreshold: Int64 = 0
+    package var serving: ServingModel?
+    package var schema: Schema?
+    package var fit: FitSnapshot?
+    package var pending: Int64 = 0
+    package var needed: Int64 = 0
+    package var lastRecordAt: Double?
+    package var lastError: StreamProblem?
+    package var openEpisode: EpisodeTracker.Episode?
+    package var nextFitAt: Double?
+    package var batchesTotal: Int64 = 0
+    package var batchSecsTotal = 0.0
 }
 
 /// The side of a worker that others see: its snapshot, its source, and the wish that it stop.
-final class StreamBoard: Sendable {
+package final class StreamBoard: Sendable {
     private struct Content {
         var snapshot = StreamSnapshot()
         var source: (any LineSource)?
@@ -69,26 +69,26 @@ final class StreamBoard: Sendable {
 
     init(_ configuration: StreamConfiguration) { self.configuration = configuration }
 
-    var snapshot: StreamSnapshot { content.withLock(\.snapshot) }
+    package var snapshot: StreamSnapshot { content.withLock(\.snapshot) }
 
     func update(_ change: (inout StreamSnapshot) -> Void) {
         content.withLock { change(&$0.snapshot) }
     }
 
     /// How a source does.
-    struct Inflow {
+    package struct Inflow {
         /// Bytes of the file that are not read yet.
-        var backlogBytes: Int64
+        package var backlogBytes: Int64
         /// Clients on the socket.
-        var connections: Int
+        package var connections: Int
         /// Clients that were turned away since the start, because there were too many.
-        var refusedConnections: Int
+        package var refusedConnections: Int
         /// Whether nothing waits to be read.
-        var isCaughtUp: Bool
+        package var isCaughtUp: Bool
     }
 
     /// How far a file is behind, and how many clients a socket has.
-    var inflow: Inflow {
+    package var inflow: Inflow {
         let (source, before) = content.withLock { ($0.source, $0.refusedBefore) }
         return Inflow(
             backlogBytes: source?.backlogBytes() ?? 0, connections: source?.connectionCount() ?? 0,
@@ -114,7 +114,7 @@ final class StreamBoard: Sendable {
     private static let stopLimit = Duration.milliseconds(2_500)
 
     /// Whether the worker is to stop.
-    var isStopping: Bool { content.withLock { $0.stoppingSince != nil } }
+    package var isStopping: Bool { content.withLock { $0.stoppingSince != nil } }
 
     /// Whether it is to stop, and has had the time to do so.
     var isStopOverdue: Bool {
@@ -124,7 +124,7 @@ final class StreamBoard: Sendable {
     }
 
     /// Asks the worker to end soon: its source, its waits and its fit.
-    func stop() {
+    package func stop() {
         let source = content.withLock { content in
             content.stoppingSince = content.stoppingSince ?? .now
             return content.source
@@ -133,7 +133,7 @@ final class StreamBoard: Sendable {
     }
 
     /// Whether the source was opened once, with or without success.
-    var hasStarted: Bool {
+    package var hasStarted: Bool {
         get { content.withLock(\.hasStarted) }
         set { content.withLock { $0.hasStarted = newValue } }
     }
@@ -144,7 +144,7 @@ final class StreamBoard: Sendable {
     }
 
     /// How long the worker has been busy without a sign of progress.
-    var stalledFor: Duration {
+    package var stalledFor: Duration {
         content.withLock { $0.busySince.map { .now - $0 } ?? .zero }
     }
 }

@@ -120,7 +120,7 @@ extension StreamWorker {
         do {
             bytes = try Array(Data(contentsOf: URL(fileURLWithPath: path)))
         } catch {
-            throw DaemonError.file(path: path, operation: "read", code: errno == 0 ? ENOENT : errno)
+            throw StateError.file(path: path, operation: "read", code: errno == 0 ? ENOENT : errno)
         }
         return try Detector(decoding: bytes, name: path)
     }
@@ -257,7 +257,7 @@ extension StreamWorker {
     }
 
     /// Puts a former model back into service, by a person's wish.
-    func activate(model id: Int64) throws -> ModelRow {
+    package func activate(model id: Int64) throws -> ModelRow {
         guard !board.isStopping else { throw RequestError.stopping(stream: name) }
         guard let row = try environment.store.model(id: id), row.stream == name else {
             throw RequestError.unknownModel(id: id, stream: name)

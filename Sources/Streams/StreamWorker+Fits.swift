@@ -63,7 +63,7 @@ extension StreamWorker {
     ///
     /// - Parameter trigger: `first`, `periodic` or `requested`.
     /// - Returns: The fit's number, and whether it was under way before.
-    func requestFit(_ trigger: String) throws -> (id: Int64, wasUnderway: Bool) {
+    package func requestFit(_ trigger: String) throws -> (id: Int64, wasUnderway: Bool) {
         guard !board.isStopping else { throw RequestError.stopping(stream: name) }
         if fitTask != nil, let fit = board.snapshot.fit { return (fit.id, true) }
         guard window != nil, heldCount >= Int64(Detector.minimumRows) else {

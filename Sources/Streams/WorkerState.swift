@@ -7,7 +7,7 @@ import Settings
 ///
 /// It is committed with the anomalies and the source's offset in one transaction, so that all of them are of the same
 /// instant.
-struct WorkerState: Encodable {
+package struct WorkerState: Encodable {
     /// What the features came from; other choices in the configuration begin a new schema.
     struct SchemaBasis: Codable, Equatable {
         var features: [String]?
@@ -22,24 +22,24 @@ struct WorkerState: Encodable {
     }
 
     /// Who chose the threshold, and by what.
-    enum ThresholdChoice: Codable, Equatable {
+    package enum ThresholdChoice: Codable, Equatable {
         case configured
         case logLikelihood(Double)
         case budget(AlarmBudget)
     }
 
     /// What has happened since the stream was first seen.
-    struct Counters {
-        var records: Int64 = 0
-        var scored: Int64 = 0
-        var anomalies: Int64 = 0
-        var faults: [String: Int64] = [:]
+    package struct Counters {
+        package var records: Int64 = 0
+        package var scored: Int64 = 0
+        package var anomalies: Int64 = 0
+        package var faults: [String: Int64] = [:]
         /// Records that left the window before there was a model to score them.
-        var unscored: Int64 = 0
+        package var unscored: Int64 = 0
         /// Lines that a socket's clients had sent and that could not be taken before the end.
-        var lost: Int64 = 0
+        package var lost: Int64 = 0
 
-        var faultTotal: Int64 { faults.values.reduce(0, +) }
+        package var faultTotal: Int64 { faults.values.reduce(0, +) }
     }
 
     var schema: Schema?
@@ -112,7 +112,7 @@ struct WorkerState: Encodable {
 
 extension WorkerState.Counters: Codable {
     /// A counter that an earlier build did not have begins at 0.
-    init(from decoder: any Decoder) throws {
+    package init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
         records = try container.decodeIfPresent(Int64.self, forKey: .records) ?? 0
         scored = try container.decodeIfPresent(Int64.self, forKey: .scored) ?? 0
@@ -125,7 +125,7 @@ extension WorkerState.Counters: Codable {
 
 extension WorkerState: Decodable {
     /// What an earlier build did not know takes its default: a checkpoint is never lost for a new field.
-    init(from decoder: any Decoder) throws {
+    package init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
         func value<Value: Decodable>(_ key: CodingKeys, or missing: Value) throws -> Value {
             try container.decodeIfPresent(Value.self, forKey: key) ?? missing

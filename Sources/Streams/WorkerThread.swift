@@ -5,7 +5,7 @@ import Synchronization
 ///
 /// The control API and the other streams run on other threads, so that a slow disk under one stream delays nobody else.
 /// The thread ends when the executor is released.
-final class WorkerThread: SerialExecutor {
+package final class WorkerThread: SerialExecutor {
     private final class Queue: Sendable {
         private struct State {
             var jobs: [UnownedJob] = []
@@ -41,7 +41,7 @@ final class WorkerThread: SerialExecutor {
     private let queue = Queue()
 
     /// Starts the thread under this name.
-    init(name: String) {
+    package init(name: String) {
         let queue = queue
         let executor = UnownedReference()
         let thread = Thread {
@@ -57,7 +57,7 @@ final class WorkerThread: SerialExecutor {
 
     deinit { queue.close() }
 
-    func enqueue(_ job: consuming ExecutorJob) {
+    package func enqueue(_ job: consuming ExecutorJob) {
         queue.push(UnownedJob(job))
     }
 

@@ -10,7 +10,7 @@ extension StreamWorker {
     private static let rateTolerance = 1.25
 
     /// Sets or resets the threshold, by a person's wish.
-    func setThreshold(_ choice: WorkerState.ThresholdChoice) throws -> ServingModel {
+    package func setThreshold(_ choice: WorkerState.ThresholdChoice) throws -> ServingModel {
         guard !board.isStopping else { throw RequestError.stopping(stream: name) }
         guard serving != nil else { throw RequestError.noModel(stream: name) }
         try recalibrate(

@@ -30,7 +30,7 @@ struct Findings {
 }
 
 extension EpisodeRow {
-    init(_ episode: EpisodeTracker.Episode, isEnded: Bool) {
+    package init(_ episode: EpisodeTracker.Episode, isEnded: Bool) {
         self.init(
             sequence: episode.sequence, startedAt: episode.startedAt,
             lastAnomalyAt: episode.lastAt, isEnded: isEnded, peakAt: episode.peakAt,
@@ -100,7 +100,7 @@ extension StreamWorker {
                 checkpoint: checkpoint))
         state = next
         position = newPosition
-        if let newest = ids.last { environment.anomalyLog.wake(newestID: newest) }
+        if let newest = ids.last { environment.announce(newest) }
         tell(findings.events)
     }
 

@@ -1,18 +1,18 @@
 import Foundation
 
 /// The folder that holds everything the daemon must not forget, locked for one daemon.
-final class StateDirectory: Sendable {
+package final class StateDirectory: Sendable {
     /// The folder.
-    let path: String
+    package let path: String
     private let lock: Int32
 
-    var storePath: String { path + "/flowguard.sqlite" }
-    var logPositionPath: String { path + "/anomaly-log.position" }
+    package var storePath: String { path + "/flowguard.sqlite" }
+    package var logPositionPath: String { path + "/anomaly-log.position" }
 
     /// Makes the folder where it is missing, proves that it can be written, and locks it.
     ///
     /// - Throws: `file` when it cannot be written, `stateInUse` when another daemon holds it.
-    init(path: String) throws(DaemonError) {
+    package init(path: String) throws(StateError) {
         self.path = path
         try Self.makeFolder(path)
         for name in ["models", "windows", "quarantine"] {
@@ -42,20 +42,22 @@ final class StateDirectory: Sendable {
     deinit { close(lock) }
 
     /// The training window of a stream; a new generation when its shape changes.
-    func windowPath(_ stream: String, generation: Int) -> String {
+    package func windowPath(_ stream: String, generation: Int) -> String {
         "\(path)/windows/\(stream).\(generation).ring"
     }
 
     /// The rejected lines of a stream.
-    func quarantinePath(_ stream: String) -> String { "\(path)/quarantine/\(stream).ndjson" }
+    package func quarantinePath(_ stream: String) -> String {
+        "\(path)/quarantine/\(stream).ndjson"
+    }
 
     /// A stream's models lie in a folder of its own.
-    func modelPath(_ stream: String, id: Int64) -> String {
+    package func modelPath(_ stream: String, id: Int64) -> String {
         "\(path)/models/\(stream)/\(id).safetensors"
     }
 
     /// Makes a folder and those above it, with mode 0750.
-    static func makeFolder(_ path: String) throws(DaemonError) {
+    package static func makeFolder(_ path: String) throws(StateError) {
         var information = stat()
         if stat(path, &information) == 0 {
             guard information.st_mode & S_IFMT == S_IFDIR else {
@@ -71,7 +73,7 @@ final class StateDirectory: Sendable {
     }
 
     /// Writes a file so that it is there whole or not at all.
-    static func writeWhole(_ bytes: [UInt8], to path: String) throws(DaemonError) {
+    package static func writeWhole(_ bytes: [UInt8], to path: String) throws(StateError) {
         let temporary = path + ".part"
         let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o640)
         guard descriptor >= 0 else {
@@ -89,7 +91,7 @@ final class StateDirectory: Sendable {
     }
 
     /// Writes all bytes at the file's position; `false` leaves the reason in `errno`.
-    static func writeAll(_ bytes: [UInt8], to descriptor: Int32) -> Bool {
+    package static func writeAll(_ bytes: [UInt8], to descriptor: Int32) -> Bool {
         var done = 0
         while done < bytes.count {
             let count = bytes.withUnsafeBytes {
