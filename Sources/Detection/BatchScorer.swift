@@ -32,6 +32,7 @@ public struct BatchScorer {
     private let threshold: Threshold
     private let format: FormatOptions
     private let output: Output
+    private let explains: Bool
     private var decoder: RecordDecoder
     private var state = ContextState()
     private var hasWrittenHeader = false
@@ -42,13 +43,19 @@ public struct BatchScorer {
     private static let jsonColumnLimit = 4_096
 
     /// Makes a scorer for one input.
+    ///
+    /// - Parameter explains: Anomalies get their reasons, in the form of the anomaly log. The default is false.
+    /// - Precondition: Only NDJSON output has a place for reasons.
     public init(
-        detector: Detector, threshold: Threshold, format: FormatOptions, output: Output
+        detector: Detector, threshold: Threshold, format: FormatOptions, output: Output,
+        explains: Bool = false
     ) {
+        precondition(!explains || output == .ndjson, "reasons need NDJSON output")
         self.detector = detector
         self.threshold = threshold
         self.format = format
         self.output = output
+        self.explains = explains
         decoder = RecordDecoder(format: format, schema: detector.schema)
     }
 
@@ -81,6 +88,8 @@ public struct BatchScorer {
         for fault in decoded.faults where reasons[fault.lineIndex] == nil {
             reasons[fault.lineIndex] = fault
         }
+        let verdicts = explains ? detector.verdicts(scores, threshold: threshold) : []
+        var explained = verdicts[...]
         var record = 0
         var anomalies = 0
         for line in batch.lines.indices {
@@ -93,9 +102,10 @@ public struct BatchScorer {
             }
             let isAnomaly = scores.isAnomaly(record, threshold: threshold)
             if isAnomaly { anomalies += 1 }
+            let verdict = explained.first?.row == record ? explained.removeFirst() : nil
             writer.write(
                 line: line, logLikelihood: scores.logLikelihood[record],
-                pValue: scores.pValue[record], isAnomaly: isAnomaly)
+                pValue: scores.pValue[record], isAnomaly: isAnomaly, verdict: verdict)
             record += 1
         }
         return Result(
@@ -154,7 +164,7 @@ private struct LineWriter {
     }
 
     mutating func write(
-        line: Int, logLikelihood: Double, pValue: Double, isAnomaly: Bool
+        line: Int, logLikelihood: Double, pValue: Double, isAnomaly: Bool, verdict: Verdict?
     ) {
         switch output {
         case .scores:
@@ -174,9 +184,29 @@ private struct LineWriter {
             bytes.append(contentsOf: ",\"p_value\":".utf8)
             NumberText.append(pValue: pValue, to: &bytes)
             bytes.append(
-                contentsOf: (isAnomaly ? ",\"anomaly\":true}" : ",\"anomaly\":false}").utf8)
+                contentsOf: (isAnomaly ? ",\"anomaly\":true" : ",\"anomaly\":false").utf8)
+            if let verdict { append(reasons: verdict) }
+            bytes.append(UInt8(ascii: "}"))
         }
         bytes.append(UInt8(ascii: "\n"))
+    }
+
+    /// The members of the anomaly log that tell why.
+    private mutating func append(reasons verdict: Verdict) {
+        bytes.append(contentsOf: ",\"threshold\":".utf8)
+        NumberText.append(logLikelihood: verdict.threshold, to: &bytes)
+        bytes.append(contentsOf: ",\"tail\":\"\(verdict.tail.rawValue)\",\"features\":[".utf8)
+        for (i, feature) in verdict.features.enumerated() {
+            bytes.append(contentsOf: (i == 0 ? "{\"name\":" : ",{\"name\":").utf8)
+            append(json: feature.name)
+            let expected = NumberText.short(feature.expected)
+            bytes.append(contentsOf: ",\"value\":\(feature.value),\"expected\":\(expected)".utf8)
+            bytes.append(contentsOf: ",\"contribution\":".utf8)
+            NumberText.append(logLikelihood: feature.contribution, to: &bytes)
+            bytes.append(UInt8(ascii: "}"))
+        }
+        bytes.append(contentsOf: "],\"summary\":".utf8)
+        append(json: verdict.summary)
     }
 
     /// A line that cannot be scored keeps its place, and what it holds as far as that can be told.

@@ -88,12 +88,14 @@ struct ScoreCommand: Command {
             alone. Columns are matched by name; those that the model does not know pass through. A \
             line that cannot be scored keeps its place with empty scores, and its reason goes to \
             standard error. With --stream, CSV is read with the stream's delimiter and missing \
-            values.
+            values. With --explain an anomaly has its features, with the value that was expected of \
+            each and what it contributes in nats, and a summary in words, as in the anomaly log.
 
             EXAMPLES
               flowguardctl score --model pump.model < batch.csv > scored.csv
               flowguardctl score --stream pump-7 --output-format scores < batch.csv
               flowguardctl score --model pump.model --fail-on-anomaly < today.csv
+              flowguardctl score --model pump.model --explain < today.csv | grep true
               zcat a.csv.gz | flowguardctl score --model pump.model | awk -F, '$NF == 1'
             """)
 
@@ -102,14 +104,25 @@ struct ScoreCommand: Command {
 
     @Option(
         help: ArgumentHelp(
-            "The form of the output. (default: that of the input)", valueName: "format"))
+            "The form of the output. (default: that of the input; ndjson with --explain)",
+            valueName: "format"))
     var outputFormat: BatchScorer.Output?
+
+    @Flag(help: "Tell of each anomaly why it is one; NDJSON output only.")
+    var explain = false
 
     @Flag(help: "Exit with 2 if a record is an anomaly.")
     var failOnAnomaly = false
 
     @OptionGroup var threads: ThreadOptions
     @OptionGroup var connection: ConnectionOptions
+
+    func validate() throws {
+        guard !explain || (outputFormat ?? .ndjson) == .ndjson else {
+            throw ValidationError(
+                "--explain: expected --output-format ndjson, found \(outputFormat?.rawValue ?? "")")
+        }
+    }
 
     func execute() async throws {
         BLASCore.prepare()
@@ -120,7 +133,8 @@ struct ScoreCommand: Command {
             format, limits: BatchLimits(lines: 16_384, bytes: 4 << 20))
         var scorer = BatchScorer(
             detector: detector, threshold: threshold, format: format,
-            output: outputFormat ?? (format.format == .csv ? .csv : .ndjson))
+            output: outputFormat ?? (format.format == .csv && !explain ? .csv : .ndjson),
+            explains: explain)
         let parallel = threads.parallel
         var faults = FaultReport(input: source.name, consequence: "not scored")
         var anomalies = 0

@@ -21,12 +21,12 @@ import Testing
 
     private func run(
         _ lines: [String], header: String? = nil, format: RecordFormat,
-        output: BatchScorer.Output
+        output: BatchScorer.Output, explains: Bool = false
     ) throws -> (text: [String], result: BatchScorer.Result) {
         let detector = try Fixture.machineDetector.get()
         var scorer = BatchScorer(
             detector: detector, threshold: detector.threshold(falseAlarmProbability: 1e-3),
-            format: FormatOptions(format: format), output: output)
+            format: FormatOptions(format: format), output: output, explains: explains)
         let result = try scorer.process(batch(lines, header: header))
         let text = String(decoding: result.output, as: UTF8.self)
         return (
@@ -78,6 +78,42 @@ import Testing
             _ = try JSONSerialization.jsonObject(with: Data(line.utf8))
         }
         #expect(result.scoredCount == 1 && result.faults.count == 2)
+    }
+
+    @Test func anomaliesAreExplainedAsInTheLogAndOtherRecordsAreAsBefore() throws {
+        struct Line: Decodable {
+            var threshold: Double?
+            var tail: String?
+            var features: [FeatureReason]?
+            var summary: String?
+        }
+        let rows = lines + ["x,70,20,50,10,4"]
+        let (plain, _) = try run(rows, header: header, format: .csv, output: .ndjson)
+        let (text, _) = try run(
+            rows, header: header, format: .csv, output: .ndjson, explains: true)
+        #expect(text.count == plain.count)
+        for i in [0, 2, 3, 5] { #expect(text[i] == plain[i]) }
+        #expect(text[1].hasPrefix(plain[1].dropLast() + ",\"threshold\":"))
+        let line = try JSONDecoder().decode(Line.self, from: Data(text[1].utf8))
+        let detector = try Fixture.machineDetector.get()
+        var state = ContextState()
+        var records = RecordBatch(schema: detector.schema)
+        records.append([50, 20, 73, 3, 10], time: .nan, lineIndex: 0, offset: 0)
+        let threshold = detector.threshold(falseAlarmProbability: 1e-3)
+        let verdict = try #require(
+            detector.verdicts(detector.score(records, state: &state), threshold: threshold).first)
+        #expect(line.summary == verdict.summary)
+        #expect(line.tail == "low")
+        #expect(abs((line.threshold ?? 0) - threshold.logLikelihood) < 6e-6)
+        let features = try #require(line.features)
+        #expect(features.map(\.name) == verdict.features.map(\.name))
+        #expect(features[0].name == "power" && features[0].value == 73)
+        for (told, known) in zip(features, verdict.features) {
+            #expect(abs(told.expected - known.expected) < 1e-5 * abs(known.expected))
+            #expect(abs(told.contribution - known.contribution) < 6e-6)
+        }
+        let changed = try JSONDecoder().decode(Line.self, from: Data(text[4].utf8))
+        #expect(changed.features?.first?.name == "mode")
     }
 
     @Test func ndjsonInputAsCSVKeepsEveryKey() throws {

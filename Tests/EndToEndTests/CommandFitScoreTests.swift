@@ -104,6 +104,26 @@ struct CommandFitScoreTests {
         #expect(outcome.output.hasSuffix(#","anomaly":false}"# + "\n"))
     }
 
+    @Test func anomalyIsExplainedOnRequest() throws {
+        struct Line: Decodable {
+            var anomaly: Bool
+            var features: [AnomalyMessage.Feature]?
+            var summary: String?
+        }
+        _ = try fit()
+        let outcome = try score(
+            CommandRecords.csv(1) + CommandRecords.anomaly + "\n", ["--explain"])
+        #expect(outcome.code == 0)
+        let lines = try outcome.output.split(separator: "\n").map {
+            try ControlJSON.decode(Line.self, from: Data($0.utf8))
+        }
+        #expect(lines.map(\.anomaly) == [false, true])
+        #expect(lines[0].features == nil && lines[0].summary == nil)
+        let features = try #require(lines[1].features)
+        #expect(Set(features.map(\.name)) == ["load", "flow", "pressure"])
+        #expect(lines[1].summary?.hasPrefix(features[0].name + " ") == true)
+    }
+
     @Test func lineThatCannotBeScoredKeepsItsPlace() throws {
         _ = try fit()
         let bad = ["x", "2026-03-02T13:00:00Z,50,n/a,7,x", "2026-03-02T13:00:00Z,50,inf,7,x"]

@@ -50,6 +50,10 @@ struct CommandHelpTests {
             ["score", "--model", "m", "--threads", "0"],
             "error: --threads: expected a number from 1 to 1024, found 0"
         ),
+        (
+            ["score", "--model", "m", "--explain", "--output-format", "csv"],
+            "error: --explain: expected --output-format ndjson, found csv"
+        ),
         (["fit"], "error: Missing expected argument '--output <model>'"),
         (
             ["fit", "-o", "m", "--config", "c"],
