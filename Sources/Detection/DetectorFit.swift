@@ -25,14 +25,14 @@ extension Detector {
         guard progress(FitProgress(phase: .encoding, step: 0, stepLimit: 1)) else {
             throw .cancelled
         }
-        let context = contextChoice(records, options: options)
-        let encoder = Encoder(fitting: records, lags: context.lags, calendar: context.calendar)
+        let choice = contextChoice(records, options: options)
+        let encoder = Encoder(fitting: records, context: choice.context, windows: choice.windows)
         guard !encoder.active.isEmpty else {
             throw .everyFeatureConstant(features: records.schema.features)
         }
         var state = ContextState()
         let rows = encoder.encode(records, state: &state)
-        let split = Split(rowCount: records.rowCount, skipping: context.lags)
+        let split = Split(rows: usableRows(rows, encoder))
         let training = try train(rows, split, encoder, options, parallel, progress)
         guard
             progress(
@@ -83,7 +83,7 @@ extension Detector {
     ) throws(DetectionError) -> Training {
         let plan = FitPlan(
             options: options, rowCount: split.training.count,
-            featureCount: encoder.active.count, isSeries: encoder.schema.time != nil)
+            featureCount: encoder.inputCount, isSeries: encoder.schema.time != nil)
         let data = TrainingData(rows, split, encoder, plan)
         var generator = SeededGenerator(seed: options.seed)
         var members: [Flow<Float>] = []
@@ -122,10 +122,8 @@ extension Detector {
             heldOut = rows.x.selectingRows(split.validation)
             heldOutContext = rows.context?.selectingRows(split.validation)
             noise = TrainingNoise(
-                uniform: encoder.active.map {
-                    Float(encoder.columns[$0].step / encoder.columns[$0].scale)
-                },
-                gaussian: encoder.active.map { _ in Float(plan.noise) })
+                uniform: encoder.inputs.map { Float($0.step / $0.scale) },
+                gaussian: encoder.inputs.map { _ in Float(plan.noise) })
         }
     }
 
@@ -155,17 +153,36 @@ extension Detector {
         }
     }
 
-    /// Lags and calendar as chosen by the user, or as fit the records.
+    /// The rows that have all they look back on; all but the first ones where gaps leave too few of those.
+    private static func usableRows(_ rows: Encoder.Rows, _ encoder: Encoder) -> [Int] {
+        let settled = (encoder.lookback..<rows.x.rowCount).filter { !rows.unsettled.contains($0) }
+        return settled.count >= minimumRows ? settled : Array(0..<rows.x.rowCount)
+    }
+
+    /// Fewer records with times than this get no windows by default.
+    private static let leastWindowRows = 200
+    /// More features than this get no windows by default: the flow would be three times as wide.
+    private static let mostWindowFeatures = 32
+
+    /// What the density looks back on, as chosen by the user, or as fits the records.
     private static func contextChoice(
         _ records: RecordBatch, options: DetectorOptions
-    ) -> (lags: Int, calendar: [CalendarFeature]) {
+    ) -> (context: ContextPlan, windows: [Int]) {
         let times = records.times.filter(\.isFinite)
-        let isSeries = records.schema.features.count == 1 && times.count == records.rowCount
+        let isTimed = times.count == records.rowCount
+        let isSeries = records.schema.features.count == 1 && isTimed
         // By the usual rate: one time that is wrong must not make days of an hour.
         let perDay = RecordRate.perDay(times: times)
         let days = isSeries && perDay > 0 && Double(times.count) >= 2 * perDay
-        let lags = min(options.lags ?? (isSeries ? 4 : 0), DetectorOptions.maximumLags)
-        return (lags, options.calendar ?? (days ? [.hourOfDay] : []))
+        var context = ContextPlan()
+        context.lags = min(options.lags ?? (isSeries ? 4 : 0), DetectorOptions.maximumLags)
+        context.calendar = options.calendar ?? (days ? [.hourOfDay] : [])
+        context.timeZone = options.timeZone
+        context.gapSecs = isTimed ? Readings.gapSecs(times: records.times) : nil
+        let hasRoom =
+            records.rowCount >= leastWindowRows
+            && records.schema.features.count <= mostWindowFeatures
+        return (context, options.windows ?? (isTimed && hasRoom ? [3, 9] : []))
     }
 
     private static func notes(on encoder: Encoder, restarts: Int) -> [String] {
@@ -194,11 +211,10 @@ struct Split {
     var calibration: [Int] = []
 
     /// Shares of each block: 65 % train, 10 % validate, 25 % calibrate.
-    init(rowCount: Int, skipping first: Int) {
-        let usable = rowCount - first
-        let blockLength = max(40, usable / 50)
-        for row in first..<rowCount {
-            let place = (row - first) % blockLength * 20 / blockLength
+    init(rows: [Int]) {
+        let blockLength = max(40, rows.count / 50)
+        for (index, row) in rows.enumerated() {
+            let place = index % blockLength * 20 / blockLength
             switch place {
             case ..<13: training.append(row)
             case ..<15: validation.append(row)

@@ -30,29 +30,40 @@ public struct DetectorOptions: Sendable, Hashable, Codable {
     ///
     /// The default, `nil`, is chosen at the fit: 4 for a single feature with a time column, else 0.
     public var lags: Int?
+    /// Lengths in records of the trailing windows whose means are judged with the record, ascending.
+    ///
+    /// The default, `nil`, is chosen at the fit: 3 and 9 for records with times, where there are enough of them.
+    public var windows: [Int]?
     /// Which calendar readings condition the density.
     ///
     /// The default, `nil`, is chosen at the fit: the hour of day for a single feature whose training
     /// rows span two days or more, else none.
     public var calendar: [CalendarFeature]?
+    /// The zone of the calendar, by its name in the time-zone database; UTC by default.
+    public var timeZone: String?
     /// The probability that a normal record is called an anomaly; 0.001 by default.
     public var falseAlarmProbability: Double
 
     /// The largest number of members.
     public static let maximumMembers = 16
-    /// The largest number of lags.
+    /// The largest number of lags, and the longest window.
     public static let maximumLags = 64
+    /// The largest number of windows.
+    public static let maximumWindows = 4
 
     /// Makes options; each argument has the default described at its property.
     public init(
         family: FlowFamily = .nice, members: Int? = nil, seed: UInt64 = 0, lags: Int? = nil,
-        calendar: [CalendarFeature]? = nil, falseAlarmProbability: Double = 1e-3
+        windows: [Int]? = nil, calendar: [CalendarFeature]? = nil, timeZone: String? = nil,
+        falseAlarmProbability: Double = 1e-3
     ) {
         self.family = family
         self.members = members
         self.seed = seed
         self.lags = lags
+        self.windows = windows
         self.calendar = calendar
+        self.timeZone = timeZone
         self.falseAlarmProbability = falseAlarmProbability
     }
 }
