@@ -26,9 +26,14 @@ extension Detector {
             throw .cancelled
         }
         let choice = contextChoice(records, options: options)
-        let encoder = Encoder(fitting: records, context: choice.context, windows: choice.windows)
+        var encoder = Encoder(fitting: records, context: choice.context, windows: choice.windows)
         guard !encoder.active.isEmpty else {
             throw .everyFeatureConstant(features: records.schema.features)
+        }
+        if options.calendar == nil {
+            encoder = encoder.with(
+                calendar: try calendar(
+                    for: records, encoder: encoder, options: options, parallel: parallel))
         }
         var state = ContextState()
         let rows = encoder.encode(records, state: &state)
@@ -159,30 +164,89 @@ extension Detector {
         return settled.count >= minimumRows ? settled : Array(0..<rows.x.rowCount)
     }
 
-    /// Fewer records with times than this get no windows by default.
-    private static let leastWindowRows = 200
-    /// More features than this get no windows by default: the flow would be three times as wide.
-    private static let mostWindowFeatures = 32
-
     /// What the density looks back on, as chosen by the user, or as fits the records.
     private static func contextChoice(
         _ records: RecordBatch, options: DetectorOptions
     ) -> (context: ContextPlan, windows: [Int]) {
-        let times = records.times.filter(\.isFinite)
-        let isTimed = times.count == records.rowCount
-        let isSeries = records.schema.features.count == 1 && isTimed
-        // By the usual rate: one time that is wrong must not make days of an hour.
-        let perDay = RecordRate.perDay(times: times)
-        let days = isSeries && perDay > 0 && Double(times.count) >= 2 * perDay
+        let isTimed = records.times.allSatisfy(\.isFinite)
+        let featureCount = records.schema.features.count
+        let windows =
+            options.windows
+            ?? (isTimed
+                ? FitPlan.windows(rowCount: records.rowCount, featureCount: featureCount) : [])
         var context = ContextPlan()
-        context.lags = min(options.lags ?? (isSeries ? 4 : 0), DetectorOptions.maximumLags)
-        context.calendar = options.calendar ?? (days ? [.hourOfDay] : [])
+        context.lags = min(
+            options.lags ?? (featureCount == 1 && isTimed && windows.isEmpty ? 4 : 0),
+            DetectorOptions.maximumLags)
+        context.calendar = options.calendar ?? []
         context.timeZone = options.timeZone
         context.gapSecs = isTimed ? Readings.gapSecs(times: records.times) : nil
-        let hasRoom =
-            records.rowCount >= leastWindowRows
-            && records.schema.features.count <= mostWindowFeatures
-        return (context, options.windows ?? (isTimed && hasRoom ? [3, 9] : []))
+        return (context, windows)
+    }
+
+    /// The calendar readings under which held-out records are clearly more likely than without.
+    ///
+    /// Each candidate is tried with one small flow and few steps. The hour of day needs records of two days, the day of
+    /// week of two weeks.
+    private static func calendar(
+        for records: RecordBatch, encoder: Encoder, options: DetectorOptions,
+        parallel: ParallelFor
+    ) throws(DetectionError) -> [CalendarFeature] {
+        let times = records.times.filter(\.isFinite)
+        // By the usual rate: one time that is wrong must not make days of an hour.
+        let perDay = RecordRate.perDay(times: times)
+        guard times.count == records.rowCount, perDay > 0 else { return [] }
+        let days = Double(times.count) / perDay
+        var candidates: [[CalendarFeature]] = [[]]
+        if days >= 2 { candidates.append([.hourOfDay]) }
+        if days >= 14 { candidates.append([.hourOfDay, .dayOfWeek]) }
+        guard candidates.count > 1 else { return [] }
+        var best = (calendar: candidates[0], scores: [Double]())
+        for calendar in candidates {
+            let scores = try trialScores(
+                of: records, with: encoder.with(calendar: calendar), options: options,
+                parallel: parallel)
+            if best.scores.isEmpty || isClearlyGreater(scores, than: best.scores) {
+                best = (calendar, scores)
+            }
+        }
+        return best.calendar
+    }
+
+    /// The log-likelihood of each validation record under a small flow, in nats and standardised units.
+    private static func trialScores(
+        of records: RecordBatch, with encoder: Encoder, options: DetectorOptions,
+        parallel: ParallelFor
+    ) throws(DetectionError) -> [Double] {
+        var state = ContextState()
+        let rows = encoder.encode(records, state: &state)
+        let split = Split(rows: usableRows(rows, encoder))
+        var plan = FitPlan(
+            options: options, rowCount: split.training.count, featureCount: encoder.inputCount,
+            isSeries: true)
+        plan.flow.couplingLayers = 4
+        plan.flow.hiddenWidth = 32
+        plan.training.maximumSteps = 400
+        var generator = SeededGenerator(seed: options.seed)
+        let data = TrainingData(rows, split, encoder, plan)
+        let flow = try train(data, plan, parallel, using: &generator) { _ in true }.flow
+        return flow.logLikelihood(data.heldOut, context: data.heldOutContext, parallel: parallel)
+    }
+
+    /// Whether one of two rows of paired scores has the greater mean by two standard errors.
+    ///
+    /// Neighbours in time are alike, so the error is that of the means of twenty pieces.
+    static func isClearlyGreater(_ scores: [Double], than others: [Double]) -> Bool {
+        let pieces = min(20, scores.count)
+        guard pieces > 1, scores.count == others.count else { return false }
+        let means = (0..<pieces).map { piece in
+            let range = (piece * scores.count / pieces)..<((piece + 1) * scores.count / pieces)
+            return range.reduce(0) { $0 + scores[$1] - others[$1] } / Double(range.count)
+        }
+        let mean = means.reduce(0, +) / Double(pieces)
+        let variance =
+            means.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(pieces - 1)
+        return mean > 2 * (variance / Double(pieces)).squareRoot()
     }
 
     private static func notes(on encoder: Encoder, restarts: Int) -> [String] {

@@ -68,6 +68,13 @@ struct Encoder: Sendable, Hashable {
             windows: StateWindows(lengths: lengths, fitting: readings, centers: bare.centers))
     }
 
+    /// The same encoder with other calendar readings.
+    func with(calendar: [CalendarFeature]) -> Encoder {
+        var plan = context
+        plan.calendar = calendar
+        return Encoder(schema: schema, columns: columns, context: plan, windows: windows)
+    }
+
     /// Numbers that the flow reads a record.
     var inputCount: Int { inputs.count }
 

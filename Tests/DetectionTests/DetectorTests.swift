@@ -261,7 +261,8 @@ import Testing
             try Detector(decoding: file.encoded(), name: "m")
         }
         #expect(
-            error.description == "model m: it has detector version 9, this build reads version 2")
+            error.description == "model m: it has detector version 9, this build reads versions 2 "
+                + "to 3")
         file.metadata["detector_version"] = nil
         let other = try #require(throws: DetectionError.self) {
             try Detector(decoding: file.encoded(), name: "m")
