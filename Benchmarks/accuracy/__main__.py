@@ -4,6 +4,7 @@ import datetime
 import os
 import shlex
 import sys
+import time
 from pathlib import Path
 
 import calibration
@@ -33,10 +34,11 @@ class Run:
         self.is_quick = a.quick
         self.is_silent = a.silent
         self.known = {}
+        self.start = time.monotonic()
 
     @property
     def seed_text(self):
-        return ", ".join(map(str, self.seeds))
+        return ("seed " if len(self.seeds) == 1 else "seeds ") + ", ".join(map(str, self.seeds))
 
     def once(self, key, work_out):
         """What was worked out for this key, now or before."""
@@ -50,7 +52,7 @@ class Run:
 
     def progress(self, text):
         if not self.is_silent:
-            print(f"  {text}", file=sys.stderr, flush=True)
+            print(f"{time.monotonic() - self.start:6.0f} s  {text}", file=sys.stderr, flush=True)
 
 
 def names(known):
@@ -120,7 +122,7 @@ def main():
         path = Path(a.markdown)
         text = path.read_text() if path.exists() else "# Accuracy\n"
         stamp = (f"`{shown_command()}`, {datetime.date.today().isoformat()}, {processor()}, {os.cpu_count()} threads, "
-                 f"seeds {run.seed_text}.")
+                 f"{run.seed_text}.")
         for s in done:
             text = replace_between(text, s.key, s.markdown() + "\n" + stamp)
         path.write_text(text)

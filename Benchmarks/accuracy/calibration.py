@@ -103,7 +103,7 @@ def calibration(run):
                 "brackets the effective number of records: n / (1 + 2 sum of autocorrelations of the exceedance at "
                 "0.1, Geyer's initial positive sequence); each interval takes the one of its own alpha",
                 head, sensor_rows)
-    s.table(f"How often the share is within the interval (binomial, beta-binomial), seeds {run.seed_text}",
+    s.table(f"How often the share is within the interval (binomial, beta-binomial), {run.seed_text}",
             ["method", *(f"{a:g}{t}" for a in ALPHAS for t in ("", " b.-b."))],
             [t.row(who) for who, t in tallies.items()])
     for kind in ("tabular", "sensors"):

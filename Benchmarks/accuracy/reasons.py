@@ -162,12 +162,12 @@ def distances(gaps):
 def reasons(run):
     seed = run.seeds[0]
     s = Section("reasons", "Reasons",
-                "Faults are planted in held-out normal rows of the random split: in one column or two, the value becomes "
-                f"the conditional mean given the other columns plus or minus {SHIFT} conditional deviations (boosted trees "
-                "on half of the training rows, residuals of the other half), put back on the column's grid. Who calls the "
-                "planted column first, and how far the expected value is from the original, in conditional deviations "
-                "(mean of the sets' medians). An anomaly of the default budget has p of at most 0.001; reasons are read "
-                f"at a budget of {BUDGET:g}, so that weaker faults have them too.")
+                "Faults are planted in held-out normal rows of the random split: in one column or two, the value "
+                f"becomes the conditional mean given the other columns plus or minus {SHIFT} conditional deviations "
+                "(boosted trees on half of the training rows, residuals of the other half), put back on the column's "
+                "grid. Who calls the planted column first, and how far the expected value is from the original, in "
+                "conditional deviations (mean of the sets' medians). An anomaly of the default budget has p of at most "
+                f"0.001; reasons are read at a budget of {BUDGET:g}, so that weaker faults have them too.")
     judged, rows = {}, []
     for name in run.sets:
         train, test, y = datasets.split(datasets.table(run.data, name), "random", seed)
@@ -208,6 +208,7 @@ def reasons(run):
         if r[4] < 90:
             best = max(zip(PEERS, r[5:5 + len(PEERS)]), key=lambda v: v[1])
             s.notes.append(f"{r[0]}: planted column first in {r[4]:.0f} % (best peer, {best[0]}: {best[1]:.0f} %)")
+    s.notes.append(f"{sum(r[2] for r in rows)} of the {us[1]} faults are anomalies at the default budget")
     timing(run, s)
     return s
 

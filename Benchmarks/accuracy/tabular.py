@@ -40,7 +40,7 @@ def ranking(run, how):
     about = {"dte": "the split behind the published table: the first half of the normal rows trains",
              "random": "a random half of the normal rows trains"}[how]
     s = Section(f"tabular-{how}", f"Tabular sets, {how} split",
-                f"AUROC and AUCPR in percent, mean over seeds {run.seed_text}; {about}.")
+                f"AUROC and AUCPR in percent, mean over {run.seed_text}; {about}.")
     figures = {}  # method -> set -> (AUROC, AUCPR)
     for name in run.sets:
         t = datasets.table(run.data, name)
@@ -77,8 +77,8 @@ def ranking(run, how):
 def contamination(run):
     s = Section("contamination", "Anomalies among the training rows",
                 "5 % of the anomalies (at least one) train as if they were normal, under the random split; AUROC in "
-                f"percent on the other rows, mean over seeds {run.seed_text}. The same rows are scored without and with "
-                "them.")
+                f"percent on the other rows, mean over {run.seed_text}. The same rows are scored without and "
+                "with them.")
     found = {}  # method -> set -> [(clean, contaminated)]
     for name in run.sets:
         t = datasets.table(run.data, name)
