@@ -66,6 +66,21 @@ public struct Verdict: Sendable, Hashable {
     }
 }
 
+extension Verdict {
+    /// The features that its summary names; none where no feature alone explains anything.
+    public var namedFeatures: [FeatureReason] { tail == .low ? features.named : [] }
+}
+
+extension [FeatureReason] {
+    /// The greatest, and up to two more that explain at least half of what it does: those that a summary names.
+    ///
+    /// - Precondition: The greatest contribution comes first.
+    public var named: [FeatureReason] {
+        guard let first, first.contribution > 0 else { return [] }
+        return prefix(3).filter { $0.contribution >= 0.5 * first.contribution }
+    }
+}
+
 extension Detector {
     /// The anomalies among scored records, each with its reason.
     ///
@@ -184,11 +199,7 @@ extension Detector {
             guard let first = features.first, first.contribution > 0 else {
                 return "the combination of all features is improbable"
             }
-            // More features join the sentence while they explain a good part of what the first one does.
-            let named = features.prefix(3).filter {
-                $0.contribution >= 0.5 * first.contribution
-            }
-            let parts = named.enumerated().map { i, feature in
+            let parts = features.named.enumerated().map { i, feature in
                 let expected = NumberText.short(
                     significant(feature.expected, beside: feature.value))
                 return
