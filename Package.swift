@@ -124,6 +124,10 @@ let package = Package(
             name: "SettingsTests", dependencies: ["Settings", "Detection", "TestSupport"],
             swiftSettings: settings),
         .testTarget(
+            name: "StreamsTests",
+            dependencies: ["Streams", "Detection", "Settings", "Store", "TestSupport"],
+            swiftSettings: settings),
+        .testTarget(
             name: "EndToEndTests",
             dependencies: ["Control", "Store", "TestSupport", "flowguardd", "flowguardctl"],
             swiftSettings: settings),

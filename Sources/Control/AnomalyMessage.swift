@@ -52,12 +52,17 @@ public struct AnomalyMessage: Sendable, Hashable, Decodable {
     public var features: [Feature]
     /// The reason as a sentence.
     public var summary: String
+    /// What a person said of it: `false-alarm` or `true`.
+    public var label: String?
+    /// The same in the person's own words.
+    public var note: String?
 
     /// Makes a message.
     public init(
         id: Int64, time: Date, stream: String, recordTime: Date?, logLikelihood: Double,
         threshold: Double, pValue: Double, tail: String, episode: Int64?, model: Int64,
-        source: String, offset: Int64, features: [Feature], summary: String
+        source: String, offset: Int64, features: [Feature], summary: String,
+        label: String? = nil, note: String? = nil
     ) {
         self.id = id
         self.time = time
@@ -73,12 +78,14 @@ public struct AnomalyMessage: Sendable, Hashable, Decodable {
         self.offset = offset
         self.features = features
         self.summary = summary
+        self.label = label
+        self.note = note
     }
 
     /// The JSON object, without a newline at its end.
     ///
     /// Keys in a fixed order; log-likelihoods to 1e-5 nats; p-values to five significant digits, with an exponent
-    /// where they are below 0.001; the value as it was read.
+    /// where they are below 0.001; the value as it was read. `label` and `note` are there once a person has given them.
     public var line: [UInt8] {
         var text = LineText()
         text.raw("{\"id\":\(id),\"time\":\"\(ControlJSON.text(of: time))\",\"stream\":")
@@ -102,6 +109,11 @@ public struct AnomalyMessage: Sendable, Hashable, Decodable {
         }
         text.raw("],\"summary\":")
         text.string(summary)
+        for (key, said) in [("label", label), ("note", note)] {
+            guard let said else { continue }
+            text.raw(",\"\(key)\":")
+            text.string(said)
+        }
         text.raw("}")
         return text.bytes
     }

@@ -47,6 +47,9 @@ public enum Route {
     /// GET: one `AnomalyMessage`.
     public static func anomaly(_ id: String) -> String { anomalies + "/\(escaped(id))" }
 
+    /// PUT a `LabelUpdate`, or DELETE: `LabelReply`.
+    public static func label(_ id: String) -> String { anomaly(id) + "/label" }
+
     /// Keeps `:` so that a router's pattern stays one.
     private static func escaped(_ text: String) -> String {
         let safe = CharacterSet(

@@ -105,6 +105,11 @@ public struct StreamStatus: Sendable, Hashable, Codable {
     public var unscoredTotal: Int64?
     /// Lines of clients that could not be taken: before a stop, or after an error that closed the socket.
     public var lostTotal: Int64?
+    /// Anomalies that were no alarm because of a rule, a maintenance window or a label, by what kept them from it, the
+    /// greatest number first.
+    public var suppressed: [SuppressedCount]?
+    /// What people have said of its anomalies.
+    public var labels: LabelCounts?
     /// When the newest record arrived.
     public var lastRecordAt: Date?
     /// While it is `waiting`: what for.
@@ -145,6 +150,20 @@ public struct FaultCount: Sendable, Hashable, Codable {
     /// Makes a count.
     public init(code: String, count: Int64) {
         self.code = code
+        self.count = count
+    }
+}
+
+/// How many anomalies one thing kept from alarming.
+public struct SuppressedCount: Sendable, Hashable, Codable {
+    /// `maintenance`, a rule such as `pressure only above`, or a label such as `label 4711`.
+    public var cause: String
+    /// How many anomalies, since the stream was first seen.
+    public var count: Int64
+
+    /// Makes a count.
+    public init(cause: String, count: Int64) {
+        self.cause = cause
         self.count = count
     }
 }

@@ -66,6 +66,21 @@ public struct Verdict: Sendable, Hashable {
     }
 }
 
+extension Verdict {
+    /// The features that its summary names; none where no feature alone explains anything.
+    public var namedFeatures: [FeatureReason] { tail == .low ? features.named : [] }
+}
+
+extension [FeatureReason] {
+    /// The greatest, and up to two more that explain at least half of what it does: those that a summary names.
+    ///
+    /// - Precondition: The greatest contribution comes first.
+    public var named: [FeatureReason] {
+        guard let first, first.contribution > 0 else { return [] }
+        return prefix(3).filter { $0.contribution >= 0.5 * first.contribution }
+    }
+}
+
 extension Detector {
     /// The anomalies among scored records, each with its reason.
     ///
@@ -280,10 +295,8 @@ extension Detector {
             guard let first = found.first?.reason, first.contribution > 0 else {
                 return "the combination of all features is improbable"
             }
-            // More features join the sentence while they explain a good part of what the first one does.
-            let named = found.prefix(3).filter {
-                $0.reason.contribution >= 0.5 * first.contribution
-            }
+            // The named ones lead the list.
+            let named = found.prefix(found.map(\.reason).named.count)
             let parts = named.enumerated().map { i, found in
                 words(for: found)
                     + (i == 0 ? Self.share(first.contribution, of: shortfall) : "")

@@ -103,9 +103,46 @@ public final class TrainingWindow {
     public func records(_ range: Range<Int64>) throws(DetectionError) -> RecordBatch {
         var batch = RecordBatch(schema: schema)
         let width = schema.features.count
+        var values = [Double](repeating: 0, count: width)
+        try eachRow(range) { number, bytes, base in
+            let seal = Self.get(bytes, at: base + rowBytes - 8)
+            let content = bytes[base..<(base + rowBytes - 8)]
+            guard seal == Self.checksum(content, of: number) else { return }
+            for j in 0..<width {
+                values[j] = Double(bitPattern: Self.get(bytes, at: base + 16 + 8 * j))
+            }
+            batch.append(
+                values, time: Double(bitPattern: Self.get(bytes, at: base + 8)),
+                lineIndex: 0, offset: Int64(bitPattern: Self.get(bytes, at: base)))
+        }
+        return batch
+    }
+
+    /// The running numbers of the records whose own time is one of these, among those still held.
+    ///
+    /// - Throws: `file` when the ring cannot be read.
+    public func ranges(
+        _ range: Range<Int64>, where isWanted: (Double) -> Bool
+    ) throws(DetectionError) -> [Range<Int64>] {
+        var found: [Range<Int64>] = []
+        try eachRow(range) { number, bytes, base in
+            let time = Double(bitPattern: Self.get(bytes, at: base + 8))
+            guard time.isFinite, isWanted(time) else { return }
+            if let last = found.last, last.upperBound == number {
+                found[found.count - 1] = last.lowerBound..<(number + 1)
+            } else {
+                found.append(number..<(number + 1))
+            }
+        }
+        return found
+    }
+
+    /// Reads rows, clipped to those still held, and gives each with its running number and its place in the bytes.
+    private func eachRow(
+        _ range: Range<Int64>, _ body: (_ number: Int64, _ bytes: [UInt8], _ base: Int) -> Void
+    ) throws(DetectionError) {
         var next = max(range.lowerBound, total - Int64(capacity), 0)
         let end = min(range.upperBound, total)
-        var values = [Double](repeating: 0, count: width)
         while next < end {
             let slot = Int(next % Int64(capacity))
             let count = min(Int(end - next), capacity - slot, 8192)
@@ -115,21 +152,9 @@ public final class TrainingWindow {
                     descriptor, $0.baseAddress, $0.count, off_t(Self.headerBytes + slot * rowBytes))
             }
             guard got >= 0 else { throw Self.error(path, "read") }
-            for i in 0..<(got / rowBytes) {
-                let base = i * rowBytes
-                let seal = Self.get(bytes, at: base + rowBytes - 8)
-                let content = bytes[base..<(base + rowBytes - 8)]
-                guard seal == Self.checksum(content, of: next + Int64(i)) else { continue }
-                for j in 0..<width {
-                    values[j] = Double(bitPattern: Self.get(bytes, at: base + 16 + 8 * j))
-                }
-                batch.append(
-                    values, time: Double(bitPattern: Self.get(bytes, at: base + 8)),
-                    lineIndex: 0, offset: Int64(bitPattern: Self.get(bytes, at: base)))
-            }
+            for i in 0..<(got / rowBytes) { body(next + Int64(i), bytes, i * rowBytes) }
             next += Int64(count)
         }
-        return batch
     }
 
     /// Writes the total into the header and the ring to the disk.

@@ -81,6 +81,10 @@ public struct StreamConfiguration: Sendable, Hashable {
     ///
     /// The default is 5 minutes.
     public var cooldown: Duration
+    /// What is no reason for an alarm, at most one rule a feature.
+    public var alarmRules: [AlarmRule]
+    /// When records are scored but neither alarm nor train.
+    public var maintenance: [TimeWindow]
 }
 
 /// The `fit` section.
@@ -97,6 +101,8 @@ public struct FitConfiguration: Sendable, Hashable {
     ///
     /// The default is 100000.
     public var windowRecords: Int
+    /// Records of these times stay out of fits.
+    public var exclude: [TimeWindow] = []
 
     /// The defaults.
     public static let standard = FitConfiguration(

@@ -54,12 +54,13 @@ extension ConfigurationReader {
         checkColumns(section, features: features, exclude: exclude, time: timeColumn)
         let options = detectorOptions(of: section)
         let fit = fit(of: section)
-        let alarm = alarm(of: section)
+        let alarm = alarm(of: section, features: features)
         guard let name, let source else { return nil }
         return StreamConfiguration(
             name: name, source: source, format: format, timeColumn: timeColumn,
             features: features, exclude: exclude, detectorOptions: options, fit: fit,
-            budget: alarm.budget, cooldown: alarm.cooldown)
+            budget: alarm.budget, cooldown: alarm.cooldown, alarmRules: alarm.rules,
+            maintenance: alarm.maintenance)
     }
 
     private mutating func name(of section: Section) -> String? {
@@ -289,7 +290,7 @@ extension ConfigurationReader {
         guard let node = section["fit"],
             let part = self.section(
                 node, "fit of \(section.place)",
-                keys: ["first_after_records", "every", "window_records"])
+                keys: ["first_after_records", "every", "window_records", "exclude"])
         else { return fit }
         let place = "\(section.place): fit"
         let least = Detector.minimumRows
@@ -318,42 +319,7 @@ extension ConfigurationReader {
         {
             fit.every = value
         }
+        if let node = part["exclude"] { fit.exclude = windows(node, "\(place).exclude") }
         return fit
-    }
-
-    private mutating func alarm(of section: Section) -> (budget: AlarmBudget, cooldown: Duration) {
-        var budget = AlarmBudget.perDay(2)
-        var cooldown = Duration.seconds(300)
-        guard let node = section["alarm"],
-            let part = self.section(
-                node, "alarm of \(section.place)",
-                keys: ["false_alarms_per_day", "false_alarm_probability", "cooldown"])
-        else { return (budget, cooldown) }
-        let place = "\(section.place): alarm"
-        if let node = part["false_alarms_per_day"],
-            let value = positive(node, "\(place).false_alarms_per_day", atMost: 1_000_000)
-        {
-            budget = .perDay(value)
-        }
-        if let node = part["false_alarm_probability"] {
-            if part["false_alarms_per_day"] != nil {
-                report(
-                    node,
-                    "\(place): expected either false_alarms_per_day or false_alarm_probability, "
-                        + "found both",
-                    hint: "remove one of the two")
-            } else if let value = positive(
-                node, "\(place).false_alarm_probability", atMost: AlarmBudget.largestProbability)
-            {
-                budget = .probability(value)
-            }
-        }
-        if let node = part["cooldown"],
-            let value = duration(
-                node, "\(place).cooldown", from: .zero, to: .seconds(7 * 86_400)), let value
-        {
-            cooldown = value
-        }
-        return (budget, cooldown)
     }
 }

@@ -15,11 +15,9 @@ extension StateStore {
             try Row.fetchAll(
                 database,
                 sql: stream == nil
-                    ? "SELECT * FROM anomalies WHERE id > :id ORDER BY id LIMIT :limit"
-                    : """
-                    SELECT * FROM anomalies WHERE id > :id AND stream = :stream
-                    ORDER BY id LIMIT :limit
-                    """,
+                    ? Self.anomalySelection + " WHERE id > :id ORDER BY id LIMIT :limit"
+                    : Self.anomalySelection
+                        + " WHERE id > :id AND stream = :stream ORDER BY id LIMIT :limit",
                 arguments: Self.arguments(stream, ["id": id, "limit": max(0, limit)])
             ).map(AnomalyRow.init(row:))
         }
@@ -33,10 +31,9 @@ extension StateStore {
             try Row.fetchAll(
                 database,
                 sql: stream == nil
-                    ? "SELECT * FROM anomalies ORDER BY id DESC LIMIT :limit"
-                    : """
-                    SELECT * FROM anomalies WHERE stream = :stream ORDER BY id DESC LIMIT :limit
-                    """,
+                    ? Self.anomalySelection + " ORDER BY id DESC LIMIT :limit"
+                    : Self.anomalySelection
+                        + " WHERE stream = :stream ORDER BY id DESC LIMIT :limit",
                 arguments: Self.arguments(stream, ["limit": max(0, count)])
             ).reversed().map(AnomalyRow.init(row:))
         }
@@ -46,7 +43,7 @@ extension StateStore {
     public func anomaly(id: Int64) throws(StoreError) -> AnomalyRow? {
         try read("anomaly") { database in
             try Row.fetchOne(
-                database, sql: "SELECT * FROM anomalies WHERE id = ?", arguments: [id]
+                database, sql: Self.anomalySelection + " WHERE id = ?", arguments: [id]
             ).map(AnomalyRow.init(row:))
         }
     }
@@ -103,7 +100,8 @@ extension StateStore {
 }
 
 extension AnomalyRow {
-    fileprivate init(row: Row) throws {
+    /// A row with the columns of its label.
+    init(row: Row) throws {
         self.init(
             id: row["id"], stream: row["stream"],
             anomaly: NewAnomaly(
@@ -113,7 +111,8 @@ extension AnomalyRow {
                 threshold: row["threshold"], pValue: row["p_value"], tail: row["tail"],
                 reasonCode: row["reason_code"], model: row["model"], episode: row["episode"],
                 reasons: try JSONText.decode([ReasonRow].self, from: row["reasons"]),
-                summary: row["summary"]))
+                summary: row["summary"], recordNumber: row["record_number"]),
+            label: try LabelRow(row: row))
     }
 }
 

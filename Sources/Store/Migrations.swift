@@ -3,7 +3,7 @@ import GRDB
 /// The schema, one migration a version: a migration that was released is never edited.
 enum Migrations {
     /// The newest schema that this build reads and writes.
-    static let newest = 1
+    static let newest = 2
     /// Marks the file as ours; "FLOW".
     static let applicationID: Int32 = 0x464C_4F57
 
@@ -13,6 +13,10 @@ enum Migrations {
             try database.execute(sql: schema1)
             try database.execute(sql: "PRAGMA application_id = \(applicationID)")
             try database.execute(sql: "PRAGMA user_version = 1")
+        }
+        migrator.registerMigration("schema 2") { database in
+            try database.execute(sql: schema2)
+            try database.execute(sql: "PRAGMA user_version = 2")
         }
         return migrator
     }
@@ -126,6 +130,19 @@ enum Migrations {
             anomalies_total INTEGER NOT NULL,
             faults_total INTEGER NOT NULL,
             state BLOB NOT NULL
+        );
+        """
+
+    /// What people say of anomalies, and which records of the training window these are.
+    private static let schema2 = """
+        ALTER TABLE anomalies ADD COLUMN record_number INTEGER;
+        CREATE INDEX anomalies_by_episode ON anomalies (stream, episode);
+
+        CREATE TABLE labels (
+            anomaly INTEGER NOT NULL PRIMARY KEY REFERENCES anomalies (id),
+            label TEXT NOT NULL CHECK (label IN ('false-alarm', 'true')),
+            note TEXT,
+            labelled_at_utc TEXT NOT NULL
         );
         """
 }

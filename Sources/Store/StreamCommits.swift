@@ -137,8 +137,8 @@ extension StateStore {
             sql: """
                 INSERT INTO anomalies (stream, detected_at_utc, record_time, source,
                     source_offset, log_likelihood, threshold, p_value, tail, reason_code, model,
-                    episode, reasons, summary)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    episode, reasons, summary, record_number)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 """)
         let reasons = anomaly.reasons.map {
             ReasonRow(
@@ -150,7 +150,7 @@ extension StateStore {
             anomaly.source, anomaly.sourceOffset, anomaly.logLikelihood.storable,
             anomaly.threshold.storable, anomaly.pValue.storable, anomaly.tail,
             anomaly.reasonCode, anomaly.model, anomaly.episode, try JSONText.encode(reasons),
-            anomaly.summary,
+            anomaly.summary, anomaly.recordNumber,
         ])
     }
 

@@ -161,12 +161,15 @@ public struct NewAnomaly: Sendable, Hashable, Codable {
     public var reasons: [ReasonRow]
     /// The reason as a sentence.
     public var summary: String
+    /// Running number of the record in the stream's training window; `nil` in rows of former versions.
+    public var recordNumber: Int64?
 
     /// Makes an anomaly.
     public init(
         detectedAt: Double, recordTime: Double?, source: String, sourceOffset: Int64,
         logLikelihood: Double, threshold: Double, pValue: Double, tail: String,
-        reasonCode: String, model: Int64, episode: Int64?, reasons: [ReasonRow], summary: String
+        reasonCode: String, model: Int64, episode: Int64?, reasons: [ReasonRow], summary: String,
+        recordNumber: Int64? = nil
     ) {
         self.detectedAt = detectedAt
         self.recordTime = recordTime
@@ -181,6 +184,7 @@ public struct NewAnomaly: Sendable, Hashable, Codable {
         self.episode = episode
         self.reasons = reasons
         self.summary = summary
+        self.recordNumber = recordNumber
     }
 }
 
@@ -192,12 +196,15 @@ public struct AnomalyRow: Sendable, Hashable, Codable {
     public var stream: String
     /// What was found.
     public var anomaly: NewAnomaly
+    /// What a person said of it.
+    public var label: LabelRow?
 
     /// Makes a row.
-    public init(id: Int64, stream: String, anomaly: NewAnomaly) {
+    public init(id: Int64, stream: String, anomaly: NewAnomaly, label: LabelRow? = nil) {
         self.id = id
         self.stream = stream
         self.anomaly = anomaly
+        self.label = label
     }
 }
 

@@ -56,8 +56,9 @@ struct FitJob: Sendable {
                 "; too few records are new: the serving model has learned from "
                 + "\(selection.seenCount) of these"
         }
+        decision.reason += suffix
         return decision.isAccepted
-            ? .accepted(detector, reason: decision.reason + suffix, decision: decision)
+            ? .accepted(detector, reason: decision.reason, decision: decision)
             : .rejected(detector, decision: decision)
     }
 }
@@ -93,21 +94,21 @@ package actor FitTurns {
 }
 
 /// Which records of the window a fit learns from, and which ones judge between its model and the serving one.
-struct FitSelection {
+package struct FitSelection {
     /// Running numbers of the records that the model learns from.
-    var training: [Range<Int64>]
+    package var training: [Range<Int64>]
     /// Those of the newest records, which it does not see.
-    var newest: [Range<Int64>]
+    package var newest: [Range<Int64>]
     /// The records just before these, for their context.
-    var before: Range<Int64>
+    package var before: Range<Int64>
     /// How many of the newest the serving model has learned from, because there are too few others.
-    var seenCount: Int64 = 0
+    package var seenCount: Int64 = 0
     /// Records there were when the choice was made.
-    var total: Int64
+    package var total: Int64
     /// Whether these are as many records as a fit can have.
-    var isWholeWindow: Bool
+    package var isWholeWindow: Bool
     /// What to tell about the choice.
-    var note: String?
+    package var note: String?
 
     /// Above this share of excluded records the stream has changed for good, and they are learned.
     private static let mostExcludedShare = 0.2
@@ -120,39 +121,41 @@ struct FitSelection {
     /// - Parameters:
     ///   - fittedThrough: The serving model has learned from records up to this number; `nil`: none serves.
     ///   - excluded: Records inside episodes.
-    init(total: Int64, limit: Int, excluded: ExcludedRanges, fittedThrough: Int64?) {
+    ///   - withheld: Records that the user keeps out, whatever their share.
+    package init(
+        total: Int64, limit: Int, excluded: RecordRanges, withheld: RecordRanges,
+        fittedThrough: Int64?
+    ) {
         let all = max(0, total - Int64(limit))..<total
-        let excludedCount = excluded.count(in: all)
-        let hasChanged = Double(excludedCount) > Self.mostExcludedShare * Double(all.count)
-        let usable = hasChanged ? [all] : excluded.remainder(of: all)
+        let free = [all].subtracting(withheld)
+        let normal = free.subtracting(excluded)
+        let excludedCount = free.recordCount - normal.recordCount
+        let hasChanged = Double(excludedCount) > Self.mostExcludedShare * Double(free.recordCount)
+        let usable = hasChanged ? free : normal
         self.total = total
         isWholeWindow = all.count >= limit
+        var notes: [String] = []
         if hasChanged {
-            note =
-                "\(excludedCount) of \(all.count) records lay inside episodes, so that they "
-                + "are taken as the new normal"
+            notes.append(
+                "\(excludedCount) of \(free.recordCount) records lay inside episodes, so that they "
+                    + "are taken as the new normal")
         }
+        let withheldCount = Int64(all.count) - free.recordCount
+        if withheldCount > 0 { notes.append("\(withheldCount) records were kept out by the user") }
+        note = notes.isEmpty ? nil : notes.joined(separator: "; ")
         guard let fittedThrough else {
             (training, newest, before) = (usable, [], total..<total)
             return
         }
-        let wanted = min(Self.leastJudging, Self.count(usable) / 2)
+        let wanted = min(Self.leastJudging, usable.recordCount / 2)
         let back = Self.start(ofNewest: wanted, in: usable) ?? total
         let split = min(total - Int64(Double(all.count) * Self.judgingShare), back)
         // What the serving model has learned from would flatter it, as far as there is enough that it has not.
         let start = max(split, min(fittedThrough, back))
-        training = Self.clip(usable, to: all.lowerBound..<split)
-        newest = Self.clip(usable, to: start..<total)
+        training = usable.clipped(to: all.lowerBound..<split)
+        newest = usable.clipped(to: start..<total)
         before = max(all.lowerBound, start - Int64(DetectorOptions.maximumLags))..<start
-        seenCount = Self.count(Self.clip(newest, to: start..<max(start, min(fittedThrough, total))))
-    }
-
-    private static func count(_ parts: [Range<Int64>]) -> Int64 {
-        parts.reduce(0) { $0 + Int64($1.count) }
-    }
-
-    private static func clip(_ parts: [Range<Int64>], to range: Range<Int64>) -> [Range<Int64>] {
-        parts.map { $0.clamped(to: range) }.filter { !$0.isEmpty }
+        seenCount = newest.clipped(to: start..<max(start, min(fittedThrough, total))).recordCount
     }
 
     /// The number from which on there are so many; `nil` when there are fewer, or none is wanted.

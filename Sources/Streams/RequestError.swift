@@ -8,6 +8,9 @@ package enum RequestError: Error, CustomStringConvertible {
     case notOpen(stream: String)
     case featuresAwaited(stream: String)
     case stopping(stream: String)
+    case unknownAnomaly(id: Int64)
+    case notLabelled(id: Int64)
+    case tooManyLabels(stream: String, limit: Int)
 
     package var description: String {
         switch self {
@@ -29,6 +32,13 @@ package enum RequestError: Error, CustomStringConvertible {
                 "stream '\(stream)' has other features in the configuration than its records so far"
         case .stopping(let stream):
             return "stream '\(stream)' stops, or begins anew with another configuration"
+        case .unknownAnomaly(let id):
+            return "there is no anomaly \(id)"
+        case .notLabelled(let id):
+            return "anomaly \(id) has no label"
+        case .tooManyLabels(let stream, let limit):
+            return
+                "stream '\(stream)' has \(limit) false alarms already, and more are not remembered"
         }
     }
 
@@ -42,6 +52,10 @@ package enum RequestError: Error, CustomStringConvertible {
         case .otherFeatures: return "the features changed since: fit a new model"
         case .noRecords, .featuresAwaited: return "wait for more records"
         case .stopping: return "ask again in a few seconds"
+        case .unknownAnomaly: return "flowguardctl tail shows those there are"
+        case .notLabelled: return "label it with false-alarm or true"
+        case .tooManyLabels(let stream, _):
+            return "take old ones away with --undo, or set the threshold of \(stream) lower"
         }
     }
 }

@@ -48,6 +48,9 @@ package struct StreamSnapshot: Sendable {
     package var lastError: StreamProblem?
     package var openEpisode: EpisodeTracker.Episode?
     package var nextFitAt: Double?
+    /// Anomalies that people called false alarms, and those that they confirmed.
+    package var falseAlarmCount = 0
+    package var confirmedCount = 0
     package var batchesTotal: Int64 = 0
     package var batchSecsTotal = 0.0
 }

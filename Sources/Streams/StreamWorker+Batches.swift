@@ -60,6 +60,7 @@ extension StreamWorker {
         let records = decoded.records
         if records.rowCount > 0, let window {
             window.rewind(to: state.windowTotal)
+            withhold(records, firstNumber: state.windowTotal, arrivedAt: now, in: &next)
             if let serving {
                 score(
                     records, with: serving, source: batch.inputName, firstNumber: state.windowTotal,
@@ -71,7 +72,10 @@ extension StreamWorker {
             next.counters.records += Int64(records.rowCount)
             if serving == nil { dropUnheld(&next) }
         }
-        next.excluded.forget(before: next.windowTotal - Int64(next.windowCapacity))
+        let oldest = next.windowTotal - Int64(next.windowCapacity)
+        next.excluded.forget(before: oldest)
+        next.maintained.forget(before: oldest)
+        next.withheld.forget(before: oldest)
         let after = try setAside(decoded.faults, of: batch, now: now, into: &next)
         let newPosition = batch.resume.map(SourcePosition.init) ?? position
         try store(next, position: newPosition, findings: findings)
@@ -120,14 +124,23 @@ extension StreamWorker {
         let scores = detector.score(records, state: &next.context, parallel: parallel)
         let verdicts = detector.verdicts(scores, threshold: serving.threshold)
         var upcoming = verdicts[...]
+        var alarms: Int64 = 0
         for row in 0..<records.rowCount {
-            let verdict = upcoming.first?.row == row ? upcoming.popFirst() : nil
+            var verdict = upcoming.first?.row == row ? upcoming.popFirst() : nil
             let recordTime = records.times[row].isFinite ? records.times[row] : nil
+            if let found = verdict,
+                let cause = suppression(
+                    of: found, time: recordTime, number: firstNumber + Int64(row), in: next)
+            {
+                next.counters.suppressed[cause, default: 0] += 1
+                verdict = nil
+            }
             let openBefore = next.episodes.open?.sequence
             for event in next.episodes.observe(time: recordTime ?? now, verdict: verdict) {
                 findings.take(event)
             }
             guard let verdict else { continue }
+            alarms += 1
             let episode = next.episodes.open?.sequence
             next.excluded.exclude(firstNumber + Int64(row), joining: episode == openBefore)
             findings.anomalies.append(
@@ -141,13 +154,13 @@ extension StreamWorker {
                         ReasonRow(
                             name: $0.name, value: $0.value, expected: $0.expected,
                             contribution: $0.contribution)
-                    }, summary: verdict.summary))
+                    }, summary: verdict.summary, recordNumber: firstNumber + Int64(row)))
         }
         let count = Int64(records.rowCount)
         next.counters.scored += count
-        next.counters.anomalies += Int64(verdicts.count)
+        next.counters.anomalies += alarms
         next.scoredSinceThreshold += count
-        next.anomaliesSinceThreshold += Int64(verdicts.count)
+        next.anomaliesSinceThreshold += alarms
     }
 
     /// Records that have left the window before a model could score them are counted, never forgotten silently.

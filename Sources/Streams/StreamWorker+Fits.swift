@@ -128,10 +128,14 @@ extension StreamWorker {
         guard let window, let schema = state.schema else {
             throw RequestError.notOpen(stream: name)
         }
+        let labels = try labelledRecords()
+        let withheld = try await userWithheld(in: window).union(labels.confirmed)
+        guard !board.isStopping else { return nil }
         let champion = serving
         let selection = FitSelection(
             total: state.windowTotal, limit: configuration.fit.windowRecords,
-            excluded: state.excluded, fittedThrough: champion.map { _ in state.fittedThrough })
+            excluded: state.excluded.ranges.subtracting(labels.readmitted), withheld: withheld,
+            fittedThrough: champion.map { _ in state.fittedThrough })
         var options = configuration.detectorOptions
         options.falseAlarmProbability =
             askedProbability

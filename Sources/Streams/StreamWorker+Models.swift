@@ -24,6 +24,7 @@ extension StreamWorker {
         quarantine = Quarantine(
             path: environment.directory.quarantinePath(name), committedSize: state.quarantineBytes)
         if let schema = state.schema { window = try openWindow(schema) }
+        try loadLabels()
         try loadModel()
         if let serving, serving.detector.schema.features != state.schema?.features {
             self.serving = nil

@@ -95,6 +95,11 @@ extension StreamWorker {
         window = new
         state = next
         forgetDecoders()
+        for rule in configuration.alarmRules where !schema.features.contains(rule.feature) {
+            logger.warning(
+                "rule for an alarm has no effect: no such feature",
+                metadata: ["feature": "\(rule.feature)"])
+        }
         logger.info(
             "features found",
             metadata: [
@@ -112,12 +117,15 @@ extension StreamWorker {
         }
         serving = nil
         hasGivenUpWaiting = false
+        next.formerModelID = try environment.store.models(stream: name).map(\.id).max() ?? 0
         next.counters.unscored += state.pendingCount
         next.windowGeneration += 1
         next.windowTotal = 0
         next.pendingFrom = 0
         next.context = ContextState()
         next.excluded = ExcludedRanges()
+        next.maintained = ExcludedRanges()
+        next.withheld = ExcludedRanges()
         next.fittedThrough = 0
         next.lastFitAt = nil
         next.lastFitTotal = 0

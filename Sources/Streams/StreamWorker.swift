@@ -47,6 +47,8 @@ package actor StreamWorker {
     var quarantine: Quarantine?
     var serving: ServingModel?
     var fitTask: Task<Void, Never>?
+    /// Anomalies that people called false alarms: what is like them is no alarm.
+    var falseAlarms: [FalseAlarm] = []
     /// No fit of the full window has worked: reading goes on, and the oldest records leave the window unscored.
     var hasGivenUpWaiting = false
     /// What went wrong for good, and is told as long as the daemon runs.

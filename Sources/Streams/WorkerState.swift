@@ -38,7 +38,10 @@ package struct WorkerState: Encodable {
         package var unscored: Int64 = 0
         /// Lines that a socket's clients had sent and that could not be taken before the end.
         package var lost: Int64 = 0
+        /// Anomalies that were no alarm, by what kept them from it.
+        package var suppressed: [String: Int64] = [:]
 
+        package var suppressedTotal: Int64 { suppressed.values.reduce(0, +) }
         package var faultTotal: Int64 { faults.values.reduce(0, +) }
     }
 
@@ -57,11 +60,17 @@ package struct WorkerState: Encodable {
     var episodes: EpisodeTracker
     /// Records inside episodes: they stay out of the next fit.
     var excluded = ExcludedRanges()
+    /// Records without a time of their own that arrived during maintenance.
+    var maintained = ExcludedRanges()
+    /// Such records that arrived while the user kept them out of fits.
+    var withheld = ExcludedRanges()
     var counters = Counters()
     var quarantineBytes: Int64 = 0
     var choice = ThresholdChoice.configured
     /// A threshold set by hand that the next one's reason must tell about.
     var droppedLogLikelihood: Double?
+    /// Models up to this number read other features, and their anomalies' records are of another window.
+    var formerModelID: Int64 = 0
     /// Records up to this number took part in the serving model's fit, or were there for its choice.
     var fittedThrough: Int64 = 0
     /// When the newest fit ended, in epoch seconds, and how many records there were then.
@@ -120,6 +129,8 @@ extension WorkerState.Counters: Codable {
         faults = try container.decodeIfPresent([String: Int64].self, forKey: .faults) ?? [:]
         unscored = try container.decodeIfPresent(Int64.self, forKey: .unscored) ?? 0
         lost = try container.decodeIfPresent(Int64.self, forKey: .lost) ?? 0
+        suppressed =
+            try container.decodeIfPresent([String: Int64].self, forKey: .suppressed) ?? [:]
     }
 }
 
@@ -140,11 +151,14 @@ extension WorkerState: Decodable {
         pendingFrom = try container.decodeIfPresent(Int64.self, forKey: .pendingFrom)
         context = try value(.context, or: ContextState())
         excluded = try value(.excluded, or: ExcludedRanges())
+        maintained = try value(.maintained, or: ExcludedRanges())
+        withheld = try value(.withheld, or: ExcludedRanges())
         counters = try value(.counters, or: Counters())
         quarantineBytes = try value(.quarantineBytes, or: 0)
         choice = try value(.choice, or: .configured)
         droppedLogLikelihood = try container.decodeIfPresent(
             Double.self, forKey: .droppedLogLikelihood)
+        formerModelID = try value(.formerModelID, or: 0)
         fittedThrough = try value(.fittedThrough, or: 0)
         lastFitAt = try container.decodeIfPresent(Double.self, forKey: .lastFitAt)
         lastFitTotal = try value(.lastFitTotal, or: 0)
@@ -190,23 +204,12 @@ struct ExcludedRanges: Codable, Equatable {
         ends.removeFirst(count)
     }
 
-    /// How many records of the range are excluded.
-    func count(in range: Range<Int64>) -> Int64 {
-        zip(starts, ends).reduce(0) {
-            $0 + max(0, min($1.1, range.upperBound) - max($1.0, range.lowerBound))
-        }
-    }
+    /// The ranges, in order.
+    var ranges: RecordRanges { zip(starts, ends).map { $0..<$1 } }
 
-    /// The parts of the range that are not excluded, in order.
-    func remainder(of range: Range<Int64>) -> [Range<Int64>] {
-        var parts: [Range<Int64>] = []
-        var next = range.lowerBound
-        for (start, end) in zip(starts, ends) where end > next && start < range.upperBound {
-            if start > next { parts.append(next..<start) }
-            next = max(next, end)
-        }
-        if next < range.upperBound { parts.append(next..<range.upperBound) }
-        return parts
+    /// Whether a record is out.
+    func contains(_ number: Int64) -> Bool {
+        zip(starts, ends).contains { $0 <= number && number < $1 }
     }
 }
 

@@ -26,12 +26,14 @@ enum ControlMethod {
     case get
     case post
     case put
+    case delete
 
     fileprivate var http: HTTPMethod {
         switch self {
         case .get: .GET
         case .post: .POST
         case .put: .PUT
+        case .delete: .DELETE
         }
     }
 }

@@ -54,7 +54,7 @@ struct ExplainView {
         let offset = "byte \(Format.count(message.offset)) of \(message.source)"
         let distance = abs(message.threshold - message.logLikelihood)
         let side = message.tail == "high" ? "above" : "below"
-        let facts = [
+        var facts = [
             ("time", time ?? "found \(found)"),
             ("record", offset),
             ("p-value", terminal.paint(rarity(message), ink)),
@@ -65,6 +65,10 @@ struct ExplainView {
             ),
             ("model", "\(message.model)"),
         ]
+        if let label = message.label {
+            let word = label == "true" ? "a true alarm" : "a false alarm"
+            facts.append(("label", word + (message.note.map { ": \($0)" } ?? "")))
+        }
         for (label, value) in facts {
             text +=
                 terminal.paint(label.padding(toLength: 12, withPad: " ", startingAt: 0), .dim)

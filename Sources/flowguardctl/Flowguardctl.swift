@@ -15,6 +15,7 @@ struct Flowguardctl: AsyncParsableCommand {
               flowguardctl status                     what it watches, how far, how healthy
               flowguardctl tail -f                    the anomalies, live, with reasons
               flowguardctl explain 4711               one anomaly, feature by feature
+              flowguardctl label 4711 false-alarm     it and its like stop alarming
               flowguardctl retrain pump-7 --wait      a fit now, with a progress bar
               flowguardctl fit --output pump.model < normal.csv
               flowguardctl score --model pump.model < batch.csv
@@ -30,7 +31,8 @@ struct Flowguardctl: AsyncParsableCommand {
                 name: "The daemon",
                 subcommands: [
                     StatusCommand.self, TailCommand.self, ExplainCommand.self,
-                    RetrainCommand.self, ThresholdCommand.self, ModelCommand.self,
+                    LabelCommand.self, RetrainCommand.self, ThresholdCommand.self,
+                    ModelCommand.self,
                 ]),
             CommandGroup(
                 name: "Records and models",

@@ -178,6 +178,20 @@ struct StatusView {
                     "\(Format.count(stream.anomaliesTotal)), "
                         + "\(Format.count(stream.anomaliesLastDay)) in the last 24 hours"
                 ))
+            if let suppressed = stream.suppressed, !suppressed.isEmpty {
+                let total = suppressed.reduce(0) { $0 + $1.count }
+                let causes = suppressed.prefix(4).map { "\(Format.count($0.count)) by \($0.cause)" }
+                facts.append(
+                    ("suppressed", "\(Format.count(total)): \(causes.joined(separator: ", "))"))
+            }
+            if let labels = stream.labels, labels.falseAlarms + labels.confirmed > 0 {
+                facts.append(
+                    (
+                        "labels",
+                        "\(Format.plural(labels.falseAlarms, "false alarm")), "
+                            + "\(Format.count(labels.confirmed)) true"
+                    ))
+            }
             facts.append(("alarms a day", rates(stream)))
             if let threshold = stream.threshold {
                 facts.append(("threshold", sentence(threshold)))

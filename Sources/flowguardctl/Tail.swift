@@ -148,6 +148,9 @@ struct AnomalyPrinter {
             + terminal.paint(probability, ink) + "  " + terminal.paint(mark, ink) + " "
         var summary = printable(message.summary)
         if isNew, let episode = message.episode { summary = "[episode \(episode)] " + summary }
+        if let label = message.label {
+            summary = "[\(label == "true" ? "true" : "false alarm")] " + summary
+        }
         guard terminal.isInteractive else { return shown + summary + "\n" }
         // Beside the head where half a line is left, else below it.
         let room = terminal.width - head.count

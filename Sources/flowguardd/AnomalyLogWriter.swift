@@ -18,7 +18,7 @@ extension AnomalyMessage {
                 Feature(
                     name: $0.name, value: $0.value, expected: $0.expected,
                     contribution: $0.contribution)
-            }, summary: anomaly.summary)
+            }, summary: anomaly.summary, label: row.label?.label.rawValue, note: row.label?.note)
     }
 }
 

@@ -61,6 +61,17 @@ extension ControlServer {
         }
     }
 
+    func addLabelRoutes(_ router: Router<ControlContext>) {
+        router.put("/v1/anomalies/:id/label") { request, context in
+            let id = try number(context, "id")
+            let update = try await labelUpdate(request)
+            return try await label(id, update.label, note: update.note, context)
+        }
+        router.delete("/v1/anomalies/:id/label") { _, context in
+            try await label(number(context, "id"), nil, note: nil, context)
+        }
+    }
+
     /// Every change names who made it.
     private func note(_ change: String, _ worker: StreamWorker, _ context: ControlContext) async {
         let peer = await PeerCredentials.read(from: context.channel)
@@ -122,6 +133,51 @@ extension ControlServer {
         return try await offload {
             try HTTPReply.json(StatusMessages.thresholds(of: worker, store: store))
         }
+    }
+
+    // MARK: Labels
+
+    private func labelUpdate(
+        _ request: Request
+    ) async throws -> (label: AnomalyLabel, note: String?) {
+        let body = try await Self.body(of: request, upTo: Self.maximumChangeBytes)
+        guard let body,
+            let update = try? ControlJSON.decode(
+                LabelUpdate.self, from: Data(body.readableBytesView)),
+            let label = AnomalyLabel(rawValue: update.label)
+        else {
+            let words = AnomalyLabel.allCases.map { "\"\($0.rawValue)\"" }
+            throw HTTPFailure(
+                .badRequest,
+                "expected a JSON object with a label, one of \(words.joined(separator: ", ")), "
+                    + "and perhaps a note")
+        }
+        guard update.note.map(\.utf8.count) ?? 0 <= LabelUpdate.mostNoteBytes else {
+            throw HTTPFailure(
+                .badRequest, "note: expected at most \(LabelUpdate.mostNoteBytes) bytes")
+        }
+        return (label, update.note)
+    }
+
+    private func label(
+        _ id: Int64, _ label: AnomalyLabel?, note: String?, _ context: ControlContext
+    ) async throws -> Response {
+        guard let stream = try await offload({ try store.anomaly(id: id)?.stream }) else {
+            throw RequestError.unknownAnomaly(id: id)
+        }
+        guard let worker = pool.worker(named: stream) else {
+            throw HTTPFailure(
+                .conflict, "anomaly \(id) is of stream '\(stream)', which is not watched any more",
+                hint: "put the stream back into the configuration")
+        }
+        await self.note("label", worker, context)
+        let outcome = try await worker.label(anomaly: id, label, note: note)
+        return try HTTPReply.json(
+            LabelReply(
+                anomaly: id, stream: stream, label: outcome.row.label?.label.rawValue,
+                note: outcome.row.label?.note, episode: outcome.row.anomaly.episode,
+                episodeAnomalies: outcome.episodeAnomalies, likeInEpisode: outcome.likeInEpisode,
+                like: outcome.like))
     }
 
     // MARK: Scoring

@@ -79,7 +79,10 @@ struct ControlServer: Sendable {
         let router = Router(context: ControlContext.self)
         router.add(middleware: FailureMiddleware())
         addReadingRoutes(router)
-        if !isReadOnly { addChangingRoutes(router) }
+        if !isReadOnly {
+            addChangingRoutes(router)
+            addLabelRoutes(router)
+        }
         return router
     }
 

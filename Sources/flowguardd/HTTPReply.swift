@@ -45,9 +45,10 @@ enum HTTPReply {
         case let error as RequestError:
             let status: HTTPResponse.Status
             switch error {
-            case .unknownModel: status = .notFound
+            case .unknownModel, .unknownAnomaly: status = .notFound
             case .stopping: status = .serviceUnavailable
-            case .noModel, .prunedModel, .otherFeatures, .noRecords, .notOpen, .featuresAwaited:
+            case .noModel, .prunedModel, .otherFeatures, .noRecords, .notOpen, .featuresAwaited,
+                .notLabelled, .tooManyLabels:
                 status = .conflict
             }
             failure = HTTPFailure(status, error.description, hint: error.hint)

@@ -50,6 +50,17 @@ enum Metrics {
                     Double(count))
             }
         }
+        page.family(
+            "flowguard_suppressed_anomalies_total", "counter",
+            "Anomalies that were no alarm, by what kept them from it.")
+        for stream in streams {
+            for (cause, count) in stream.snapshot.counters.suppressed.sorted(by: { $0.key < $1.key }
+            ) {
+                page.sample(
+                    "flowguard_suppressed_anomalies_total",
+                    [("stream", stream.name), ("cause", cause)], Double(count))
+            }
+        }
         page.family("flowguard_stream_state", "gauge", "1 for the state that the stream is in.")
         for stream in streams {
             for state in StreamState.allCases {

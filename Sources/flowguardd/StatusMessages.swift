@@ -48,6 +48,11 @@ enum StatusMessages {
         status.refusedConnections = inflow.refusedConnections
         status.unscoredTotal = snapshot.counters.unscored
         status.lostTotal = snapshot.counters.lost
+        status.suppressed = snapshot.counters.suppressed
+            .sorted { ($1.value, $0.key) < ($0.value, $1.key) }
+            .map { SuppressedCount(cause: $0.key, count: $0.value) }
+        status.labels = LabelCounts(
+            falseAlarms: snapshot.falseAlarmCount, confirmed: snapshot.confirmedCount)
         status.lastRecordAt = snapshot.lastRecordAt.map { Date(timeIntervalSince1970: $0) }
         if snapshot.phase == .waiting { status.waitingFor = waitingFor(configuration.source) }
         status.lastError = snapshot.lastError

@@ -135,6 +135,56 @@ struct CommandDaemonTests {
         try Golden.expect(outcome.output, "explain")
     }
 
+    @Test func labelIsSentAndToldWithItsLike() throws {
+        var reply = LabelReply(
+            anomaly: 4_711, stream: "pump-7", label: "false-alarm", note: "cleaning", episode: 88,
+            episodeAnomalies: 14, likeInEpisode: 12,
+            like: "anomalies that are due to pressure at most 6 above the expected value alone")
+        let path = "/v1/anomalies/4711/label"
+        let (alarm, sent) = try run(
+            ["label", "4711", "false-alarm", "--note", "cleaning"],
+            ["PUT \(path)": [try Answer(reply)]]
+        )
+        #expect(
+            alarm.output == """
+                anomaly 4711 of pump-7 is a false alarm. No alarm any more: anomalies that are
+                due to pressure at most 6 above the expected value alone.
+                12 of the 14 anomalies of episode 88 are like it; their records enter the next
+                fit.
+
+                """)
+        #expect(
+            sent == [
+                .init(line: "PUT \(path)", body: #"{"label":"false-alarm","note":"cleaning"}"#)
+            ])
+        reply.label = "true"
+        #expect(
+            try run(["label", "4711", "true"], ["PUT \(path)": [try Answer(reply)]]).outcome.output
+                == """
+                anomaly 4711 of pump-7 is a true alarm. The records of episode 88 stay out of
+                the fits.
+
+                """)
+        reply.label = nil
+        #expect(
+            try run(["label", "4711", "--undo"], ["DELETE \(path)": [try Answer(reply)]]).outcome
+                .output == "anomaly 4711 of pump-7 is not labelled any more.\n")
+        #expect(
+            try run(["label", "4711"], [:]).outcome.error.hasPrefix(
+                "error: expected one of false-alarm, true and --undo, found none"))
+    }
+
+    @Test func labelledAnomalyIsMarked() throws {
+        var message = CommandMessageTests.message
+        message.label = "false-alarm"
+        message.note = "cleaning"
+        let answer = Answer(body: Data(message.line))
+        let explained = try run(["explain", "4711"], ["GET /v1/anomalies/4711": [answer]]).outcome
+        #expect(explained.output.contains("\nlabel       a false alarm: cleaning\n"))
+        let tail = try run(["tail"], ["GET /v1/anomalies?latest=10": [answer]]).outcome
+        #expect(tail.output.contains("[false alarm] [episode 88] pressure 9.1"))
+    }
+
     private func fit(_ state: String, ended: Bool) -> FitMessage {
         FitMessage(
             id: 41, state: state, trigger: "requested", queuedAt: CommandStatusExample.ago(10),

@@ -9,8 +9,9 @@ struct CommandHelpTests {
     }
 
     static let commands = [
-        "", "status", "tail", "explain", "retrain", "threshold", "threshold show", "threshold set",
-        "threshold reset", "model", "model list", "model show", "model activate", "model export",
+        "", "status", "tail", "explain", "label", "retrain", "threshold", "threshold show",
+        "threshold set", "threshold reset", "model", "model list", "model show", "model activate",
+        "model export",
         "fit", "score", "sample", "check",
     ]
 

@@ -282,8 +282,8 @@ struct StateStoreTests {
                     """)
             #expect(
                 tables == [
-                    "anomalies", "checkpoints", "episodes", "fits", "grdb_migrations", "models",
-                    "streams", "thresholds",
+                    "anomalies", "checkpoints", "episodes", "fits", "grdb_migrations", "labels",
+                    "models", "streams", "thresholds",
                 ])
             let columns = try String.fetchAll(
                 database, sql: "SELECT name FROM pragma_table_info('thresholds')")

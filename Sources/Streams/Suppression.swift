@@ -1,0 +1,93 @@
+import Detection
+import Foundation
+import Ingest
+import Settings
+
+extension AlarmRule {
+    /// Whether the feature's value is no reason for an alarm.
+    func covers(_ reason: FeatureReason) -> Bool {
+        guard reason.name == feature else { return false }
+        if let only, (reason.value > reason.expected) != (only == .above) { return true }
+        if let least = ignoreChangeBelow, abs(reason.value - reason.expected) < least {
+            return true
+        }
+        return false
+    }
+
+    /// The rule as a few words, for counters.
+    func name(of reason: FeatureReason) -> String {
+        if let only, (reason.value > reason.expected) != (only == .above) {
+            return "\(feature) only \(only.rawValue)"
+        }
+        return "\(feature) change below \(ignoreChangeBelow ?? 0)"
+    }
+}
+
+extension [AlarmRule] {
+    /// The rule that keeps an anomaly from alarming, as a few words; `nil`: it alarms.
+    ///
+    /// A rule takes the reason away when the feature that contributes most is covered and alone explains the record, or when
+    /// every feature that the summary names is covered. So a fault that another feature carries is still told.
+    package func suppression(of verdict: Verdict) -> String? {
+        guard !isEmpty, verdict.tail == .low, let top = verdict.namedFeatures.first,
+            let rule = first(where: { $0.covers(top) })
+        else { return nil }
+        let explainsAll = verdict.logLikelihood + top.contribution >= verdict.threshold
+        let coversAll = verdict.namedFeatures.allSatisfy { reason in
+            contains { $0.covers(reason) }
+        }
+        return explainsAll || coversAll ? rule.name(of: top) : nil
+    }
+}
+
+extension StreamWorker {
+    /// How anomalies in a maintenance window are counted.
+    static let maintenanceName = "maintenance"
+
+    /// Notes which records that have no time of their own arrived in the windows that the user named.
+    ///
+    /// Those with a time are known by it whenever they are asked for, also by windows that are named later.
+    func withhold(
+        _ records: RecordBatch, firstNumber: Int64, arrivedAt now: Double,
+        in next: inout WorkerState
+    ) {
+        let isMaintained = configuration.maintenance.contains(time: now)
+        let isExcluded = configuration.fit.exclude.contains(time: now)
+        guard isMaintained || isExcluded else { return }
+        for row in 0..<records.rowCount where !records.times[row].isFinite {
+            let number = firstNumber + Int64(row)
+            if isMaintained { next.maintained.exclude(number, joining: false) }
+            if isExcluded { next.withheld.exclude(number, joining: false) }
+        }
+    }
+
+    /// Why a verdict is no alarm, as a few words; `nil`: it is one.
+    func suppression(
+        of verdict: Verdict, time: Double?, number: Int64, in state: WorkerState
+    ) -> String? {
+        let isMaintained =
+            time.map { configuration.maintenance.contains(time: $0) }
+            ?? state.maintained.contains(number)
+        if isMaintained { return Self.maintenanceName }
+        if let rule = configuration.alarmRules.suppression(of: verdict) { return rule }
+        return falseAlarms.first { $0.isLike(verdict) }.map { "label \($0.anomaly)" }
+    }
+
+    /// Records that the user keeps out of fits, among those that the window holds.
+    ///
+    /// Others may use the worker in between.
+    func userWithheld(in window: TrainingWindow) async throws -> RecordRanges {
+        var ranges = state.maintained.ranges.union(state.withheld.ranges)
+        let windows = configuration.maintenance + configuration.fit.exclude
+        guard !windows.isEmpty else { return ranges }
+        let end = state.windowTotal
+        var next = max(0, end - Int64(window.capacity))
+        while next < end, !board.isStopping {
+            let part = next..<min(next + 16_384, end)
+            ranges = ranges.union(try window.ranges(part) { windows.contains(time: $0) })
+            next = part.upperBound
+            await Task.yield()
+        }
+        return ranges
+    }
+}

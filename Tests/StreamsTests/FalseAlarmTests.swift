@@ -1,0 +1,69 @@
+import Detection
+import Store
+import Streams
+import Testing
+
+@Suite struct FalseAlarmTests {
+    private typealias Change = (name: String, change: Double, nats: Double)
+
+    private func verdict(
+        _ changes: [Change], tail: Tail = .low, logLikelihood: Double = -20
+    ) -> Verdict {
+        Verdict(
+            row: 0, logLikelihood: logLikelihood, threshold: -10, pValue: 1e-6, tail: tail,
+            reasonCode: .improbable,
+            features: changes.map {
+                FeatureReason(
+                    name: $0.name, value: 100 + $0.change, expected: 100, contribution: $0.nats)
+            }, summary: "")
+    }
+
+    private func row(
+        _ changes: [Change], tail: Tail = .low, logLikelihood: Double = -20
+    ) -> AnomalyRow {
+        let verdict = verdict(changes, tail: tail, logLikelihood: logLikelihood)
+        return AnomalyRow(
+            id: 7, stream: "a",
+            anomaly: NewAnomaly(
+                detectedAt: 0, recordTime: nil, source: "", sourceOffset: 0,
+                logLikelihood: logLikelihood, threshold: -10, pValue: 1e-6, tail: tail.rawValue,
+                reasonCode: "improbable", model: 1, episode: 1,
+                reasons: verdict.features.map {
+                    ReasonRow(
+                        name: $0.name, value: $0.value, expected: $0.expected,
+                        contribution: $0.contribution)
+                }, summary: ""))
+    }
+
+    @Test func likeIsWhatIsNamedOnTheSameSideAndHardlyFurtherOut() {
+        let alarm = FalseAlarm(row([("pressure", 8, 20), ("flow", -4, 15), ("noise", 9, 1)]))
+        #expect(alarm.isLike(verdict([("pressure", 8, 20), ("flow", -4, 15)])))
+        #expect(alarm.isLike(verdict([("pressure", 10, 90)])), "one of the two is enough")
+        #expect(alarm.isLike(verdict([("flow", -1, 12), ("noise", 50, 3)])), "noise is not named")
+        #expect(!alarm.isLike(verdict([("pressure", 10.1, 20)])), "further out")
+        #expect(!alarm.isLike(verdict([("pressure", -8, 20)])), "on the other side")
+        #expect(!alarm.isLike(verdict([("pressure", 8, 20), ("noise", 9, 12)])), "another feature")
+        #expect(!alarm.isLike(verdict([])))
+        #expect(!alarm.isLike(verdict([("pressure", 8, 20)], tail: .high)))
+        #expect(
+            alarm.description == """
+                anomalies that are due to pressure at most 10 above the expected value or flow at \
+                most 5 below the expected value alone
+                """)
+    }
+
+    @Test func withoutANamedFeatureTheLikelihoodIsTheMeasure() {
+        let low = FalseAlarm(row([("pressure", 8, 0)]))
+        #expect(low.isLike(verdict([("flow", 3, 0)], logLikelihood: -20.9)))
+        #expect(!low.isLike(verdict([("flow", 3, 0)], logLikelihood: -21.1)))
+        #expect(!low.isLike(verdict([("flow", 3, 5)], logLikelihood: -20)))
+        let high = FalseAlarm(row([("pressure", 0, 3)], tail: .high, logLikelihood: 5))
+        #expect(high.isLike(verdict([("pressure", 0, 9)], tail: .high, logLikelihood: 5.9)))
+        #expect(!high.isLike(verdict([("pressure", 0, 9)], tail: .high, logLikelihood: 6.1)))
+    }
+
+    @Test func anAnomalyIsLikeItself() {
+        let own = row([("pressure", 0, 20)])
+        #expect(FalseAlarm(own).isLike(own))
+    }
+}
