@@ -115,12 +115,18 @@ extension Detector {
         case level(Double)
     }
 
+    /// The mean of a feature over the longest window, and what it should be.
+    private struct Level {
+        var value: Double
+        var expected: Double
+    }
+
     /// What came of looking for a better value of a feature.
     private struct Search {
         var expected: Double
         var gain = 0.0
-        /// The mean of the longest window, where it is the level that is strange.
-        var level: Double?
+        /// Where it is the level that is strange.
+        var level: Level?
     }
 
     /// Contribution and expected value of every feature: each is moved along the density with the others held.
@@ -160,8 +166,8 @@ extension Detector {
     /// A reason with what only the sentence tells.
     private struct FoundReason {
         var reason: FeatureReason
-        /// The feature's mean over the longest window, where that is the strange thing about it.
-        var level: Double?
+        /// Where it is the level that is strange.
+        var level: Level?
     }
 
     private func state(of scores: Scores, row: Int) -> ArraySlice<Double> {
@@ -213,9 +219,10 @@ extension Detector {
         }
     }
 
-    private func level(of k: Int, changed: Change, state: ArraySlice<Double>) -> Double? {
-        guard case .level = changed, let windows = encoder.windows else { return nil }
-        return state[state.startIndex + windows.lengths.count * encoder.active.count + k]
+    private func level(of k: Int, changed: Change, state: ArraySlice<Double>) -> Level? {
+        guard case .level(let step) = changed, let windows = encoder.windows else { return nil }
+        let value = state[state.startIndex + windows.lengths.count * encoder.active.count + k]
+        return Level(value: value, expected: value + step)
     }
 
     /// `ln p` of the record with each change made, less what the changed feature then pays, and the feature's reading after it; in one call
@@ -307,15 +314,16 @@ extension Detector {
 
     private func words(for found: FoundReason) -> String {
         let feature = found.reason
-        let expected = NumberText.short(
-            Self.significant(feature.expected, beside: feature.value))
+        func short(_ value: Double) -> String {
+            NumberText.short(Self.significant(value, beside: feature.value))
+        }
         guard let level = found.level, let longest = encoder.windows?.longest else {
             return
-                "\(feature.name) \(NumberText.short(feature.value)) where \(expected) was expected"
+                "\(feature.name) \(NumberText.short(feature.value)) "
+                + "where \(short(feature.expected)) was expected"
         }
-        let mean = NumberText.short(Self.significant(level, beside: feature.value))
-        return "\(feature.name) around \(mean) for \(longest) records "
-            + "where \(expected) was expected"
+        return "\(feature.name) around \(short(level.value)) for \(longest) records "
+            + "where \(short(level.expected)) was expected"
     }
 
     /// How much of the way beyond the threshold the expected value would take back.

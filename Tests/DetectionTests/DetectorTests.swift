@@ -116,7 +116,7 @@ import Testing
     @Test func contextCarriesOverFromBatchToBatch() throws {
         let records = Fixture.temperature(2_000, seed: 1)
         let detector = try Detector.fit(records, options: DetectorOptions(seed: 2)).detector
-        #expect(detector.lags == 4)
+        #expect(detector.windows == [3, 9, 27])
         #expect(detector.calendar == [.hourOfDay])
         let whole = score(detector, records).logLikelihood
         var state = ContextState()
