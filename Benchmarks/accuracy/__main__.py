@@ -15,7 +15,7 @@ import skab
 import speed
 import tabular
 from flowguard import CommandError, Flowguard
-from report import aligned, replace_between
+from report import aligned, replace_between, wrapped
 
 SECTIONS = {"tabular": [lambda run: tabular.ranking(run, "dte"), lambda run: tabular.ranking(run, "random")],
             "contamination": [tabular.contamination], "skab": [skab.valve1], "nab": [nab.streams],
@@ -93,8 +93,8 @@ def processor():
 
 
 def shown_command():
-    """The command as a user types it: without what `run` adds, and without the file that is written."""
-    words = list(sys.argv[1:])
+    """The command as a user types it: without what `run` adds, and what changes no figure."""
+    words = [w for w in sys.argv[1:] if w not in ("--verbose", "--silent")]
     for hidden in ("--data", "--programs", "--markdown"):
         if hidden in words:
             at = words.index(hidden)
@@ -124,7 +124,7 @@ def main():
         stamp = (f"`{shown_command()}`, {datetime.date.today().isoformat()}, {processor()}, {os.cpu_count()} threads, "
                  f"{run.seed_text}.")
         for s in done:
-            text = replace_between(text, s.key, s.markdown() + "\n" + stamp)
+            text = replace_between(text, s.key, s.markdown() + "\n" + "\n".join(wrapped(stamp)))
         path.write_text(text)
     return 1 if failed else 0
 

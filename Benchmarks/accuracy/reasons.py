@@ -118,10 +118,13 @@ def forest(a, b):
 PEERS = {"kNN": knn, "isolation forest": forest, "PCA (one Gaussian)": gaussian, "Gaussian mixture": mixture}
 
 
-def judge(train, faults, who, named, expected):
-    """Of the faults that have reasons: planted column first, both of two first, and how near the expected value is."""
+def judge(train, faults, who, named, expected, common):
+    """Of the faults that have reasons: planted column first, both of two first, and how near the expected value is.
+
+    The faults in common are those that flowguard has reasons for.
+    """
     has = [i for i, n in enumerate(named) if n is not None]
-    first = [named[i][0] in faults.planted[i] for i in has]
+    first = {i: named[i][0] in faults.planted[i] for i in has}
     both = [set(named[i][:2]) == faults.planted[i] for i in has if len(faults.planted[i]) == 2]
     gaps = []
     for i in has:
@@ -129,7 +132,8 @@ def judge(train, faults, who, named, expected):
             (j,) = faults.planted[i]
             x, sigma = faults.original[i, j], max(faults.deviation[j], 1e-12)
             gaps.append((abs(expected[i][j] - x) / sigma, abs(train[:, j].mean() - x) / sigma))
-    return dict(who=who, faults=len(named), has=len(has), first=sum(first), two=len(both), both=sum(both),
+    return dict(who=who, faults=len(named), has=len(has), first=sum(first.values()), common=len(common),
+                first_common=sum(first[i] for i in common), two=len(both), both=sum(both),
                 gaps=np.array(gaps).reshape(-1, 2))
 
 
@@ -167,30 +171,34 @@ def reasons(run):
                 "(boosted trees on half of the training rows, residuals of the other half), put back on the column's "
                 "grid. Who calls the planted column first, and how far the expected value is from the original, in "
                 "conditional deviations (mean of the sets' medians). An anomaly of the default budget has p of at most "
-                f"0.001; reasons are read at a budget of {BUDGET:g}, so that weaker faults have them too.")
+                f"0.001; reasons are read at a budget of {BUDGET:g}, so that weaker faults have them too. The peers, "
+                "which have reasons for any row, are compared on the same faults; 'of all' takes one without reasons "
+                "for a miss.")
     judged, rows = {}, []
     for name in run.sets:
         train, test, y = datasets.split(datasets.table(run.data, name), "random", seed)
         faults = plant(train, test[y == 0], seed)
         named, expected, p = ours(run, train, faults, seed)
-        verdicts = [judge(train, faults, "flowguard", named, expected)]
+        common = [i for i, n in enumerate(named) if n is not None]
+        verdicts = [judge(train, faults, "flowguard", named, expected, common)]
         scaler = StandardScaler().fit(train)
         for who, explain in PEERS.items():
             blame, value = explain(scaler.transform(train), scaler.transform(faults.rows))
             order = list(np.argsort(-blame, 1))
-            verdicts.append(judge(train, faults, who, order, scaler.inverse_transform(value)))
+            verdicts.append(judge(train, faults, who, order, scaler.inverse_transform(value), common))
         for v in verdicts:
             judged.setdefault(v["who"], {})[name] = v
         us = verdicts[0]
-        rows.append([name, us["faults"], int((p <= 0.001).sum()), us["has"],
-                     *(share(v["first"], v["has"]) for v in verdicts), nearer(us["gaps"]), *distances(us["gaps"])])
+        first = [share(v["first_common"], len(common)) for v in verdicts]
+        rows.append([name, us["faults"], int((p <= 0.001).sum()), us["has"], *first,
+                     nearer(us["gaps"]), *distances(us["gaps"])])
         run.progress(f"reasons {name}: first in {rows[-1][4]:.0f} % of {us['has']} of {us['faults']}")
     total = []
     for who, sets in judged.items():
         v = list(sets.values())
         add = lambda key: sum(w[key] for w in v)
         gaps = np.vstack([w["gaps"] for w in v])
-        total.append([who, add("faults"), add("has"), share(add("first"), add("has")),
+        total.append([who, add("faults"), add("has"), share(add("first_common"), add("common")),
                       share(add("first"), add("faults")), share(add("both"), add("two")), nearer(gaps),
                       *np.nanmean([distances(w["gaps"]) for w in v], axis=0).tolist()])
     s.table("All sets", ["method", "faults", "with reasons", "planted first %", "of all faults %", "both of two %",

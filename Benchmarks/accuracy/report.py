@@ -1,4 +1,5 @@
 """Tables with a goal beside the figure, for a terminal and for Markdown."""
+import textwrap
 from dataclasses import dataclass, field
 
 
@@ -31,24 +32,29 @@ class Section:
         self.goals.append(Goal(claim, found, reached))
 
     def text(self, verbose):
-        lines = ["", self.title, "=" * len(self.title), self.about]
+        lines = ["", self.title, "=" * len(self.title), *wrapped(self.about)]
         for caption, head, rows, detail in self.tables:
             if detail and not verbose:
                 continue
-            lines += ["", caption] + aligned(head, rows)
+            lines += ["", *wrapped(caption)] + aligned(head, rows)
         if self.goals:
             lines += [""] + aligned(["goal", "found", ""], [[g.claim, g.found, g.word] for g in self.goals],
                                     left=3)
         return "\n".join(lines + [f"  note: {n}" for n in self.notes]) + "\n"
 
     def markdown(self):
-        lines = [f"## {self.title}", "", self.about, ""]
+        lines = [f"## {self.title}", "", *wrapped(self.about), ""]
         if self.goals:
             lines += pipes(["goal", "found", ""], [[g.claim, g.found, g.word] for g in self.goals], left=3)
         for caption, head, rows, _ in self.tables:
-            lines += [caption, ""] + pipes(head, rows)
-        lines += [f"- {n}" for n in self.notes] + ([""] if self.notes else [])
-        return "\n".join(lines)
+            lines += [*wrapped(f"**{caption}**"), ""] + pipes(head, rows)
+        for n in self.notes:
+            lines += wrapped(f"- {n}", "  ")
+        return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def wrapped(text, indent=""):
+    return textwrap.wrap(text, 118, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def cell(value):
