@@ -91,7 +91,7 @@ let package = Package(
         .executableTarget(
             name: "flowguardctl",
             dependencies: [
-                "Settings", "Control", "Detection", "FlowDensity", "Ingest",
+                "Control", "Detection", "FlowDensity", "Ingest", "Settings", "Streams",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -122,6 +122,12 @@ let package = Package(
             // Detection too: its types lie inside those of Settings, and a change of their layout
             // must build these tests anew.
             name: "SettingsTests", dependencies: ["Settings", "Detection", "TestSupport"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "StreamsTests",
+            dependencies: [
+                "Control", "Detection", "Ingest", "Settings", "Store", "Streams", "TestSupport",
+            ],
             swiftSettings: settings),
         .testTarget(
             name: "EndToEndTests",

@@ -9,13 +9,15 @@ struct Flowguardctl: AsyncParsableCommand {
         abstract: "See what flowguardd watches, and fit and score without it.",
         discussion: """
             The daemon is found at --socket PATH, else $FLOWGUARD_SOCKET, else \
-            /run/flowguard/control.sock. fit, score --model, sample --model and check need no daemon.
+            /run/flowguard/control.sock. replay, fit, score --model, sample --model and check need no \
+            daemon.
 
             EXAMPLES
               flowguardctl status                     what it watches, how far, how healthy
               flowguardctl tail -f                    the anomalies, live, with reasons
               flowguardctl explain 4711               one anomaly, feature by feature
               flowguardctl retrain pump-7 --wait      a fit now, with a progress bar
+              flowguardctl replay --config f.yaml --stream pump-7 2026-*.csv
               flowguardctl fit --output pump.model < normal.csv
               flowguardctl score --model pump.model < batch.csv
 
@@ -34,7 +36,9 @@ struct Flowguardctl: AsyncParsableCommand {
                 ]),
             CommandGroup(
                 name: "Records and models",
-                subcommands: [FitCommand.self, ScoreCommand.self, SampleCommand.self]),
+                subcommands: [
+                    ReplayCommand.self, FitCommand.self, ScoreCommand.self, SampleCommand.self,
+                ]),
             CommandGroup(name: "Configuration", subcommands: [CheckCommand.self]),
         ])
 
