@@ -14,6 +14,9 @@ package struct WorkerEnvironment: Sendable {
     let logger: Logger
     /// Told the number of the newest anomaly after each transaction that has some.
     let announce: @Sendable (_ newestAnomaly: Int64) -> Void
+    let clock: any StreamClock
+    /// Set when a stream is replayed.
+    let replay: ReplayEnvironment?
 
     package init(
         store: StateStore, directory: StateDirectory, fitTurns: FitTurns, logger: Logger,
@@ -24,6 +27,22 @@ package struct WorkerEnvironment: Sendable {
         self.fitTurns = fitTurns
         self.logger = logger
         self.announce = announce
+        clock = SystemClock()
+        replay = nil
+    }
+
+    /// What the worker of a replayed stream has.
+    init(
+        store: StateStore, directory: StateDirectory, clock: any StreamClock,
+        replay: ReplayEnvironment
+    ) {
+        self.store = store
+        self.directory = directory
+        self.clock = clock
+        self.replay = replay
+        fitTurns = FitTurns()
+        logger = Logger(label: "replay", factory: { _ in SwiftLogNoOpLogHandler() })
+        announce = { _ in }
     }
 }
 
@@ -53,7 +72,10 @@ package actor StreamWorker {
     var hasGivenUpWaiting = false
     /// What went wrong for good, and is told as long as the daemon runs.
     var standingProblem: String?
-    var nextRateCheck = ContinuousClock.now + .seconds(60)
+    /// What went wrong last.
+    var failure: (any Error)?
+    /// When the rate of records is to be looked at again, by the clock's uptime in seconds.
+    var nextRateCheck: Double
     private var inputs: [Int: OpenInput] = [:]
 
     /// What is kept of an input from batch to batch.
@@ -77,6 +99,7 @@ package actor StreamWorker {
         logger[metadataKey: "stream"] = "\(configuration.name)"
         self.logger = logger
         state = WorkerState(configuration)
+        nextRateCheck = environment.clock.now.uptime + 60
     }
 
     /// Works until `board.stop()`.
@@ -140,7 +163,6 @@ package actor StreamWorker {
                 underway = batch
                 try await take(batch)
                 underway = nil
-                if batch.isLast { inputs[batch.input] = nil }
                 await waitForRoom()
             }
         } catch {
@@ -184,6 +206,15 @@ package actor StreamWorker {
 
     /// Decodes a batch and commits it, however often that must be tried.
     private func take(_ batch: LineBatch) async throws {
+        guard let decoded = try await decode(batch) else { return }
+        try await insist { try self.commit(decoded, of: batch) }
+    }
+
+    /// Makes records of a batch's lines.
+    ///
+    /// - Returns: `nil` when the batch as a whole was refused, and that was committed.
+    func decode(_ batch: LineBatch) async throws -> DecodedBatch? {
+        defer { if batch.isLast { inputs[batch.input] = nil } }
         var input = inputs[batch.input] ?? OpenInput()
         input.header = batch.header ?? input.header
         inputs[batch.input] = input
@@ -194,7 +225,10 @@ package actor StreamWorker {
         case .file: try settleSchema(by: titled)
         case .socket: try await insist { try self.settleSchema(by: titled) }
         }
-        guard let schema = state.schema else { return try await refuse(batch, reason: nil) }
+        guard let schema = state.schema else {
+            try await refuse(batch, reason: nil)
+            return nil
+        }
         let known = inputs[batch.input]?.decoder
         var decoder = known ?? RecordDecoder(format: configuration.format, schema: schema)
         let decoded: DecodedBatch
@@ -203,10 +237,11 @@ package actor StreamWorker {
         } catch {
             // A file's batch comes again: it is not to be tallied twice.
             if case .file = configuration.source, let tallyBefore { state.tally = tallyBefore }
-            return try await refuse(batch, reason: error)
+            try await refuse(batch, reason: error)
+            return nil
         }
         inputs[batch.input]?.decoder = decoder
-        try await insist { try self.commit(decoded, of: batch) }
+        return decoded
     }
 
     /// The features are others now.
@@ -241,7 +276,7 @@ package actor StreamWorker {
             } catch {
                 if case RequestError.stopping = error { throw error }
                 failing(error)
-                if board.isStopping { throw error }
+                if board.isStopping || environment.replay != nil { throw error }
                 board.beat(isBusy: false)
                 await pause(delay)
                 delay = min(delay * 2, .seconds(5))
@@ -277,11 +312,18 @@ package actor StreamWorker {
             }
             lastRecords = state.counters.records
             last = now
-            guard window != nil else { continue }
-            fitWhenDue()
-            recalibrateWhenDue()
+            if window != nil { doWhatIsDue() }
         }
     }
+
+    /// Begins a fit and makes the threshold anew, each when its time has come.
+    func doWhatIsDue() {
+        fitWhenDue()
+        recalibrateWhenDue()
+    }
+
+    /// Epoch seconds, now.
+    func currentTime() -> Double { environment.clock.now.time }
 
     /// Sleeps, but not beyond a wish to stop.
     func pause(_ duration: Duration) async {
@@ -297,6 +339,7 @@ package actor StreamWorker {
 
     /// Shows an error in the status, and logs it when it is a new one.
     func failing(_ error: any Error) {
+        failure = error
         let text = "\(error)"
         var isNew = false
         board.update { snapshot in

@@ -152,11 +152,7 @@ struct FitCommand: Command {
 
     private func configuredStream() throws -> StreamConfiguration? {
         guard let config, let stream else { return nil }
-        let configuration = try FlowguardConfiguration(path: config)
-        if let found = configuration.streams.first(where: { $0.name == stream }) { return found }
-        let names = configuration.streams.map(\.name).joined(separator: ", ")
-        throw CommandFailure(
-            "\(config): there is no stream '\(stream)'", hint: "the streams are: \(names)")
+        return try FlowguardConfiguration(path: config).stream(named: stream)
     }
 
     private func options(
