@@ -113,7 +113,7 @@ public struct BatchScorer {
                 keys.append(member.name)
             }
         }
-        let needed = [detector.schema.time].compactMap(\.self) + detector.schema.features
+        let needed = [detector.schema.time].compactMap(\.self) + detector.schema.columns
         return keys + needed.filter { seen.insert($0).inserted }
     }
 }

@@ -6,7 +6,8 @@ import Ingest
 ///
 /// Tensors of the encoder, in schema order: `encoder.center`, `encoder.scale`, `encoder.lower`, `encoder.upper`,
 /// `encoder.step` [features], `encoder.quantiles` [features, ranks]. Of the calibration: `calibration.scores` [rows],
-/// ascending. The rest is JSON in the metadata under `detector`, its version under `detector_version`.
+/// ascending. The rest, with the counts of the discrete columns, is JSON in the metadata under `detector`, its version under
+/// `detector_version`.
 extension Detector {
     private struct Header: Codable {
         var schema: Schema
@@ -14,12 +15,13 @@ extension Detector {
         var summary: FitSummary
         var lags: Int
         var calendar: [CalendarFeature]
+        var discrete: [DiscreteColumn]?
         var constantPenalty: Double
         var low: TailHeader
         var high: TailHeader
 
         private enum CodingKeys: String, CodingKey {
-            case schema, options, summary, lags, calendar
+            case schema, options, summary, lags, calendar, discrete
             case constantPenalty = "constant_penalty_nats"
             case low = "low_tail"
             case high = "high_tail"
@@ -32,8 +34,11 @@ extension Detector {
         var scale: Double
     }
 
-    /// 2: several flows, `flow.0.` and so on; 1 had one, `flow.`.
-    private static let formatVersion = 2
+    /// The version that is written: with discrete columns.
+    ///
+    /// Version 2, which is read too, had several flows, `flow.0.` and so on; 1 had one, `flow.`.
+    private static let formatVersion = 3
+    private static let readVersions = 2...3
 
     /// The model file's bytes; the same detector always gives the same bytes.
     public func encoded() -> [UInt8] {
@@ -55,7 +60,8 @@ extension Detector {
             calibration.low.sorted, shape: [calibration.low.sorted.count])
         let header = Header(
             schema: encoder.schema, options: options, summary: summary, lags: encoder.lags,
-            calendar: encoder.calendar, constantPenalty: constantPenalty,
+            calendar: encoder.calendar, discrete: encoder.discrete.columns,
+            constantPenalty: constantPenalty,
             low: TailHeader(
                 count: calibration.low.tailCount, shape: calibration.low.shape,
                 scale: calibration.low.scale),
@@ -84,11 +90,11 @@ extension Detector {
                 throw DetectionError.modelFile(
                     name: name, reason: "it is a tensor file but holds no detector")
             }
-            guard version == String(Self.formatVersion) else {
+            guard Self.readVersions.contains(where: { String($0) == version }) else {
                 throw DetectionError.modelFile(
                     name: name,
-                    reason: "it has detector version \(version), "
-                        + "this build reads version \(Self.formatVersion)")
+                    reason: "it has detector version \(version), this build reads versions "
+                        + "\(Self.readVersions.lowerBound) to \(Self.readVersions.upperBound)")
             }
             let header = try JSONDecoder().decode(
                 Header.self, from: Data((file.metadata["detector"] ?? "").utf8))
@@ -152,7 +158,13 @@ extension Detector {
                 center: center[$0], scale: scale[$0], lower: lower[$0], upper: upper[$0],
                 step: step[$0], quantiles: Array(quantiles[($0 * ranks)..<(($0 + 1) * ranks)]))
         }
+        guard let discrete = DiscreteDensity(restoring: header.discrete ?? [], of: header.schema)
+        else {
+            throw DetectionError.modelFile(
+                name: name, reason: "its discrete columns do not fit its schema or one another")
+        }
         return Encoder(
-            schema: header.schema, columns: columns, lags: header.lags, calendar: header.calendar)
+            schema: header.schema, columns: columns, lags: header.lags, calendar: header.calendar,
+            missing: header.options.missing ?? MissingPolicies(), discrete: discrete)
     }
 }

@@ -26,13 +26,17 @@ extension Detector {
             throw .cancelled
         }
         let context = contextChoice(records, options: options)
-        let encoder = Encoder(fitting: records, lags: context.lags, calendar: context.calendar)
+        let split = Split(rowCount: records.rowCount, skipping: context.lags)
+        let encoder = Encoder(
+            fitting: records, lags: context.lags, calendar: context.calendar,
+            missing: options.missing ?? MissingPolicies(),
+            discrete: DiscreteDensity(
+                fitting: records, rows: (split.training + split.validation).sorted()))
         guard !encoder.active.isEmpty else {
             throw .everyFeatureConstant(features: records.schema.features)
         }
         var state = ContextState()
         let rows = encoder.encode(records, state: &state)
-        let split = Split(rowCount: records.rowCount, skipping: context.lags)
         let training = try train(rows, split, encoder, options, parallel, progress)
         guard
             progress(
@@ -41,10 +45,13 @@ extension Detector {
                     stepLimit: training.steps))
         else { throw .cancelled }
         let units = encoder.logScaleSum
-        let scores = training.flows.logLikelihood(
+        let densities = training.flows.logLikelihood(
             rows.x.selectingRows(split.calibration),
             context: rows.context?.selectingRows(split.calibration), parallel: parallel
-        ).map { $0 - units }.filter(\.isFinite)
+        )
+        let scores = zip(densities, split.calibration).map { density, row in
+            density - units + rows.discrete.logProbability(row)
+        }.filter(\.isFinite)
         guard let least = scores.min(), let greatest = scores.max() else {
             throw .training(
                 .diverged(
@@ -84,8 +91,8 @@ extension Detector {
         let plan = FitPlan(
             options: options, rowCount: split.training.count,
             featureCount: encoder.active.count, isSeries: encoder.schema.time != nil)
-        let data = TrainingData(rows, split, encoder, plan)
         var generator = SeededGenerator(seed: options.seed)
+        let data = TrainingData(rows, split, encoder, plan, using: &generator)
         var members: [Flow<Float>] = []
         var steps = 0
         var restarts = 0
@@ -116,9 +123,11 @@ extension Detector {
         let heldOutContext: Matrix<Float>?
         let noise: TrainingNoise<Float>
 
-        init(_ rows: Encoder.Rows, _ split: Split, _ encoder: Encoder, _ plan: FitPlan) {
-            x = rows.x.selectingRows(split.training)
-            context = rows.context?.selectingRows(split.training)
+        init(
+            _ rows: Encoder.Rows, _ split: Split, _ encoder: Encoder, _ plan: FitPlan,
+            using generator: inout SeededGenerator
+        ) {
+            (x, context) = encoder.trainingRows(rows, chosen: split.training, using: &generator)
             heldOut = rows.x.selectingRows(split.validation)
             heldOutContext = rows.context?.selectingRows(split.validation)
             noise = TrainingNoise(
@@ -170,6 +179,7 @@ extension Detector {
 
     private static func notes(on encoder: Encoder, restarts: Int) -> [String] {
         var notes: [String] = []
+        notes += encoder.discrete.columns.compactMap(\.note)
         for (name, column) in zip(encoder.schema.features, encoder.columns) {
             if column.isConstant {
                 notes.append(

@@ -37,6 +37,10 @@ public struct DetectorOptions: Sendable, Hashable, Codable {
     public var calendar: [CalendarFeature]?
     /// The probability that a normal record is called an anomaly; 0.001 by default.
     public var falseAlarmProbability: Double
+    /// What is done about values that are missing.
+    ///
+    /// The default, `nil`, is that a record must have every value.
+    public var missing: MissingPolicies?
 
     /// The largest number of members.
     public static let maximumMembers = 16
@@ -46,7 +50,8 @@ public struct DetectorOptions: Sendable, Hashable, Codable {
     /// Makes options; each argument has the default described at its property.
     public init(
         family: FlowFamily = .nice, members: Int? = nil, seed: UInt64 = 0, lags: Int? = nil,
-        calendar: [CalendarFeature]? = nil, falseAlarmProbability: Double = 1e-3
+        calendar: [CalendarFeature]? = nil, falseAlarmProbability: Double = 1e-3,
+        missing: MissingPolicies? = nil
     ) {
         self.family = family
         self.members = members
@@ -54,6 +59,7 @@ public struct DetectorOptions: Sendable, Hashable, Codable {
         self.lags = lags
         self.calendar = calendar
         self.falseAlarmProbability = falseAlarmProbability
+        self.missing = missing
     }
 }
 

@@ -19,6 +19,9 @@ struct Column: Sendable, Hashable {
 
     static let quantileCount = 13
 
+    /// The value in the middle of the training rows.
+    var median: Double { quantiles[quantiles.count / 2] }
+
     /// A column of one value has no density; any change of it is an anomaly.
     var isConstant: Bool { lower == upper }
 
@@ -102,28 +105,46 @@ struct Encoder: Sendable, Hashable {
     let columns: [Column]
     let lags: Int
     let calendar: [CalendarFeature]
+    /// What stands in for a value that is missing.
+    let missing: MissingPolicies
+    /// The categories, and the pattern of missing values.
+    let discrete: DiscreteDensity
     /// Indices of the features that vary, in schema order: the flow's features.
     let active: [Int]
 
-    init(schema: Schema, columns: [Column], lags: Int, calendar: [CalendarFeature]) {
+    init(
+        schema: Schema, columns: [Column], lags: Int, calendar: [CalendarFeature],
+        missing: MissingPolicies, discrete: DiscreteDensity
+    ) {
         self.schema = schema
         self.columns = columns
         self.lags = lags
+        self.missing = missing
+        self.discrete = discrete
         self.calendar = schema.time == nil ? [] : calendar
         active = columns.indices.filter { !columns[$0].isConstant }
     }
 
     /// Learns the columns of these records.
-    init(fitting records: RecordBatch, lags: Int, calendar: [CalendarFeature]) {
+    init(
+        fitting records: RecordBatch, lags: Int, calendar: [CalendarFeature],
+        missing: MissingPolicies, discrete: DiscreteDensity
+    ) {
         let count = records.schema.features.count
         let columns = (0..<count).map { j in
-            Column(values: (0..<records.rowCount).map { records.values[$0 * count + j] })
+            let values = (0..<records.rowCount).map { records.values[$0 * count + j] }
+                .filter { !$0.isNaN }
+            return Column(values: values.isEmpty ? [0] : values)
         }
-        self.init(schema: records.schema, columns: columns, lags: lags, calendar: calendar)
+        self.init(
+            schema: records.schema, columns: columns, lags: lags, calendar: calendar,
+            missing: missing, discrete: discrete)
     }
 
     /// Length of the context that the flow is conditioned on.
-    var contextCount: Int { lags * active.count + 2 * calendar.count }
+    var contextCount: Int {
+        lags * active.count + 2 * calendar.count + discrete.contextCount
+    }
 
     /// `Σⱼ ln scaleⱼ`: from standardised units to data units, in nats.
     var logScaleSum: Double { active.reduce(0) { $0 + log(columns[$1].scale) } }
@@ -138,6 +159,17 @@ struct Encoder: Sendable, Hashable {
         var penalty: [Double]
         /// Indices of the constant features that changed, for the rows where any did.
         var changedConstants: [Int: [Int]]
+        /// Categories and the pattern of missing values.
+        var discrete: DiscreteDensity.Rows
+        /// Indices of the features that were missing, for the rows where any were.
+        var gaps: [Int: [Int]]
+        /// The records with their gaps filled.
+        var records: RecordBatch
+
+        /// How many features and categories have a value that makes an anomaly by itself.
+        func breakCount(_ row: Int) -> Int {
+            (changedConstants[row]?.count ?? 0) + (discrete.neverSeen[row]?.count ?? 0)
+        }
     }
 
     /// Nats that a value pays for lying `excess` deviations beyond the training range.
@@ -151,13 +183,15 @@ struct Encoder: Sendable, Hashable {
     /// Encodes a batch and moves the stream's context past it.
     ///
     /// - Precondition: The records have this encoder's features.
-    func encode(_ records: RecordBatch, state: inout ContextState) -> Rows {
-        precondition(records.schema.features == schema.features, "records of the model's features")
+    func encode(_ given: RecordBatch, state: inout ContextState) -> Rows {
+        precondition(given.schema.columns == schema.columns, "records of the model's columns")
+        let (records, gaps) = filled(given, after: state)
+        let discreteRows = discrete.rows(of: records, gaps: gaps)
         let featureCount = columns.count
         var x = Matrix<Float>(rowCount: records.rowCount, columnCount: active.count)
         var penalty = [Double](repeating: 0, count: records.rowCount)
         var changed: [Int: [Int]] = [:]
-        let constants = columns.indices.filter { columns[$0].isConstant }
+        let constants = columns.indices.filter { columns[$0].isConstant && !isAlwaysMissing($0) }
         for row in 0..<records.rowCount {
             let start = row * featureCount
             for (k, j) in active.enumerated() {
@@ -173,9 +207,21 @@ struct Encoder: Sendable, Hashable {
                 changed[row, default: []].append(j)
             }
         }
-        let context = contextCount > 0 ? contextRows(records, x: x, state: state) : nil
+        let isSeries = lags + calendar.count > 0
+        let context = discrete.context(
+            discreteRows, rowCount: records.rowCount,
+            behind: isSeries ? contextRows(records, x: x, state: state) : nil)
         state.advance(past: records, keeping: lags)
-        return Rows(x: x, context: context, penalty: penalty, changedConstants: changed)
+        return Rows(
+            x: x, context: context, penalty: penalty, changedConstants: changed,
+            discrete: discreteRows, gaps: gaps, records: records)
+    }
+
+    /// Whether a feature had no value in any training row.
+    private func isAlwaysMissing(_ feature: Int) -> Bool {
+        discrete.columns.contains {
+            $0.kind == .presence && $0.name == schema.features[feature] && $0.levels == [nil]
+        }
     }
 
     /// `[lag 1 … lag L, calendar]` of each row; a reading before the stream's first counts as its first.
@@ -183,6 +229,7 @@ struct Encoder: Sendable, Hashable {
         _ records: RecordBatch, x: Matrix<Float>, state: ContextState
     ) -> Matrix<Float> {
         let width = active.count
+        let contextCount = lags * width + 2 * calendar.count
         var context = Matrix<Float>(rowCount: records.rowCount, columnCount: contextCount)
         let history = state.rows(featureCount: columns.count).map { row in
             active.map { j in

@@ -1,19 +1,29 @@
 import FlowDensity
 import Ingest
 
-/// What one feature has to do with an anomaly.
-public struct FeatureReason: Sendable, Hashable, Codable {
+/// What a cell of a record holds.
+public enum CellValue: Sendable, Hashable {
+    /// A feature's value.
+    case number(Double)
+    /// A category's value.
+    case text(String)
+    /// Nothing.
+    case missing
+}
+
+/// What one feature or category has to do with an anomaly.
+public struct FeatureReason: Sendable, Hashable {
     /// The feature's name.
     public var name: String
     /// Its value in the record.
-    public var value: Double
+    public var value: CellValue
     /// The most likely value given the record's other features and the context.
-    public var expected: Double
+    public var expected: CellValue
     /// How much likelier the record would be with the expected value in its place, in nats; not negative.
     public var contribution: Double
 
     /// Makes a reason.
-    public init(name: String, value: Double, expected: Double, contribution: Double) {
+    public init(name: String, value: CellValue, expected: CellValue, contribution: Double) {
         self.name = name
         self.value = value
         self.expected = expected
@@ -29,6 +39,8 @@ public enum ReasonCode: String, Sendable, Hashable, Codable, CaseIterable {
     case tooLikely = "too_likely"
     /// A feature that had a single value in training has another one.
     case constantChanged = "constant_changed"
+    /// A category has a value that is new to a closed set, or a feature that always had a value has none.
+    case neverSeen = "never_seen"
 }
 
 /// The verdict on one anomalous record.
@@ -83,14 +95,20 @@ extension Detector {
         let crossed =
             tail == .low ? threshold.logLikelihood : threshold.upperLogLikelihood ?? value
         let changed = scores.rows.changedConstants[row] ?? []
+        let new = (scores.rows.discrete.neverSeen[row] ?? []).map {
+            encoder.discrete.columns[$0].name
+        }
         let code: ReasonCode =
-            !changed.isEmpty ? .constantChanged : tail == .low ? .improbable : .tooLikely
-        let features = reasons(scores, row: row, changed: changed)
+            !changed.isEmpty
+            ? .constantChanged
+            : !new.isEmpty ? .neverSeen : tail == .low ? .improbable : .tooLikely
+        let features = combined(
+            reasons(scores, row: row, changed: changed), discreteReasons(scores, row: row))
         return Verdict(
             row: row, logLikelihood: value, threshold: crossed, pValue: scores.pValue[row],
             tail: tail, reasonCode: code, features: features,
             summary: Self.sentence(
-                code: code, features: features, shortfall: abs(crossed - value)))
+                code: code, features: features, neverSeen: new, shortfall: abs(crossed - value)))
     }
 
     /// Contribution and expected value of every feature: each is moved along the density with the others held.
@@ -98,7 +116,8 @@ extension Detector {
     /// The search starts from the quantiles of the training rows and narrows twice around the best.
     private func reasons(_ scores: Scores, row: Int, changed: [Int]) -> [FeatureReason] {
         let width = encoder.columns.count
-        let record = Array(scores.records.values[(row * width)..<((row + 1) * width)])
+        let record = Array(scores.rows.records.values[(row * width)..<((row + 1) * width)])
+        let gaps = scores.rows.gaps[row] ?? []
         var best = record
         var gain = [Double](repeating: 0, count: width)
         for j in changed {
@@ -106,7 +125,9 @@ extension Detector {
             gain[j] = constantPenalty
         }
         let units = encoder.logScaleSum
-        let current = scores.logLikelihood[row] + Double(changed.count) * constantPenalty
+        let current =
+            scores.logLikelihood[row] + Double(scores.rows.breakCount(row)) * constantPenalty
+            - scores.rows.discrete.logProbability(row)
         var candidates = encoder.active.map { encoder.columns[$0].quantiles }
         for round in 0..<3 {
             let densities = densities(of: candidates, in: scores, row: row)
@@ -130,11 +151,14 @@ extension Detector {
                 }
             }
         }
-        return encoder.schema.features.indices.map {
-            FeatureReason(
-                name: encoder.schema.features[$0], value: record[$0], expected: best[$0],
-                contribution: gain[$0])
-        }.sorted { $0.contribution > $1.contribution }
+        // What stands in for a missing value is nobody's fault.
+        return encoder.schema.features.indices.map { j in
+            let isMissing = gaps.contains(j)
+            return FeatureReason(
+                name: encoder.schema.features[j],
+                value: isMissing ? .missing : .number(record[j]), expected: .number(best[j]),
+                contribution: isMissing ? 0 : gain[j])
+        }
     }
 
     /// What the other features pay for lying beyond the training range.
@@ -175,12 +199,12 @@ extension Detector {
     }
 
     private static func sentence(
-        code: ReasonCode, features: [FeatureReason], shortfall: Double
+        code: ReasonCode, features: [FeatureReason], neverSeen: [String], shortfall: Double
     ) -> String {
         switch code {
         case .tooLikely:
             return "every reading is more typical than normal records are: a stuck or zeroed sensor"
-        case .constantChanged, .improbable:
+        case .constantChanged, .improbable, .neverSeen:
             guard let first = features.first, first.contribution > 0 else {
                 return "the combination of all features is improbable"
             }
@@ -189,13 +213,33 @@ extension Detector {
                 $0.contribution >= 0.5 * first.contribution
             }
             let parts = named.enumerated().map { i, feature in
-                let expected = NumberText.short(
-                    significant(feature.expected, beside: feature.value))
-                return
-                    "\(feature.name) \(NumberText.short(feature.value)) where \(expected) was expected"
+                clause(feature, isNew: neverSeen.contains(feature.name))
                     + (i == 0 ? share(feature.contribution, of: shortfall) : "")
             }
             return parts.joined(separator: ", or ")
+        }
+    }
+
+    /// One feature's part of the sentence.
+    private static func clause(_ feature: FeatureReason, isNew: Bool) -> String {
+        switch (feature.value, feature.expected) {
+        case (.missing, _):
+            return "\(feature.name) is missing" + (isNew ? ", it never was" : "")
+        case (.text(let text), _) where isNew:
+            return "\(feature.name) '\(text)' was never seen"
+        case (.number(let value), .number(let expected)):
+            let short = NumberText.short(significant(expected, beside: value))
+            return "\(feature.name) \(NumberText.short(value)) where \(short) was expected"
+        case (let value, let expected):
+            return "\(feature.name) \(words(value)) where \(words(expected)) was expected"
+        }
+    }
+
+    private static func words(_ value: CellValue) -> String {
+        switch value {
+        case .number(let number): NumberText.short(number)
+        case .text(let text): "'\(text)'"
+        case .missing: "no value"
         }
     }
 

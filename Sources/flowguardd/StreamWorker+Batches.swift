@@ -39,6 +39,16 @@ extension EpisodeRow {
     }
 }
 
+extension ReasonValue {
+    fileprivate init(_ value: CellValue) {
+        switch value {
+        case .number(let number): self = .number(number)
+        case .text(let text): self = .text(text)
+        case .missing: self = .missing
+        }
+    }
+}
+
 /// Epoch seconds, now.
 func currentTime() -> Double { Date().timeIntervalSince1970 }
 
@@ -139,7 +149,8 @@ extension StreamWorker {
                     model: serving.row.id, episode: episode,
                     reasons: verdict.features.map {
                         ReasonRow(
-                            name: $0.name, value: $0.value, expected: $0.expected,
+                            name: $0.name, value: ReasonValue($0.value),
+                            expected: ReasonValue($0.expected),
                             contribution: $0.contribution)
                     }, summary: verdict.summary))
         }
