@@ -2,7 +2,6 @@
 
 #include <cmath>
 #include <cstring>
-#include <limits>
 
 namespace flowguard {
 namespace {
@@ -13,6 +12,7 @@ struct Cell {
     const char *last;
     const char *next;
     int32_t fault;
+    bool has_quotes = false; /* a quote in it is still written twice */
 };
 
 /* The cell at `at`: up to the delimiter or the line's end, or in quotes, where "" is a quote. */
@@ -30,25 +30,28 @@ Cell read_cell(const char *at, const char *end, char delimiter) {
         return {first, last, next, 0};
     }
     const char *quote = first + 1;
+    bool has_quotes = false;
     for (;;) {
         quote = quote == end ? nullptr
                              : static_cast<const char *>(memchr(quote, '"', end - quote));
         if (quote == nullptr) return {first, end, end, FG_FAULT_UNBALANCED_QUOTE};
         if (quote + 1 == end || quote[1] != '"') break;
         quote += 2;
+        has_quotes = true;
     }
     const char *next = quote + 1;
     while (next < end && padding(*next)) next++;
     if (next < end && *next != delimiter) return {next, end, end, FG_FAULT_TEXT_AFTER_QUOTE};
-    return {first + 1, quote, next, 0};
+    return {first + 1, quote, next, 0, has_quotes};
 }
 
 class Decoder {
 public:
-    Decoder(const fg_plan &plan, const uint8_t *bytes) : plan(plan), bytes(bytes) {}
+    Decoder(const fg_plan &plan, const uint8_t *bytes, fg_dictionary *dictionary)
+        : plan(plan), bytes(bytes), categories(plan, dictionary) {}
 
-    /* Decodes a line into `values`; false: it is not a record, and `fault` says why. */
-    bool decode(const fg_line &line, double *values, double *time) {
+    /* Decodes a line into a record; false: it is none, and `fault` says why. */
+    bool decode(const fg_line &line, Record &record) {
         const char delimiter = static_cast<char>(plan.delimiter);
         const char *const begin = reinterpret_cast<const char *>(bytes) + line.start;
         const char *const end = begin + line.count;
@@ -58,8 +61,8 @@ public:
         for (int64_t index = 0;; index++) {
             const int32_t column = index < expected ? plan.columns[index] : FG_COLUMN_SKIPPED;
             const char *next = nullptr;
-            if (column >= 0 && !plan.missing.includes_number && fault.code == 0) {
-                next = read_plain_number(at, end, delimiter, &values[column]);
+            if (plan.is_feature(column) && !plan.missing.includes_number && fault.code == 0) {
+                next = read_plain_number(at, end, delimiter, &record.values[column]);
             }
             if (next == nullptr) {
                 const Cell cell = read_cell(at, end, delimiter);
@@ -68,8 +71,7 @@ public:
                     return false;
                 }
                 if (fault.code == 0 && column != FG_COLUMN_SKIPPED) {
-                    const int32_t code = column == FG_COLUMN_TIME ? read_time(cell, time)
-                                                                  : read_value(cell, &values[column]);
+                    const int32_t code = read(cell, column, record);
                     if (code != 0) {
                         note(code, column, cell.first - begin, cell.last - cell.first);
                     }
@@ -92,6 +94,8 @@ public:
 private:
     const fg_plan &plan;
     const uint8_t *bytes;
+    Categories categories;
+    std::string unquoted;
 
     void note(int32_t code, int32_t column, int64_t start, int64_t count) {
         fault = fg_fault{0, start, count, 0, 0, code, column, FG_KIND_CELL};
@@ -106,22 +110,35 @@ private:
         return after == end || *after == delimiter ? after : nullptr;
     }
 
-    int32_t read_value(const Cell &cell, double *value) const {
-        if (plan.missing.contains({cell.first, static_cast<size_t>(cell.last - cell.first)})) {
-            return FG_FAULT_MISSING_VALUE;
+    int32_t read(const Cell &cell, int32_t column, Record &record) {
+        std::string_view text{cell.first, static_cast<size_t>(cell.last - cell.first)};
+        if (plan.missing.contains(text)) {
+            return record.lack(plan, column) ? 0 : FG_FAULT_MISSING_VALUE;
         }
-        if (cell.first == cell.last || read_number(cell.first, cell.last, value) != cell.last) {
+        if (column == FG_COLUMN_TIME) {
+            const auto *first = reinterpret_cast<const uint8_t *>(cell.first);
+            const auto count = static_cast<int64_t>(text.size());
+            return fg_time_parse(first, count, &record.time) ? 0 : FG_FAULT_BAD_TIME;
+        }
+        if (plan.is_category(column)) {
+            if (cell.has_quotes) text = without_doubled_quotes(text);
+            categories.put(text, column, record);
+            return 0;
+        }
+        double *const value = &record.values[column];
+        if (text.empty() || read_number(cell.first, cell.last, value) != cell.last) {
             return FG_FAULT_NOT_A_NUMBER;
         }
         return std::isfinite(*value) ? 0 : FG_FAULT_NON_FINITE;
     }
 
-    int32_t read_time(const Cell &cell, double *time) const {
-        if (plan.missing.contains({cell.first, static_cast<size_t>(cell.last - cell.first)})) {
-            return FG_FAULT_MISSING_VALUE;
+    std::string_view without_doubled_quotes(std::string_view text) {
+        unquoted.clear();
+        for (size_t i = 0; i < text.size(); i++) {
+            unquoted += text[i];
+            if (text[i] == '"') i++;
         }
-        const auto *first = reinterpret_cast<const uint8_t *>(cell.first);
-        return fg_time_parse(first, cell.last - cell.first, time) ? 0 : FG_FAULT_BAD_TIME;
+        return unquoted;
     }
 };
 
@@ -129,16 +146,16 @@ private:
 
 void decode_csv(const fg_plan &plan, const uint8_t *bytes, const fg_line *lines, int64_t line_count,
                 fg_rows *rows) {
-    Decoder decoder(plan, bytes);
+    Decoder decoder(plan, bytes, rows->dictionary);
     for (int64_t i = 0; i < line_count; i++) {
-        double time = std::numeric_limits<double>::quiet_NaN();
+        Record record(plan, *rows);
         bool ok = false;
         if (lines[i].count < 0) {
             decoder.fault = fg_fault{0, -1, 0, 0, 0, FG_FAULT_OVERSIZE_LINE, FG_COLUMN_SKIPPED, 0};
         } else {
-            ok = decoder.decode(lines[i], rows->values + rows->row_count * plan.feature_count, &time);
+            ok = decoder.decode(lines[i], record);
         }
-        finish_line(lines[i], i, time, ok, decoder.fault, rows);
+        finish_line(lines[i], i, record.time, ok, decoder.fault, rows);
     }
 }
 

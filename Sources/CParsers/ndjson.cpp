@@ -9,7 +9,6 @@
 
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <utility>
 
 namespace flowguard {
@@ -47,13 +46,14 @@ constexpr size_t slot_limit = 4096;
 
 class Decoder {
 public:
-    explicit Decoder(const fg_plan &plan)
-        : plan(plan), seen(static_cast<size_t>(plan.feature_count) + 1, 0) {}
+    Decoder(const fg_plan &plan, fg_dictionary *dictionary)
+        : plan(plan), categories(plan, dictionary),
+          seen(static_cast<size_t>(plan.column_count()) + 1, 0) {}
 
     fg_fault fault{};
 
     /* Decodes the object in `count` bytes, behind which SIMDJSON_PADDING bytes are readable. */
-    bool decode(const char *bytes, int64_t count, double *values, double *time) {
+    bool decode(const char *bytes, int64_t count, Record &record) {
         begin = bytes;
         end = bytes + count;
         fault = fg_fault{0, -1, 0, 0, 0, 0, FG_COLUMN_SKIPPED, FG_KIND_CELL};
@@ -72,17 +72,18 @@ public:
         }
         ondemand::object object;
         if (document.get_object().get(object)) return bad_syntax(nullptr);
-        if (!read_fields(document, object, values, time)) return false;
+        if (!read_fields(document, object, record)) return false;
         const char *trailing;
         if (!document.current_location().get(trailing)) {
             note(FG_FAULT_TRAILING_TEXT, FG_COLUMN_SKIPPED, trailing, end - trailing);
             return false;
         }
-        return fault.code == 0 && has_every_column();
+        return fault.code == 0 && has_every_column(record);
     }
 
 private:
     const fg_plan &plan;
+    Categories categories;
     ondemand::parser parser;
     std::vector<Slot> slots;
     std::vector<uint32_t> seen; /* the mark of the last record that had the column; time last */
@@ -101,8 +102,7 @@ private:
         return false;
     }
 
-    bool read_fields(ondemand::document &document, ondemand::object &object, double *values,
-                     double *time) {
+    bool read_fields(ondemand::document &document, ondemand::object &object, Record &record) {
         mark++;
         seen_count = 0;
         size_t index = 0;
@@ -118,7 +118,7 @@ private:
                 continue;
             }
             if (fault.code != 0) continue;
-            if (!read_value(field.value(), column, values, time)) {
+            if (!read_value(field.value(), column, record)) {
                 return bad_syntax(location(document));
             }
         }
@@ -131,23 +131,22 @@ private:
     }
 
     bool is_first(int32_t column) {
-        uint32_t &last = seen[column == FG_COLUMN_TIME ? plan.feature_count : column];
+        uint32_t &last = seen[column == FG_COLUMN_TIME ? plan.column_count() : column];
         if (last == mark) return false;
         last = mark;
         seen_count++;
         return true;
     }
 
-    bool has_every_column() {
-        if (seen_count == plan.feature_count + (plan.has_time ? 1 : 0)) return true;
-        int32_t column = FG_COLUMN_TIME;
-        for (int64_t i = 0; i < plan.feature_count; i++) {
-            if (seen[i] != mark) {
-                column = static_cast<int32_t>(i);
-                break;
-            }
+    bool has_every_column(Record &record) {
+        if (seen_count == plan.column_count() + (plan.has_time ? 1 : 0)) return true;
+        for (int64_t i = 0; i < plan.column_count(); i++) {
+            if (seen[i] == mark || record.lack(plan, static_cast<int32_t>(i))) continue;
+            note(FG_FAULT_MISSING_COLUMN, static_cast<int32_t>(i), nullptr, 0);
+            return false;
         }
-        note(FG_FAULT_MISSING_COLUMN, column, nullptr, 0);
+        if (!plan.has_time || seen[plan.column_count()] == mark) return true;
+        note(FG_FAULT_MISSING_COLUMN, FG_COLUMN_TIME, nullptr, 0);
         return false;
     }
 
@@ -177,28 +176,32 @@ private:
     }
 
     /* False: the value is not JSON. A value of the wrong type is noted, and the record goes on. */
-    bool read_value(ondemand::value value, int32_t column, double *values, double *time) {
+    bool read_value(ondemand::value value, int32_t column, Record &record) {
         ondemand::json_type type;
         if (value.type().get(type)) return false;
         const std::string_view token = trimmed(value.raw_json_token());
         switch (type) {
-        case ondemand::json_type::number: return read_number_token(token, column, values, time);
+        case ondemand::json_type::number: return read_number_token(token, column, record);
         case ondemand::json_type::null: {
             bool is_null;
             if (value.is_null().get(is_null) || !is_null) return false;
-            note(FG_FAULT_MISSING_VALUE, column, token.data(), token.size());
+            lack(token, column, record);
             return true;
         }
         case ondemand::json_type::string: {
             std::string_view text;
             if (value.get_string().get(text)) return false;
-            read_string(text, token, column, time);
+            read_string(text, token, column, record);
             return true;
         }
         case ondemand::json_type::boolean: {
-            bool ignored;
-            if (value.get_bool().get(ignored)) return false;
-            wrong_type(token, column, FG_KIND_BOOLEAN);
+            bool is_true;
+            if (value.get_bool().get(is_true)) return false;
+            if (plan.is_category(column)) {
+                categories.put(is_true ? "true" : "false", column, record);
+            } else {
+                wrong_type(token, column, FG_KIND_BOOLEAN);
+            }
             return true;
         }
         case ondemand::json_type::object: wrong_type(token, column, FG_KIND_OBJECT); return true;
@@ -208,16 +211,23 @@ private:
     }
 
     void wrong_type(std::string_view token, int32_t column, int32_t kind) {
-        const int32_t code = column == FG_COLUMN_TIME ? FG_FAULT_BAD_TIME : FG_FAULT_NOT_A_NUMBER;
+        const int32_t code = column == FG_COLUMN_TIME     ? FG_FAULT_BAD_TIME
+                             : plan.is_category(column) ? FG_FAULT_NOT_A_CATEGORY
+                                                        : FG_FAULT_NOT_A_NUMBER;
         note(code, column, token.data(), token.size(), kind);
     }
 
-    bool read_number_token(std::string_view token, int32_t column, double *values, double *time) {
+    void lack(std::string_view token, int32_t column, Record &record) {
+        if (record.lack(plan, column)) return;
+        note(FG_FAULT_MISSING_VALUE, column, token.data(), token.size());
+    }
+
+    bool read_number_token(std::string_view token, int32_t column, Record &record) {
         if (!is_json_number(token)) return false;
         const auto *text = reinterpret_cast<const uint8_t *>(token.data());
         const int64_t count = static_cast<int64_t>(token.size());
         if (column == FG_COLUMN_TIME) {
-            if (!fg_time_parse(text, count, time)) {
+            if (!fg_time_parse(text, count, &record.time)) {
                 note(FG_FAULT_BAD_TIME, column, token.data(), count);
             }
             return true;
@@ -225,21 +235,26 @@ private:
         double value = 0;
         if (!fg_number_parse(text, count, &value)) return false;
         if (plan.missing.includes_number && plan.missing.contains(token)) {
-            note(FG_FAULT_MISSING_VALUE, column, token.data(), count);
-        } else if (!std::isfinite(value)) {
-            note(FG_FAULT_NON_FINITE, column, token.data(), count);
+            lack(token, column, record);
+        } else if (plan.is_category(column)) {
+            categories.put(token, column, record);
+        } else {
+            if (!std::isfinite(value)) note(FG_FAULT_NON_FINITE, column, token.data(), count);
+            record.values[column] = value;
         }
-        values[column] = value;
         return true;
     }
 
-    void read_string(std::string_view text, std::string_view token, int32_t column, double *time) {
+    void read_string(std::string_view text, std::string_view token, int32_t column,
+                     Record &record) {
         if (plan.missing.contains(text)) {
-            note(FG_FAULT_MISSING_VALUE, column, token.data(), token.size());
+            lack(token, column, record);
+        } else if (plan.is_category(column)) {
+            categories.put(text, column, record);
         } else if (column != FG_COLUMN_TIME) {
             wrong_type(token, column, FG_KIND_STRING);
         } else if (!fg_time_parse(reinterpret_cast<const uint8_t *>(text.data()),
-                                  static_cast<int64_t>(text.size()), time)) {
+                                  static_cast<int64_t>(text.size()), &record.time)) {
             wrong_type(token, column, FG_KIND_STRING);
         }
     }
@@ -292,18 +307,18 @@ private:
 
 void decode_ndjson(const fg_plan &plan, const uint8_t *bytes, int64_t byte_count,
                    const fg_line *lines, int64_t line_count, fg_rows *rows) {
-    Decoder decoder(plan);
+    Decoder decoder(plan, rows->dictionary);
     Padded padded(bytes, byte_count);
     for (int64_t i = 0; i < line_count; i++) {
-        double time = std::numeric_limits<double>::quiet_NaN();
+        Record record(plan, *rows);
         bool ok = false;
         if (lines[i].count < 0) {
             decoder.fault = fg_fault{0, -1, 0, 0, 0, FG_FAULT_OVERSIZE_LINE, FG_COLUMN_SKIPPED, 0};
         } else {
             ok = decoder.decode(padded.line(lines[i].start, lines[i].count), lines[i].count,
-                                rows->values + rows->row_count * plan.feature_count, &time);
+                                record);
         }
-        finish_line(lines[i], i, time, ok, decoder.fault, rows);
+        finish_line(lines[i], i, record.time, ok, decoder.fault, rows);
     }
 }
 

@@ -52,31 +52,41 @@ bool Missing::contains(std::string_view text) const {
 
 extern "C" {
 
-fg_plan *fg_plan_csv(const int32_t *columns, int64_t cell_count, int64_t feature_count,
-                     bool has_time, uint8_t delimiter, fg_texts missing) {
-    auto *plan = new fg_plan(missing);
-    plan->feature_count = feature_count;
-    plan->has_time = has_time;
+fg_plan *fg_plan_csv(const int32_t *cells, int64_t cell_count, fg_columns columns,
+                     uint8_t delimiter, fg_texts missing) {
+    auto *plan = new fg_plan(columns, missing);
     plan->delimiter = delimiter;
-    plan->columns.assign(columns, columns + cell_count);
+    plan->columns.assign(cells, cells + cell_count);
     return plan;
 }
 
-fg_plan *fg_plan_ndjson(fg_texts keys, int64_t feature_count, bool has_time, fg_texts missing) {
-    auto *plan = new fg_plan(missing);
+fg_plan *fg_plan_ndjson(fg_texts keys, fg_columns columns, fg_texts missing) {
+    auto *plan = new fg_plan(columns, missing);
     plan->is_json = true;
-    plan->feature_count = feature_count;
-    plan->has_time = has_time;
     plan->keys = flowguard::strings(keys);
     for (size_t i = 0; i < plan->keys.size(); i++) {
-        const bool is_feature = static_cast<int64_t>(i) < feature_count;
+        const bool is_time = static_cast<int64_t>(i) >= plan->column_count();
         plan->column_of_key[plan->keys[i]] =
-            is_feature ? static_cast<int32_t>(i) : static_cast<int32_t>(FG_COLUMN_TIME);
+            is_time ? static_cast<int32_t>(FG_COLUMN_TIME) : static_cast<int32_t>(i);
     }
     return plan;
 }
 
 void fg_plan_free(fg_plan *plan) { delete plan; }
+
+fg_dictionary *fg_dictionary_create(void) { return new fg_dictionary; }
+
+void fg_dictionary_free(fg_dictionary *dictionary) { delete dictionary; }
+
+int64_t fg_dictionary_count(const fg_dictionary *dictionary) {
+    return static_cast<int64_t>(dictionary->texts.size());
+}
+
+const uint8_t *fg_dictionary_text(const fg_dictionary *dictionary, int64_t code, int64_t *count) {
+    const std::string &text = dictionary->texts[static_cast<size_t>(code)];
+    *count = static_cast<int64_t>(text.size());
+    return reinterpret_cast<const uint8_t *>(text.data());
+}
 
 void fg_decode(const fg_plan *plan, const uint8_t *bytes, int64_t byte_count, const fg_line *lines,
                int64_t line_count, fg_rows *rows) {

@@ -4,19 +4,41 @@ import Foundation
 ///
 /// `line` is the only encoder, so that the three agree to the byte; reading is through `ControlJSON`.
 public struct AnomalyMessage: Sendable, Hashable, Decodable {
-    /// What one feature has to do with it.
+    /// What a cell holds: a JSON number, a string for a category, null where there is no value.
+    public enum Value: Sendable, Hashable, Decodable {
+        /// A feature's value.
+        case number(Double)
+        /// A category's value.
+        case text(String)
+        /// No value.
+        case missing
+
+        /// Reads a number, a string or null.
+        public init(from decoder: any Decoder) throws {
+            let container = try decoder.singleValueContainer()
+            if container.decodeNil() {
+                self = .missing
+            } else if let text = try? container.decode(String.self) {
+                self = .text(text)
+            } else {
+                self = .number(try container.decode(Double.self))
+            }
+        }
+    }
+
+    /// What one feature or category has to do with it.
     public struct Feature: Sendable, Hashable, Decodable {
         /// The feature's name.
         public var name: String
         /// Its value in the record.
-        public var value: Double
+        public var value: Value
         /// The value that the model expected.
-        public var expected: Double
+        public var expected: Value
         /// How much of the improbability it explains, in nats.
         public var contribution: Double
 
         /// Makes a reason.
-        public init(name: String, value: Double, expected: Double, contribution: Double) {
+        public init(name: String, value: Value, expected: Value, contribution: Double) {
             self.name = name
             self.value = value
             self.expected = expected
@@ -103,8 +125,10 @@ public struct AnomalyMessage: Sendable, Hashable, Decodable {
         for (i, feature) in features.enumerated() {
             text.raw(i == 0 ? "{\"name\":" : ",{\"name\":")
             text.string(feature.name)
-            text.raw(",\"value\":\(LineText.shortest(feature.value))")
-            text.raw(",\"expected\":\(LineText.significant(feature.expected))")
+            text.raw(",\"value\":")
+            text.value(feature.value, LineText.shortest)
+            text.raw(",\"expected\":")
+            text.value(feature.expected, LineText.significant)
             text.raw(",\"contribution\":\(LineText.fixed(feature.contribution, decimals: 4))}")
         }
         text.raw("],\"summary\":")
@@ -141,6 +165,14 @@ private struct LineText {
             }
         }
         bytes.append(UInt8(ascii: "\""))
+    }
+
+    mutating func value(_ value: AnomalyMessage.Value, _ format: (Double) -> String) {
+        switch value {
+        case .number(let number): raw(format(number))
+        case .text(let text): string(text)
+        case .missing: raw("null")
+        }
     }
 
     /// So many decimals at most, no zeros at the end.

@@ -272,8 +272,10 @@ public struct EpisodeMessage: Sendable, Hashable, Codable {
 public struct StreamDetail: Sendable, Hashable, Codable {
     /// The stream at a glance.
     public var status: StreamStatus
-    /// The columns that the model sees; empty while they are not known.
+    /// The columns of numbers that the model sees; empty while they are not known.
     public var features: [String]
+    /// The columns of texts that it sees; `nil` from an earlier daemon.
+    public var categories: [String]?
     /// The time column.
     public var timeColumn: String?
     /// The character between two cells; CSV only.
@@ -287,11 +289,12 @@ public struct StreamDetail: Sendable, Hashable, Codable {
 
     /// Makes a detail.
     public init(
-        status: StreamStatus, features: [String], timeColumn: String?, fits: [FitMessage],
-        episodes: [EpisodeMessage]
+        status: StreamStatus, features: [String], categories: [String]? = nil,
+        timeColumn: String?, fits: [FitMessage], episodes: [EpisodeMessage]
     ) {
         self.status = status
         self.features = features
+        self.categories = categories
         self.timeColumn = timeColumn
         self.fits = fits
         self.episodes = episodes

@@ -123,7 +123,7 @@ public struct BatchScorer {
                 keys.append(member.name)
             }
         }
-        let needed = [detector.schema.time].compactMap(\.self) + detector.schema.features
+        let needed = [detector.schema.time].compactMap(\.self) + detector.schema.columns
         return keys + needed.filter { seen.insert($0).inserted }
     }
 }
@@ -199,14 +199,24 @@ private struct LineWriter {
         for (i, feature) in verdict.features.enumerated() {
             bytes.append(contentsOf: (i == 0 ? "{\"name\":" : ",{\"name\":").utf8)
             append(json: feature.name)
-            let expected = NumberText.short(feature.expected)
-            bytes.append(contentsOf: ",\"value\":\(feature.value),\"expected\":\(expected)".utf8)
+            bytes.append(contentsOf: ",\"value\":".utf8)
+            append(json: feature.value) { "\($0)" }
+            bytes.append(contentsOf: ",\"expected\":".utf8)
+            append(json: feature.expected, number: NumberText.short)
             bytes.append(contentsOf: ",\"contribution\":".utf8)
             NumberText.append(logLikelihood: feature.contribution, to: &bytes)
             bytes.append(UInt8(ascii: "}"))
         }
         bytes.append(contentsOf: "],\"summary\":".utf8)
         append(json: verdict.summary)
+    }
+
+    private mutating func append(json value: CellValue, number: (Double) -> String) {
+        switch value {
+        case .number(let value): bytes.append(contentsOf: number(value).utf8)
+        case .text(let text): append(json: text)
+        case .missing: bytes.append(contentsOf: "null".utf8)
+        }
     }
 
     /// A line that cannot be scored keeps its place, and what it holds as far as that can be told.

@@ -15,6 +15,9 @@ struct Column: Sendable, Hashable {
 
     static let quantileCount = 13
 
+    /// The value in the middle of the training rows.
+    var median: Double { quantiles[quantiles.count / 2] }
+
     /// A column of one value has no density; any change of it is an anomaly.
     var isConstant: Bool { lower == upper }
 

@@ -34,6 +34,12 @@ public struct ContextState: Sendable, Hashable, Codable {
         return (values, times)
     }
 
+    /// The newest row; `nil` when there is none of this width.
+    func lastRow(featureCount: Int) -> [Double]? {
+        let values = rows(featureCount: featureCount).values
+        return values.isEmpty ? nil : Array(values.suffix(featureCount))
+    }
+
     /// Takes the rows of a batch in and keeps the newest.
     ///
     /// As many rows are kept as any model may look back on, so that the next model may look back further than this one.

@@ -8,13 +8,11 @@ public struct Scores: Sendable {
     public var logLikelihood: [Double]
     /// The calibrated p-value of each.
     public var pValue: [Double]
-    /// The scored records.
-    public var records: RecordBatch
     var rows: Encoder.Rows
 
-    /// Whether a record lies outside, or changed a feature that never changes.
+    /// Whether a record lies outside, changed a feature that never changes, or has a value that is new to a closed set.
     public func isAnomaly(_ row: Int, threshold: Threshold) -> Bool {
-        tail(of: row, threshold: threshold) != nil || rows.changedConstants[row] != nil
+        tail(of: row, threshold: threshold) != nil || rows.breakCount(row) > 0
     }
 
     /// The tail that a record lies in, or `nil` when it is normal.
@@ -38,7 +36,7 @@ public struct Detector: Sendable {
     let encoder: Encoder
     let flows: FlowMixture<Float>
     let calibration: Calibration
-    /// Nats that a change of a constant feature costs: more than the whole spread of normal scores.
+    /// Nats that a change of a constant feature costs, or a value that is new to a closed set: more than the whole spread of normal scores.
     let constantPenalty: Double
 
     init(
@@ -75,7 +73,7 @@ public struct Detector: Sendable {
     ///   - state: The stream's context, which moves past the batch.
     ///   - parallel: Splits the rows; the scores do not depend on it.
     /// - Returns: One finite log-likelihood a record, in nats.
-    /// - Precondition: `records.schema.features` are `schema.features`.
+    /// - Precondition: `records.schema.columns` are `schema.columns`.
     public func score(
         _ records: RecordBatch, state: inout ContextState, parallel: ParallelFor = .serial
     ) -> Scores {
@@ -86,18 +84,23 @@ public struct Detector: Sendable {
         var pValue = [Double](repeating: 1, count: records.rowCount)
         for row in logLikelihood.indices {
             logLikelihood[row] = total(
-                density: densities[row], units: units, penalty: rows.penalty[row],
-                changedConstants: rows.changedConstants[row]?.count ?? 0)
+                density: densities[row] + rows.discrete.logProbability(row),
+                units: units, penalty: rows.penalty[row], breaks: rows.breakCount(row))
             pValue[row] = calibration.pValue(logLikelihood[row]).pValue
         }
-        return Scores(
-            logLikelihood: logLikelihood, pValue: pValue, records: records, rows: rows)
+        return Scores(logLikelihood: logLikelihood, pValue: pValue, rows: rows)
+    }
+
+    /// Moves a stream's context past records without scoring them.
+    ///
+    /// - Precondition: `records.schema.columns` are `schema.columns`.
+    public func skip(_ records: RecordBatch, state: inout ContextState) {
+        state.advance(past: encoder.filled(records, after: state).records)
     }
 
     /// One record's log-likelihood from its parts; what cannot be represented is scored below the worst seen.
-    func total(density: Double, units: Double, penalty: Double, changedConstants: Int) -> Double {
-        let value =
-            density - units - penalty - Double(changedConstants) * constantPenalty
+    func total(density: Double, units: Double, penalty: Double, breaks: Int) -> Double {
+        let value = density - units - penalty - Double(breaks) * constantPenalty
         return value.isFinite ? value : calibration.low.sorted[0] - constantPenalty - 1e9
     }
 
@@ -117,30 +120,37 @@ public struct Detector: Sendable {
             probability: calibration.low.probability(logLikelihood))
     }
 
-    /// Draws records from the learned density, one array a record in the order of `schema.features`.
+    /// Draws records from the learned density.
     ///
     /// A model with context draws each record given the ones before it, from the time zero of the calendar. One with windows draws
     /// each from the density of all states: alone they are as real ones, their order means nothing.
-    public func sample(_ count: Int, seed: UInt64) -> [[Double]] {
+    public func sample(_ count: Int, seed: UInt64) -> RecordBatch {
         var generator = SeededGenerator(seed: seed)
-        guard encoder.contextCount > 0 else {
-            return decode(flows.sample(count, context: nil, using: &generator))
-        }
+        var drawn = RecordBatch(schema: schema)
         var state = ContextState()
-        var drawn: [[Double]] = []
-        for _ in 0..<count {
-            var record = RecordBatch(schema: schema)
-            record.append(
-                drawn.last ?? encoder.columns.map(\.center), time: Double(drawn.count),
-                lineIndex: 0, offset: 0)
+        let step = lags > 0 || !calendar.isEmpty ? 1 : count
+        while drawn.rowCount < count {
+            // What a record holds beside its values is drawn first; they are drawn given that.
+            var outline = RecordBatch(schema: schema)
+            for _ in 0..<step {
+                let discrete = encoder.discrete.cells(
+                    encoder.discrete.sample(using: &generator), of: schema)
+                outline.append(
+                    zip(encoder.columns, discrete.hasValue).map { $1 ? $0.center : .nan },
+                    categories: discrete.categories,
+                    time: Double(drawn.rowCount + outline.rowCount))
+            }
             var lookahead = state
-            let context = encoder.encode(record, state: &lookahead).context
-            guard let row = decode(flows.sample(1, context: context, using: &generator)).first
-            else { break }
-            drawn.append(row)
-            var batch = RecordBatch(schema: schema)
-            batch.append(row, time: Double(drawn.count), lineIndex: 0, offset: 0)
-            state.advance(past: batch)
+            let context = encoder.encode(outline, state: &lookahead).context
+            let rows = decode(flows.sample(step, context: context, using: &generator))
+            for (index, row) in rows.enumerated() {
+                for (j, value) in row.enumerated() {
+                    let place = index * row.count + j
+                    if !outline.values[place].isNaN { outline.values[place] = value }
+                }
+            }
+            skip(outline, state: &state)
+            drawn.append(contentsOf: outline)
         }
         return drawn
     }

@@ -7,7 +7,7 @@ import Ingest
 /// Tensors of the encoder, in schema order: `encoder.center`, `encoder.scale`, `encoder.lower`, `encoder.upper`,
 /// `encoder.step` [features], `encoder.quantiles` [features, ranks]; with windows the same of each part, `encoder.part.…`
 /// [parts · active features], and `encoder.recovery` [windows, longest, active features]. Of the calibration: `calibration.scores` [rows],
-/// ascending. The rest is JSON in the metadata under `detector`, its version under `detector_version`.
+/// ascending. The rest, with the counts of the discrete columns, is JSON in the metadata under `detector`, its version under `detector_version`.
 extension Detector {
     private struct Header: Codable {
         var schema: Schema
@@ -18,12 +18,13 @@ extension Detector {
         var calendar: [CalendarFeature]
         var timeZone: String?
         var gapSecs: Double?
+        var discrete: [DiscreteColumn]?
         var constantPenalty: Double
         var low: TailHeader
         var high: TailHeader
 
         private enum CodingKeys: String, CodingKey {
-            case schema, options, summary, lags, windows, calendar
+            case schema, options, summary, lags, windows, calendar, discrete
             case timeZone = "time_zone"
             case gapSecs = "gap_secs"
             case constantPenalty = "constant_penalty_nats"
@@ -38,9 +39,11 @@ extension Detector {
         var scale: Double
     }
 
-    /// 3: windows. 2: several flows, `flow.0.` and so on; 1 had one, `flow.`.
+    /// The version that is written: with windows and discrete columns.
+    ///
+    /// Version 2, which is read too, had several flows, `flow.0.` and so on; 1 had one, `flow.`.
     private static let formatVersion = 3
-    private static let oldestReadableVersion = 2
+    private static let readVersions = 2...3
 
     /// The model file's bytes; the same detector always gives the same bytes.
     public func encoded() -> [UInt8] {
@@ -59,6 +62,7 @@ extension Detector {
             schema: encoder.schema, options: options, summary: summary, lags: encoder.context.lags,
             windows: encoder.windows?.lengths, calendar: encoder.context.calendar,
             timeZone: encoder.context.timeZone, gapSecs: encoder.context.gapSecs,
+            discrete: encoder.discrete.columns,
             constantPenalty: constantPenalty,
             low: TailHeader(
                 count: calibration.low.tailCount, shape: calibration.low.shape,
@@ -88,14 +92,12 @@ extension Detector {
                 throw DetectionError.modelFile(
                     name: name, reason: "it is a tensor file but holds no detector")
             }
-            guard let number = Int(version),
-                (Self.oldestReadableVersion...Self.formatVersion).contains(number)
-            else {
+            guard Self.readVersions.contains(where: { String($0) == version }) else {
                 throw DetectionError.modelFile(
                     name: name,
                     reason: "it has detector version \(version), "
-                        + "this build reads versions \(Self.oldestReadableVersion) "
-                        + "to \(Self.formatVersion)")
+                        + "this build reads versions \(Self.readVersions.lowerBound) "
+                        + "to \(Self.readVersions.upperBound)")
             }
             let header = try JSONDecoder().decode(
                 Header.self, from: Data((file.metadata["detector"] ?? "").utf8))
@@ -155,8 +157,15 @@ extension Detector {
         context.calendar = header.calendar
         context.timeZone = header.timeZone
         context.gapSecs = header.gapSecs
+        let missing = header.options.missing ?? MissingPolicies()
+        guard let discrete = DiscreteDensity(restoring: header.discrete ?? [], of: header.schema)
+        else {
+            throw DetectionError.modelFile(
+                name: name, reason: "its discrete columns do not fit its schema or one another")
+        }
         let bare = Encoder(
-            schema: header.schema, columns: columns, context: context, windows: nil)
+            schema: header.schema, columns: columns, context: context, windows: nil,
+            missing: missing, discrete: discrete)
         let lengths = header.windows ?? []
         guard (0...DetectorOptions.maximumLags).contains(header.lags),
             lengths.allSatisfy({ (2...DetectorOptions.maximumLags).contains($0) }),
@@ -174,7 +183,8 @@ extension Detector {
             "encoder.recovery", count: lengths.count * longest * width, in: file, name: name)
         return Encoder(
             schema: header.schema, columns: columns, context: context,
-            windows: StateWindows(lengths: lengths, parts: parts, recovery: recovery))
+            windows: StateWindows(lengths: lengths, parts: parts, recovery: recovery),
+            missing: missing, discrete: discrete)
     }
 
     private static func columns(

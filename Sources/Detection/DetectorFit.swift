@@ -26,18 +26,23 @@ extension Detector {
             throw .cancelled
         }
         let choice = contextChoice(records, options: options)
-        var encoder = Encoder(fitting: records, context: choice.context, windows: choice.windows)
+        let split = Split(
+            rows: usableRows(records, choice.context, longest: choice.windows.last ?? 1))
+        var encoder = Encoder(
+            fitting: records, context: choice.context, windows: choice.windows,
+            missing: options.missing ?? MissingPolicies(),
+            discrete: DiscreteDensity(
+                fitting: records, rows: (split.training + split.validation).sorted()))
         guard !encoder.active.isEmpty else {
             throw .everyFeatureConstant(features: records.schema.features)
         }
         if options.calendar == nil {
             encoder = encoder.with(
                 calendar: try calendar(
-                    for: records, encoder: encoder, options: options, parallel: parallel))
+                    for: records, split, encoder: encoder, options: options, parallel: parallel))
         }
         var state = ContextState()
         let rows = encoder.encode(records, state: &state)
-        let split = Split(rows: usableRows(rows, encoder))
         let training = try train(rows, split, encoder, options, parallel, progress)
         guard
             progress(
@@ -46,10 +51,12 @@ extension Detector {
                     stepLimit: training.steps))
         else { throw .cancelled }
         let units = encoder.logScaleSum
-        let scores = training.flows.logLikelihood(
+        let densities = training.flows.logLikelihood(
             rows.x.selectingRows(split.calibration),
-            context: rows.context?.selectingRows(split.calibration), parallel: parallel
-        ).map { $0 - units }.filter(\.isFinite)
+            context: rows.context?.selectingRows(split.calibration), parallel: parallel)
+        let scores = zip(densities, split.calibration).map { density, row in
+            density - units + rows.discrete.logProbability(row)
+        }.filter(\.isFinite)
         guard let least = scores.min(), let greatest = scores.max() else {
             throw .training(
                 .diverged(
@@ -89,8 +96,8 @@ extension Detector {
         let plan = FitPlan(
             options: options, rowCount: split.training.count,
             featureCount: encoder.inputCount, isSeries: encoder.schema.time != nil)
-        let data = TrainingData(rows, split, encoder, plan)
         var generator = SeededGenerator(seed: options.seed)
+        let data = TrainingData(rows, split, encoder, plan, using: &generator)
         var members: [Flow<Float>] = []
         var steps = 0
         var restarts = 0
@@ -121,9 +128,11 @@ extension Detector {
         let heldOutContext: Matrix<Float>?
         let noise: TrainingNoise<Float>
 
-        init(_ rows: Encoder.Rows, _ split: Split, _ encoder: Encoder, _ plan: FitPlan) {
-            x = rows.x.selectingRows(split.training)
-            context = rows.context?.selectingRows(split.training)
+        init(
+            _ rows: Encoder.Rows, _ split: Split, _ encoder: Encoder, _ plan: FitPlan,
+            using generator: inout SeededGenerator
+        ) {
+            (x, context) = encoder.trainingRows(rows, chosen: split.training, using: &generator)
             heldOut = rows.x.selectingRows(split.validation)
             heldOutContext = rows.context?.selectingRows(split.validation)
             noise = TrainingNoise(
@@ -158,10 +167,14 @@ extension Detector {
         }
     }
 
-    /// The rows that have all they look back on; all but the first ones where gaps leave too few of those.
-    private static func usableRows(_ rows: Encoder.Rows, _ encoder: Encoder) -> [Int] {
-        let settled = (encoder.lookback..<rows.x.rowCount).filter { !rows.unsettled.contains($0) }
-        return settled.count >= minimumRows ? settled : Array(0..<rows.x.rowCount)
+    /// The rows that have all they look back on; all rows where gaps leave too few of those.
+    private static func usableRows(
+        _ records: RecordBatch, _ context: ContextPlan, longest: Int
+    ) -> [Int] {
+        let lookback = max(context.lags, longest - 1)
+        let runs = Readings.runs(times: records.times, gapSecs: context.gapSecs)
+        let settled = runs.indices.filter { runs[$0] >= lookback }
+        return settled.count >= minimumRows ? settled : Array(runs.indices)
     }
 
     /// What the density looks back on, as chosen by the user, or as fits the records.
@@ -189,7 +202,7 @@ extension Detector {
     /// Each candidate is tried with one small flow and few steps. The hour of day needs records of two days, the day of
     /// week of two weeks.
     private static func calendar(
-        for records: RecordBatch, encoder: Encoder, options: DetectorOptions,
+        for records: RecordBatch, _ split: Split, encoder: Encoder, options: DetectorOptions,
         parallel: ParallelFor
     ) throws(DetectionError) -> [CalendarFeature] {
         let times = records.times.filter(\.isFinite)
@@ -204,7 +217,7 @@ extension Detector {
         var best = (calendar: candidates[0], scores: [Double]())
         for calendar in candidates {
             let scores = try trialScores(
-                of: records, with: encoder.with(calendar: calendar), options: options,
+                of: records, split, with: encoder.with(calendar: calendar), options: options,
                 parallel: parallel)
             if best.scores.isEmpty || isClearlyGreater(scores, than: best.scores) {
                 best = (calendar, scores)
@@ -215,12 +228,11 @@ extension Detector {
 
     /// The log-likelihood of each validation record under a small flow, in nats and standardised units.
     private static func trialScores(
-        of records: RecordBatch, with encoder: Encoder, options: DetectorOptions,
+        of records: RecordBatch, _ split: Split, with encoder: Encoder, options: DetectorOptions,
         parallel: ParallelFor
     ) throws(DetectionError) -> [Double] {
         var state = ContextState()
         let rows = encoder.encode(records, state: &state)
-        let split = Split(rows: usableRows(rows, encoder))
         var plan = FitPlan(
             options: options, rowCount: split.training.count, featureCount: encoder.inputCount,
             isSeries: true)
@@ -228,7 +240,7 @@ extension Detector {
         plan.flow.hiddenWidth = 32
         plan.training.maximumSteps = 400
         var generator = SeededGenerator(seed: options.seed)
-        let data = TrainingData(rows, split, encoder, plan)
+        let data = TrainingData(rows, split, encoder, plan, using: &generator)
         let flow = try train(data, plan, parallel, using: &generator) { _ in true }.flow
         return flow.logLikelihood(data.heldOut, context: data.heldOutContext, parallel: parallel)
     }
@@ -260,6 +272,7 @@ extension Detector {
                 notes.append("'\(name)' moves in steps of \(NumberText.short(column.step))")
             }
         }
+        notes += encoder.discrete.columns.compactMap(\.note)
         if restarts > 0 {
             notes.append(
                 "the training diverged and began anew with smaller steps, \(restarts) times")

@@ -42,6 +42,10 @@ public struct DetectorOptions: Sendable, Hashable, Codable {
     public var timeZone: String?
     /// The probability that a normal record is called an anomaly; 0.001 by default.
     public var falseAlarmProbability: Double
+    /// What is done about values that are missing.
+    ///
+    /// The default, `nil`, is that a record must have every value.
+    public var missing: MissingPolicies?
 
     /// The largest number of members.
     public static let maximumMembers = 16
@@ -54,7 +58,7 @@ public struct DetectorOptions: Sendable, Hashable, Codable {
     public init(
         family: FlowFamily = .nice, members: Int? = nil, seed: UInt64 = 0, lags: Int? = nil,
         windows: [Int]? = nil, calendar: [CalendarFeature]? = nil, timeZone: String? = nil,
-        falseAlarmProbability: Double = 1e-3
+        falseAlarmProbability: Double = 1e-3, missing: MissingPolicies? = nil
     ) {
         self.family = family
         self.members = members
@@ -64,6 +68,7 @@ public struct DetectorOptions: Sendable, Hashable, Codable {
         self.calendar = calendar
         self.timeZone = timeZone
         self.falseAlarmProbability = falseAlarmProbability
+        self.missing = missing
     }
 }
 

@@ -27,15 +27,24 @@ struct Encoder: Sendable, Hashable {
     let context: ContextPlan
     /// The trailing means in the density; `nil`: records alone.
     let windows: StateWindows?
+    /// What stands in for a value that is missing.
+    let missing: MissingPolicies
+    /// The categories, and the pattern of missing values.
+    let discrete: DiscreteDensity
     /// Indices of the features that vary, in schema order.
     let active: [Int]
     /// How each input of the flow is standardised: the active features, or the parts of their states.
     let inputs: [Column]
     private let clock: CalendarClock
 
-    init(schema: Schema, columns: [Column], context: ContextPlan, windows: StateWindows?) {
+    init(
+        schema: Schema, columns: [Column], context: ContextPlan, windows: StateWindows?,
+        missing: MissingPolicies, discrete: DiscreteDensity
+    ) {
         self.schema = schema
         self.columns = columns
+        self.missing = missing
+        self.discrete = discrete
         var context = context
         if schema.time == nil { context.calendar = [] }
         self.context = context
@@ -49,14 +58,21 @@ struct Encoder: Sendable, Hashable {
     /// Learns the columns of these records.
     ///
     /// - Parameter windows: Lengths of trailing means; none where no record has so many others before it.
-    init(fitting records: RecordBatch, context: ContextPlan, windows lengths: [Int]) {
+    init(
+        fitting records: RecordBatch, context: ContextPlan, windows lengths: [Int],
+        missing: MissingPolicies, discrete: DiscreteDensity
+    ) {
         let count = records.schema.features.count
         let columns = (0..<count).map { j in
-            Column(values: (0..<records.rowCount).map { records.values[$0 * count + j] })
+            let values = (0..<records.rowCount).map { records.values[$0 * count + j] }
+                .filter { !$0.isNaN }
+            return Column(values: values.isEmpty ? [0] : values)
         }
         let bare = Encoder(
-            schema: records.schema, columns: columns, context: context, windows: nil)
-        let readings = bare.readings(records, after: ContextState())
+            schema: records.schema, columns: columns, context: context, windows: nil,
+            missing: missing, discrete: discrete)
+        let whole = bare.filled(records, after: ContextState()).records
+        let readings = bare.readings(whole, after: ContextState())
         guard let longest = lengths.last, !bare.active.isEmpty,
             readings.runs.contains(where: { $0 + 1 >= longest })
         else {
@@ -65,24 +81,28 @@ struct Encoder: Sendable, Hashable {
         }
         self.init(
             schema: records.schema, columns: columns, context: context,
-            windows: StateWindows(lengths: lengths, fitting: readings, centers: bare.centers))
+            windows: StateWindows(lengths: lengths, fitting: readings, centers: bare.centers),
+            missing: missing, discrete: discrete)
     }
 
     /// The same encoder with other calendar readings.
     func with(calendar: [CalendarFeature]) -> Encoder {
         var plan = context
         plan.calendar = calendar
-        return Encoder(schema: schema, columns: columns, context: plan, windows: windows)
+        return Encoder(
+            schema: schema, columns: columns, context: plan, windows: windows, missing: missing,
+            discrete: discrete)
     }
 
     /// Numbers that the flow reads a record.
     var inputCount: Int { inputs.count }
 
     /// Length of the context that the flow is conditioned on.
-    var contextCount: Int { context.lags * active.count + 2 * context.calendar.count }
+    var contextCount: Int { seriesContextCount + discrete.contextCount }
 
-    /// Former records that a score depends on.
-    var lookback: Int { max(context.lags, (windows?.longest ?? 1) - 1) }
+    private var seriesContextCount: Int {
+        context.lags * active.count + 2 * context.calendar.count
+    }
 
     /// From standardised units to data units, in nats: `Σ ln scale`, less what the windows' bijection adds.
     var logScaleSum: Double {
@@ -107,7 +127,18 @@ struct Encoder: Sendable, Hashable {
         /// Rows whose windows are not full: the stream's first, and those after a gap.
         var unsettled: Set<Int>
         /// Rows before which the time makes a gap.
-        var gaps: [Int]
+        var timeGaps: [Int]
+        /// Categories and the pattern of missing values.
+        var discrete: DiscreteDensity.Rows
+        /// Indices of the features that were missing, for the rows where any were.
+        var gaps: [Int: [Int]]
+        /// The records with their gaps filled.
+        var records: RecordBatch
+
+        /// How many features and categories have a value that makes an anomaly by itself.
+        func breakCount(_ row: Int) -> Int {
+            (changedConstants[row]?.count ?? 0) + (discrete.neverSeen[row]?.count ?? 0)
+        }
     }
 
     /// Nats that a value pays for lying `excess` deviations beyond the training range.
@@ -121,23 +152,27 @@ struct Encoder: Sendable, Hashable {
     /// Encodes a batch and moves the stream's context past it.
     ///
     /// - Precondition: The records have this encoder's features.
-    func encode(_ records: RecordBatch, state: inout ContextState) -> Rows {
-        precondition(records.schema.features == schema.features, "records of the model's features")
+    func encode(_ given: RecordBatch, state: inout ContextState) -> Rows {
+        precondition(given.schema.columns == schema.columns, "records of the model's columns")
+        let (records, gaps) = filled(given, after: state)
         let readings = readings(records, after: state)
         state.advance(past: records)
         var rows = Rows(
             x: Matrix(rowCount: records.rowCount, columnCount: inputCount), context: nil,
             penalty: [Double](repeating: 0, count: records.rowCount), changedConstants: [:],
-            states: [], unsettled: [], gaps: [])
+            states: [], unsettled: [], timeGaps: [],
+            discrete: discrete.rows(of: records, gaps: gaps), gaps: gaps, records: records)
         measureRange(of: records, into: &rows)
         if windows == nil {
             standardise(readings, into: &rows)
         } else {
             standardiseStates(readings, into: &rows)
         }
-        if contextCount > 0 { rows.context = contextRows(records, readings) }
+        rows.context = discrete.context(
+            rows.discrete, rowCount: records.rowCount,
+            behind: seriesContextCount > 0 ? contextRows(records, readings) : nil)
         if context.gapSecs != nil {
-            rows.gaps = (0..<records.rowCount).filter {
+            rows.timeGaps = (0..<records.rowCount).filter {
                 $0 + readings.earlier > 0 && readings.runs[$0 + readings.earlier] == 0
             }
         }
@@ -179,7 +214,7 @@ struct Encoder: Sendable, Hashable {
     }
 
     private func measureRange(of records: RecordBatch, into rows: inout Rows) {
-        let constants = columns.indices.filter { columns[$0].isConstant }
+        let constants = columns.indices.filter { columns[$0].isConstant && !isAlwaysMissing($0) }
         for row in 0..<records.rowCount {
             let start = row * columns.count
             for j in active {
@@ -191,6 +226,13 @@ struct Encoder: Sendable, Hashable {
             for j in constants where records.values[start + j] != columns[j].lower {
                 rows.changedConstants[row, default: []].append(j)
             }
+        }
+    }
+
+    /// Whether a feature had no value in any training row.
+    private func isAlwaysMissing(_ feature: Int) -> Bool {
+        discrete.columns.contains {
+            $0.kind == .presence && $0.name == schema.features[feature] && $0.levels == [nil]
         }
     }
 
@@ -229,9 +271,9 @@ struct Encoder: Sendable, Hashable {
     private func contextRows(_ records: RecordBatch, _ readings: Readings) -> Matrix<Float> {
         let width = active.count
         let lags = context.lags
-        var rows = Matrix<Float>(rowCount: records.rowCount, columnCount: contextCount)
+        var rows = Matrix<Float>(rowCount: records.rowCount, columnCount: seriesContextCount)
         for row in 0..<records.rowCount {
-            let base = row * contextCount
+            let base = row * seriesContextCount
             let place = row + readings.earlier
             for lag in 0..<lags where readings.runs[place] > 0 {
                 let source = place - min(lag + 1, readings.runs[place])

@@ -37,14 +37,14 @@ public enum FitGate {
     ///   - falseAlarmProbability: What the stream's budget asks for.
     public static func judge(
         challenger: Detector, champion: Detector, newest: RecordBatch,
-        before: ContextState = ContextState(), falseAlarmProbability: Double
+        before: RecordBatch? = nil, falseAlarmProbability: Double
     ) -> GateDecision {
         var decision = GateDecision(
-            isAccepted: true, reason: "there is nothing to compare: the features changed",
+            isAccepted: true, reason: "there is nothing to compare: the columns changed",
             challengerLogLikelihood: challenger.summary.heldOutLogLikelihood,
             championLogLikelihood: champion.summary.heldOutLogLikelihood,
             challengerAlarmRate: 0, championAlarmRate: 0)
-        guard challenger.schema.features == champion.schema.features else { return decision }
+        guard challenger.schema.hasColumns(of: champion.schema) else { return decision }
         guard newest.rowCount >= leastRecords else {
             decision.isAccepted = false
             decision.reason =
@@ -82,9 +82,10 @@ public enum FitGate {
     }
 
     private static func measure(
-        _ detector: Detector, _ records: RecordBatch, _ before: ContextState, _ probability: Double
+        _ detector: Detector, _ records: RecordBatch, _ before: RecordBatch?, _ probability: Double
     ) -> (scores: [Double], alarms: Double) {
-        var state = before
+        var state = ContextState()
+        if let before { detector.skip(before, state: &state) }
         let scores = detector.score(records, state: &state)
         let threshold = detector.threshold(falseAlarmProbability: probability)
         let alarms = scores.logLikelihood.indices.count {

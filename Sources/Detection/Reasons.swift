@@ -1,23 +1,43 @@
 import FlowDensity
 import Ingest
 
-/// What one feature has to do with an anomaly.
-public struct FeatureReason: Sendable, Hashable, Codable {
+/// What a cell of a record holds.
+public enum CellValue: Sendable, Hashable {
+    /// A feature's value.
+    case number(Double)
+    /// A category's value.
+    case text(String)
+    /// Nothing.
+    case missing
+}
+
+/// What one feature or category has to do with an anomaly.
+public struct FeatureReason: Sendable, Hashable {
     /// The feature's name.
     public var name: String
     /// Its value in the record.
-    public var value: Double
+    public var value: CellValue
     /// The most likely value given the record's other features and the context.
-    public var expected: Double
+    public var expected: CellValue
     /// How much likelier the record would be with the expected value in its place, in nats; not negative.
     public var contribution: Double
 
     /// Makes a reason.
-    public init(name: String, value: Double, expected: Double, contribution: Double) {
+    public init(name: String, value: CellValue, expected: CellValue, contribution: Double) {
         self.name = name
         self.value = value
         self.expected = expected
         self.contribution = contribution
+    }
+}
+
+extension FeatureReason {
+    /// How far a number lies above what was expected of it; `nil` for anything but numbers.
+    public var change: Double? {
+        guard case (.number(let value), .number(let expected)) = (value, expected) else {
+            return nil
+        }
+        return value - expected
     }
 }
 
@@ -29,6 +49,8 @@ public enum ReasonCode: String, Sendable, Hashable, Codable, CaseIterable {
     case tooLikely = "too_likely"
     /// A feature that had a single value in training has another one.
     case constantChanged = "constant_changed"
+    /// A category has a value that is new to a closed set, or a feature that always had a value has none.
+    case neverSeen = "never_seen"
 }
 
 /// The verdict on one anomalous record.
@@ -98,13 +120,25 @@ extension Detector {
         let crossed =
             tail == .low ? threshold.logLikelihood : threshold.upperLogLikelihood ?? value
         let changed = scores.rows.changedConstants[row] ?? []
+        let new = (scores.rows.discrete.neverSeen[row] ?? []).map {
+            encoder.discrete.columns[$0].name
+        }
         let code: ReasonCode =
-            !changed.isEmpty ? .constantChanged : tail == .low ? .improbable : .tooLikely
+            !changed.isEmpty
+            ? .constantChanged
+            : !new.isEmpty ? .neverSeen : tail == .low ? .improbable : .tooLikely
         let found = reasons(scores, row: row, changed: changed)
+        let features = combined(found.map(\.reason), discreteReasons(scores, row: row))
+        let levels = Dictionary(
+            uniqueKeysWithValues: found.compactMap { reason in
+                reason.level.map { (reason.reason.name, $0) }
+            })
         return Verdict(
             row: row, logLikelihood: value, threshold: crossed, pValue: scores.pValue[row],
-            tail: tail, reasonCode: code, features: found.map(\.reason),
-            summary: sentence(code: code, found: found, shortfall: abs(crossed - value)))
+            tail: tail, reasonCode: code, features: features,
+            summary: sentence(
+                code: code, features: features, levels: levels, neverSeen: new,
+                shortfall: abs(crossed - value)))
     }
 
     /// One way in which a feature might have been otherwise.
@@ -135,7 +169,8 @@ extension Detector {
     /// strange by its reading or by its level over the longest one: the change that explains more counts.
     private func reasons(_ scores: Scores, row: Int, changed: [Int]) -> [FoundReason] {
         let width = encoder.columns.count
-        let record = Array(scores.records.values[(row * width)..<((row + 1) * width)])
+        let record = Array(scores.rows.records.values[(row * width)..<((row + 1) * width)])
+        let gaps = scores.rows.gaps[row] ?? []
         var found = record.map { Search(expected: $0) }
         for j in changed {
             found[j] = Search(expected: encoder.columns[j].lower, gain: constantPenalty)
@@ -154,13 +189,17 @@ extension Detector {
                 .level(value - state[last + k])
             }
         }
-        return found.indices.map {
-            FoundReason(
+        // What stands in for a missing value is nobody's fault.
+        return found.indices.map { j in
+            let isMissing = gaps.contains(j)
+            return FoundReason(
                 reason: FeatureReason(
-                    name: encoder.schema.features[$0], value: record[$0],
-                    expected: found[$0].expected, contribution: found[$0].gain),
-                level: found[$0].level)
-        }.sorted { $0.reason.contribution > $1.reason.contribution }
+                    name: encoder.schema.features[j],
+                    value: isMissing ? .missing : .number(record[j]),
+                    expected: .number(found[j].expected),
+                    contribution: isMissing ? 0 : found[j].gain),
+                level: isMissing ? nil : found[j].level)
+        }
     }
 
     /// A reason with what only the sentence tells.
@@ -187,8 +226,9 @@ extension Detector {
     ) {
         let active = encoder.active
         let units = encoder.logScaleSum
-        let constants = Double(scores.rows.changedConstants[row]?.count ?? 0)
-        let current = scores.logLikelihood[row] + constants * constantPenalty
+        let current =
+            scores.logLikelihood[row] + Double(scores.rows.breakCount(row)) * constantPenalty
+            - scores.rows.discrete.logProbability(row)
         let own = active.indices.map {
             encoder.penalty(ofActive: $0, reading: record[active[$0]], state: state)
         }
@@ -293,37 +333,53 @@ extension Detector {
     }
 
     private func sentence(
-        code: ReasonCode, found: [FoundReason], shortfall: Double
+        code: ReasonCode, features: [FeatureReason], levels: [String: Level], neverSeen: [String],
+        shortfall: Double
     ) -> String {
         switch code {
         case .tooLikely:
             return "every reading is more typical than normal records are: a stuck or zeroed sensor"
-        case .constantChanged, .improbable:
-            guard let first = found.first?.reason, first.contribution > 0 else {
+        case .constantChanged, .improbable, .neverSeen:
+            guard let first = features.first, first.contribution > 0 else {
                 return "the combination of all features is improbable"
             }
-            // The named ones lead the list.
-            let named = found.prefix(found.map(\.reason).named.count)
-            let parts = named.enumerated().map { i, found in
-                words(for: found)
-                    + (i == 0 ? Self.share(first.contribution, of: shortfall) : "")
+            let parts = features.named.enumerated().map { i, feature in
+                clause(
+                    feature, level: levels[feature.name], isNew: neverSeen.contains(feature.name))
+                    + (i == 0 ? Self.share(feature.contribution, of: shortfall) : "")
             }
             return parts.joined(separator: ", or ")
         }
     }
 
-    private func words(for found: FoundReason) -> String {
-        let feature = found.reason
-        func short(_ value: Double) -> String {
-            NumberText.short(Self.significant(value, beside: feature.value))
+    /// One feature's part of the sentence.
+    private func clause(_ feature: FeatureReason, level: Level?, isNew: Bool) -> String {
+        if let level, let longest = encoder.windows?.longest {
+            func short(_ value: Double) -> String {
+                NumberText.short(Self.significant(value, beside: level.value))
+            }
+            return "\(feature.name) around \(short(level.value)) for \(longest) records "
+                + "where \(short(level.expected)) was expected"
         }
-        guard let level = found.level, let longest = encoder.windows?.longest else {
-            return
-                "\(feature.name) \(NumberText.short(feature.value)) "
-                + "where \(short(feature.expected)) was expected"
+        switch (feature.value, feature.expected) {
+        case (.missing, _):
+            return "\(feature.name) is missing" + (isNew ? ", it never was" : "")
+        case (.text(let text), _) where isNew:
+            return "\(feature.name) '\(text)' was never seen"
+        case (.number(let value), .number(let expected)):
+            let short = NumberText.short(Self.significant(expected, beside: value))
+            return "\(feature.name) \(NumberText.short(value)) where \(short) was expected"
+        case (let value, let expected):
+            return "\(feature.name) \(Self.words(value)) where \(Self.words(expected)) was expected"
         }
-        return "\(feature.name) around \(short(level.value)) for \(longest) records "
-            + "where \(short(level.expected)) was expected"
+    }
+
+    private static func words(_ value: CellValue) -> String {
+        switch value {
+        case .number(let number): NumberText.short(number)
+        case .text(let text): "'\(text)'"
+        case .missing: "no value"
+        }
     }
 
     /// How much of the way beyond the threshold the expected value would take back.

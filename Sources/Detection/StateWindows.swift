@@ -121,12 +121,17 @@ struct Readings: Sendable {
         self.width = width
         self.earlier = earlier
         self.values = values
+        runs = Self.runs(times: times, gapSecs: gapSecs)
+    }
+
+    /// How many readings without a gap come before each, at most `DetectorOptions.maximumLags`.
+    static func runs(times: [Double], gapSecs: Double?) -> [Int] {
         var runs = [Int](repeating: 0, count: times.count)
         for row in times.indices.dropFirst()
-        where !Self.isGap(from: times[row - 1], to: times[row], gapSecs: gapSecs) {
+        where !isGap(from: times[row - 1], to: times[row], gapSecs: gapSecs) {
             runs[row] = min(runs[row - 1] + 1, DetectorOptions.maximumLags)
         }
-        self.runs = runs
+        return runs
     }
 
     /// The rows of the batch, as indices of `runs`.
@@ -141,7 +146,7 @@ struct Readings: Sendable {
         return sum / Double(length)
     }
 
-    static func isGap(from earlier: Double, to later: Double, gapSecs: Double?) -> Bool {
+    private static func isGap(from earlier: Double, to later: Double, gapSecs: Double?) -> Bool {
         guard let gapSecs else { return false }
         return abs(later - earlier) > gapSecs
     }

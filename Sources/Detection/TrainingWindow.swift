@@ -23,6 +23,10 @@ public final class TrainingWindow {
 
     private let descriptor: Int32
     private let rowBytes: Int
+    /// Bytes of a category's cell: its length, and its text.
+    private static let cellBytes = 1 + CategoryTable.textLimitBytes
+    /// The length of a cell that holds no value.
+    private static let missingLength: UInt8 = 0xFF
     private static let headerBytes = 4096
     private static let name = Array("flowguard window ".utf8)
     private static let magic = name + Array("2\n".utf8)
@@ -36,7 +40,8 @@ public final class TrainingWindow {
         self.path = path
         self.schema = schema
         self.capacity = capacity
-        rowBytes = 8 + 8 + 8 * schema.features.count + 8
+        rowBytes =
+            8 + 8 + 8 * schema.features.count + Self.cellBytes * schema.categories.count + 8
         descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o640)
         guard descriptor >= 0 else { throw Self.error(path, "open") }
         var header = [UInt8](repeating: 0, count: Self.headerBytes)
@@ -67,7 +72,7 @@ public final class TrainingWindow {
     ///
     /// - Throws: `file`, for instance on a full disk; then `total` is as before and the call may be repeated.
     public func append(_ records: RecordBatch) throws(DetectionError) {
-        precondition(records.schema.features == schema.features, "records of the window's features")
+        precondition(records.schema.columns == schema.columns, "records of the window's columns")
         let width = schema.features.count
         var row = 0
         while row < records.rowCount {
@@ -82,6 +87,7 @@ public final class TrainingWindow {
                     let value = records.values[(row + i) * width + j]
                     Self.put(value.bitPattern, into: &bytes, at: base + 16 + 8 * j)
                 }
+                put(records.categories, row: row + i, into: &bytes, at: base + 16 + 8 * width)
                 let end = base + rowBytes - 8
                 let number = total + Int64(row + i)
                 Self.put(Self.checksum(bytes[base..<end], of: number), into: &bytes, at: end)
@@ -112,7 +118,8 @@ public final class TrainingWindow {
                 values[j] = Double(bitPattern: Self.get(bytes, at: base + 16 + 8 * j))
             }
             batch.append(
-                values, time: Double(bitPattern: Self.get(bytes, at: base + 8)),
+                values, categories: categories(in: bytes, at: base + 16 + 8 * width),
+                time: Double(bitPattern: Self.get(bytes, at: base + 8)),
                 lineIndex: 0, offset: Int64(bitPattern: Self.get(bytes, at: base)))
         }
         return batch
@@ -167,6 +174,29 @@ public final class TrainingWindow {
         guard fsync(descriptor) == 0 else { throw Self.error(path, "sync") }
     }
 
+    private func put(
+        _ categories: CategoryTable, row: Int, into bytes: inout [UInt8], at offset: Int
+    ) {
+        for column in 0..<categories.columnCount {
+            let base = offset + column * Self.cellBytes
+            guard let text = categories.text(row: row, column: column)?.utf8 else {
+                bytes[base] = Self.missingLength
+                continue
+            }
+            bytes[base] = UInt8(text.count)
+            for (i, byte) in text.enumerated() { bytes[base + 1 + i] = byte }
+        }
+    }
+
+    private func categories(in bytes: [UInt8], at offset: Int) -> [String?] {
+        (0..<schema.categories.count).map { column in
+            let base = offset + column * Self.cellBytes
+            guard bytes[base] != Self.missingLength else { return nil }
+            let end = base + 1 + min(Int(bytes[base]), CategoryTable.textLimitBytes)
+            return String(decoding: bytes[(base + 1)..<end], as: UTF8.self)
+        }
+    }
+
     private func write(_ bytes: [UInt8], at offset: Int) throws(DetectionError) {
         var done = 0
         while done < bytes.count {
@@ -182,7 +212,10 @@ public final class TrainingWindow {
     }
 
     private static func description(_ schema: Schema, capacity: Int) -> [UInt8] {
-        Array("\(capacity)\n\(schema.time ?? "")\n\(schema.features.joined(separator: "\n"))".utf8)
+        var text = "\(capacity)\n\(schema.time ?? "")\n\(schema.features.joined(separator: "\n"))"
+        // A window without categories is as those of earlier builds are.
+        for category in schema.categories { text += "\n\u{1F}" + category }
+        return Array(text.utf8)
     }
 
     /// How many rows a window of another kind held, as far as its header and its size tell.

@@ -21,6 +21,11 @@ enum FaultText {
             return (.raggedRow, "expected \(fault.expected) cells, found \(fault.found)")
         case FG_FAULT_NOT_A_NUMBER:
             return (.notANumber, place + "expected a number, found " + found(fault, cell))
+        case FG_FAULT_NOT_A_CATEGORY:
+            return (
+                .notACategory,
+                place + "expected a text, a number, true or false, found " + found(fault, cell)
+            )
         case FG_FAULT_MISSING_VALUE:
             let what = cell.isEmpty ? "an empty cell" : Printable.text(cell)
             return (.missingValue, place + "expected a value, found " + what)

@@ -37,6 +37,8 @@ public enum IngestError: Error, Equatable, CustomStringConvertible {
     case tooManyColumns(input: String, limit: Int)
     /// More columns are to be features than a record may have.
     case tooManyFeatures(input: String, found: Int, limit: Int)
+    /// More columns are to be categories than a record may have.
+    case tooManyCategories(input: String, found: Int, limit: Int)
     /// The column that is named as the time holds none.
     case timeUnreadable(input: String, column: String, found: String)
     /// A socket's path does not fit into an address.
@@ -91,6 +93,9 @@ public enum IngestError: Error, Equatable, CustomStringConvertible {
         case .tooManyFeatures(let input, let found, let limit):
             "\(input): expected at most \(limit) features, found \(found) columns: name fewer to "
                 + "watch as features"
+        case .tooManyCategories(let input, let found, let limit):
+            "\(input): expected at most \(limit) categories, found \(found) columns: name fewer "
+                + "as categories, or exclude some that hold true and false"
         case .timeUnreadable(let input, let column, let found):
             "\(input): column '\(column)': expected times such as 2020-03-09T12:14:36Z or epoch "
                 + "seconds, found \(found)"

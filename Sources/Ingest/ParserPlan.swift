@@ -4,37 +4,37 @@ import CParsers
 ///
 /// `@unchecked Sendable`: the plan is written once, in `init`, and only read afterwards.
 final class ParserPlan: @unchecked Sendable {
-    let featureCount: Int
+    private let schema: Schema
     private let plan: OpaquePointer
 
     /// A plan for CSV lines.
     ///
     /// - Parameters:
-    ///   - columns: What each cell of a line is: a feature's index or an `FG_COLUMN` value.
-    ///   - schema: The features and the time.
+    ///   - columns: What each cell of a line is: an index into `schema.columns` or an `FG_COLUMN` value.
+    ///   - schema: The features, the categories and the time.
     ///   - options: The delimiter and the missing values.
     init?(csvColumns columns: [Int32], schema: Schema, options: FormatOptions) {
         let made = withTexts(options.missingValues) { missing in
-            fg_plan_csv(
-                columns, Int64(columns.count), Int64(schema.features.count), schema.time != nil,
-                options.delimiter, missing)
-        }
-        guard let made else { return nil }
-        plan = made
-        featureCount = schema.features.count
-    }
-
-    /// A plan for NDJSON records.
-    init?(ndjson schema: Schema, options: FormatOptions) {
-        let keys = schema.features + (schema.time.map { [$0] } ?? [])
-        let made = withTexts(options.missingValues) { missing in
-            withTexts(keys) { keys in
-                fg_plan_ndjson(keys, Int64(schema.features.count), schema.time != nil, missing)
+            withColumns(schema) { given in
+                fg_plan_csv(columns, Int64(columns.count), given, options.delimiter, missing)
             }
         }
         guard let made else { return nil }
         plan = made
-        featureCount = schema.features.count
+        self.schema = schema
+    }
+
+    /// A plan for NDJSON records.
+    init?(ndjson schema: Schema, options: FormatOptions) {
+        let keys = schema.columns + (schema.time.map { [$0] } ?? [])
+        let made = withTexts(options.missingValues) { missing in
+            withTexts(keys) { keys in
+                withColumns(schema) { fg_plan_ndjson(keys, $0, missing) }
+            }
+        }
+        guard let made else { return nil }
+        plan = made
+        self.schema = schema
     }
 
     deinit {
@@ -42,28 +42,28 @@ final class ParserPlan: @unchecked Sendable {
     }
 
     /// Decodes every line of a batch, in one call.
-    func decode(_ batch: LineBatch, schema: Schema) -> (RecordBatch, [fg_fault]) {
+    func decode(_ batch: LineBatch) -> (RecordBatch, [fg_fault]) {
         let lines = batch.lines.map { line in
             fg_line(
                 start: Int64(line.start), count: line.isOversize ? -1 : Int64(line.count),
                 offset: line.offset)
         }
         var records = RecordBatch(schema: schema)
-        var faults: [fg_fault] = []
-        faults = Array(unsafeUninitializedCapacity: lines.count) { faultBuffer, faultCount in
+        let faults = [fg_fault](unsafeUninitializedCapacity: lines.count) { buffer, count in
             var rows = fg_rows()
-            rows.faults = faultBuffer.baseAddress
-            fill(&records, from: batch, lines: lines, rows: &rows)
-            faultCount = Int(rows.fault_count)
+            rows.faults = buffer.baseAddress
+            records = fill(from: batch, lines: lines, rows: &rows)
+            count = Int(rows.fault_count)
         }
         return (records, faults)
     }
 
     private func fill(
-        _ records: inout RecordBatch, from batch: LineBatch, lines: [fg_line],
-        rows: inout fg_rows
-    ) {
+        from batch: LineBatch, lines: [fg_line], rows: inout fg_rows
+    ) -> RecordBatch {
         let capacity = lines.count
+        let featureCount = schema.features.count
+        var categories = CategoryTable(columnCount: 0)
         var lineIndices: [Int32] = []
         var offsets: [Int64] = []
         var times: [Double] = []
@@ -78,9 +78,11 @@ final class ParserPlan: @unchecked Sendable {
                     offsets = [Int64](unsafeUninitializedCapacity: capacity) {
                         offsetBuffer, count in
                         rows.offsets = offsetBuffer.baseAddress
-                        fg_decode(
-                            plan, batch.bytes, Int64(batch.bytes.count), lines,
-                            Int64(capacity), &rows)
+                        categories = withCategories(capacity: capacity, rows: &rows) { rows in
+                            fg_decode(
+                                plan, batch.bytes, Int64(batch.bytes.count), lines,
+                                Int64(capacity), &rows)
+                        }
                         count = Int(rows.row_count)
                     }
                     count = Int(rows.row_count)
@@ -89,11 +91,44 @@ final class ParserPlan: @unchecked Sendable {
             }
             valueCount = Int(rows.row_count) * featureCount
         }
-        records.rowCount = Int(rows.row_count)
-        records.values = values
-        records.times = times
-        records.lineIndices = lineIndices
-        records.offsets = offsets
+        return RecordBatch(
+            schema: schema, rowCount: Int(rows.row_count), values: values, categories: categories,
+            times: times, lineIndices: lineIndices, offsets: offsets)
+    }
+
+    /// Lends the parser room for the codes of the categories, and takes their texts from it.
+    private func withCategories(
+        capacity: Int, rows: inout fg_rows, _ body: (inout fg_rows) -> Void
+    ) -> CategoryTable {
+        let columnCount = schema.categories.count
+        guard columnCount > 0, let dictionary = fg_dictionary_create() else {
+            body(&rows)
+            return CategoryTable(columnCount: columnCount)
+        }
+        defer { fg_dictionary_free(dictionary) }
+        rows.dictionary = dictionary
+        let codes = [Int32](unsafeUninitializedCapacity: capacity * columnCount) { buffer, count in
+            rows.codes = buffer.baseAddress
+            body(&rows)
+            count = Int(rows.row_count) * columnCount
+        }
+        let texts = (0..<fg_dictionary_count(dictionary)).map { code in
+            var count: Int64 = 0
+            let text = fg_dictionary_text(dictionary, code, &count)
+            return CategoryTable.text(of: UnsafeBufferPointer(start: text, count: Int(count)))
+        }
+        return CategoryTable(columnCount: columnCount, texts: texts, codes: codes)
+    }
+}
+
+/// Lends a schema's columns to C, for the length of a call.
+private func withColumns<Result>(_ schema: Schema, _ body: (fg_columns) -> Result) -> Result {
+    schema.columns.map { schema.optional.contains($0) }.withUnsafeBufferPointer { isOptional in
+        body(
+            fg_columns(
+                feature_count: Int64(schema.features.count),
+                category_count: Int64(schema.categories.count),
+                is_optional: isOptional.baseAddress, has_time: schema.time != nil))
     }
 }
 

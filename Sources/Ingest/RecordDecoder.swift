@@ -40,7 +40,7 @@ public struct RecordDecoder: Sendable {
             return DecodedBatch(
                 records: RecordBatch(schema: schema), faults: oversizeFaults(of: batch))
         }
-        let (records, found) = plan.decode(batch, schema: schema)
+        let (records, found) = plan.decode(batch)
         let faults = found.map { describe($0, in: batch) }
         return DecodedBatch(records: records, faults: faults)
     }
@@ -70,10 +70,10 @@ public struct RecordDecoder: Sendable {
         try CSV.check(delimiter: format.delimiter)
         try checkRoles(input: input)
         var roles: [String: Int32] = [:]
-        for (index, feature) in schema.features.enumerated() { roles[feature] = Int32(index) }
+        for (index, column) in schema.columns.enumerated() { roles[column] = Int32(index) }
         if let time = schema.time { roles[time] = Int32(FG_COLUMN_TIME) }
         let present = Set(names)
-        let missing = (schema.features + [schema.time].compactMap(\.self)).filter {
+        let missing = (schema.columns + [schema.time].compactMap(\.self)).filter {
             !present.contains($0)
         }
         guard missing.isEmpty else {
@@ -86,9 +86,9 @@ public struct RecordDecoder: Sendable {
     }
 
     private func checkRoles(input: String) throws(IngestError) {
-        try schema.checkFeatureCount(input: input)
+        try schema.checkColumnCount(input: input)
         var seen: Set<String> = []
-        for name in schema.features + [schema.time].compactMap(\.self)
+        for name in schema.columns + [schema.time].compactMap(\.self)
         where !seen.insert(name).inserted {
             throw .columnUsedTwice(name)
         }
@@ -112,7 +112,7 @@ public struct RecordDecoder: Sendable {
         if fault.column == FG_COLUMN_TIME {
             column = schema.time
         } else if fault.column >= 0 {
-            column = schema.features[Int(fault.column)]
+            column = schema.columns[Int(fault.column)]
         }
         let (code, reason) = FaultText.of(
             fault, column: column, content: batch.content(ofLine: Int(fault.line)),

@@ -4,7 +4,9 @@ public enum FaultCode: String, Sendable, CaseIterable {
     case raggedRow = "ragged_row"
     /// A feature's cell holds something that is not a number.
     case notANumber = "not_a_number"
-    /// A feature's or the time's cell holds no value.
+    /// A category's key holds an object or an array.
+    case notACategory = "not_a_category"
+    /// A column's cell holds no value, and a record may not lack it.
     case missingValue = "missing_value"
     /// A feature's cell holds NaN, an infinity, or a number beyond the range of a double.
     case nonFinite = "non_finite"

@@ -1,5 +1,30 @@
 import CParsers
 
+/// What was found out about the columns of an input.
+public struct InferredSchema: Sendable, Hashable {
+    /// A column that is neither feature nor category nor time.
+    public struct LeftOut: Sendable, Hashable {
+        /// What its cells hold.
+        public enum Content: String, Sendable, Hashable, Codable {
+            /// Texts: it may be named as a category.
+            case text
+            /// Times: the difference to the record's time tells little, a column of its own does.
+            case times
+        }
+
+        /// The column.
+        public var name: String
+        /// What its cells hold.
+        public var content: Content
+    }
+
+    /// The columns of a record.
+    public var schema: Schema
+    /// Columns with content of another kind, which nobody named or excluded; empty where the
+    /// features are named.
+    public var leftOut: [LeftOut]
+}
+
 /// Finds out which columns of an input are numbers and which one is the time.
 public enum SchemaInference {
     /// How many lines are looked at.
@@ -19,7 +44,25 @@ public enum SchemaInference {
         var isNumeric = true
         var hasTime = false
         var isTime = true
+        var hasBoolean = false
+        var isBoolean = true
+        var isNested = false
         var example: String?
+
+        var isFeature: Bool { hasNumber && isNumeric && !name.isEmpty }
+        var isCategory: Bool { hasBoolean && isBoolean && !name.isEmpty }
+
+        var leftOut: InferredSchema.LeftOut? {
+            guard !isFeature, !isCategory, !isNested, !name.isEmpty, example != nil else {
+                return nil
+            }
+            return .init(name: name, content: hasTime && isTime ? .times : .text)
+        }
+    }
+
+    /// How true and false are written.
+    private static let booleans = ["true", "false", "True", "False", "TRUE", "FALSE"].map {
+        Array($0.utf8)
     }
 
     /// Infers the schema of an input from its first lines.
@@ -29,18 +72,20 @@ public enum SchemaInference {
     ///   - format: How lines are read.
     ///   - features: The feature columns, if the user names them; else every numeric column:
     ///     one that holds at least one number, and besides numbers only missing values.
-    ///   - exclude: Columns that are never features.
+    ///   - categories: The columns whose values are texts. A column that holds nothing but true
+    ///     and false is one too, if it is among the features that are named or none are.
+    ///   - exclude: Columns that are never features or categories.
     ///   - time: The time column, if the user names it; else the first that is called `time`,
     ///     `timestamp`, `datetime`, `date`, `ts` or `@timestamp` in any case, and holds times.
-    /// - Returns: Features in the order given or that of the input; for NDJSON, that of their
-    ///   first appearance.
+    /// - Returns: Columns in the order given or that of the input; for NDJSON, that of their
+    ///   first appearance. None is optional.
     /// - Throws: `IngestError` if a named column is not there, no column is numeric, there are more
     ///   than `columnLimit` columns or `Schema.featureLimit` features, the named time cannot be
     ///   read, or there are no lines.
     public static func infer(
-        _ batch: LineBatch, format: FormatOptions, features: [String]?, exclude: [String] = [],
-        time: String?
-    ) throws(IngestError) -> Schema {
+        _ batch: LineBatch, format: FormatOptions, features: [String]?,
+        categories: [String] = [], exclude: [String] = [], time: String?
+    ) throws(IngestError) -> InferredSchema {
         let input = batch.inputName
         let lines = batch.lines.indices.filter { !batch.lines[$0].isOversize }.prefix(lineLimit)
         var columns: [Column]
@@ -51,30 +96,33 @@ public enum SchemaInference {
             columns = csvColumns(
                 names, batch, lines: isLookedAt ? Array(lines) : [], format: format)
         case .ndjson:
-            let named = Set((features ?? []) + [time].compactMap(\.self))
+            let named = Set((features ?? []) + categories + [time].compactMap(\.self))
             columns = ndjsonColumns(batch, lines: lines, format: format, named: named)
         }
         guard features != nil || columns.count <= columnLimit else {
             throw .tooManyColumns(input: input, limit: columnLimit)
         }
-        let named = (features ?? []) + (format.format == .csv ? exclude : [])
+        let named = (features ?? []) + (format.format == .csv ? categories + exclude : [])
         try require(named + [time].compactMap(\.self), of: columns, input: input)
         guard !lines.isEmpty else { throw .noRecords(input: input) }
 
         let timeColumn = try timeColumn(of: columns, named: time, features: features, input: input)
-        columns.removeAll { $0.name == timeColumn || exclude.contains($0.name) }
-        if let features {
-            let schema = Schema(features: features, time: timeColumn)
-            try schema.checkFeatureCount(input: input)
-            return schema
+        let others = columns.filter {
+            $0.name != timeColumn && !exclude.contains($0.name) && !categories.contains($0.name)
         }
-        let numeric = columns.filter { $0.hasNumber && $0.isNumeric && !$0.name.isEmpty }
-        guard !numeric.isEmpty else {
-            throw .noNumericColumns(input: input, present: columns.map(\.name))
+        let booleans = others.filter {
+            $0.isCategory && features?.contains($0.name) != false
+        }.map(\.name)
+        let numbers =
+            features?.filter { !booleans.contains($0) } ?? others.filter(\.isFeature).map(\.name)
+        guard !numbers.isEmpty else {
+            throw .noNumericColumns(input: input, present: others.map(\.name))
         }
-        let schema = Schema(features: numeric.map(\.name), time: timeColumn)
-        try schema.checkFeatureCount(input: input)
-        return schema
+        let schema = Schema(
+            features: numbers, categories: categories + booleans, time: timeColumn)
+        try schema.checkColumnCount(input: input)
+        return InferredSchema(
+            schema: schema, leftOut: features == nil ? others.compactMap(\.leftOut) : [])
     }
 
     /// Infers what each line of a batch holds by itself: for those who decide by many lines.
@@ -85,7 +133,8 @@ public enum SchemaInference {
     ///   - batch: Lines of one input, with its header.
     ///   - format: How lines are read.
     ///   - time: The time column, if the user names it.
-    ///   - take: Takes the numeric columns and the time of a line; `false` ends it.
+    ///   - take: Takes the numeric columns, those of true and false, and the time of a line;
+    ///     `false` ends it.
     /// - Throws: `IngestError` if the header is none, or has more than `columnLimit` columns.
     public static func inferEach(
         _ batch: LineBatch, format: FormatOptions, time: String?, _ take: (Schema?) -> Bool
@@ -118,10 +167,11 @@ public enum SchemaInference {
             ?? columns.first {
                 timeNames.contains($0.name.lowercased()) && $0.hasTime && $0.isTime
             }?.name
-        let features = columns.filter {
-            $0.hasNumber && $0.isNumeric && !$0.name.isEmpty && $0.name != timeName
-        }
-        return features.isEmpty ? nil : Schema(features: features.map(\.name), time: timeName)
+        let others = columns.filter { $0.name != timeName }
+        let features = others.filter(\.isFeature).map(\.name)
+        let categories = others.filter(\.isCategory).map(\.name)
+        return features.isEmpty
+            ? nil : Schema(features: features, categories: categories, time: timeName)
     }
 
     private static func require(
@@ -241,9 +291,15 @@ public enum SchemaInference {
                     column: &columns[index])
             case UInt8(ascii: "z"):
                 break
+            case UInt8(ascii: "t"):
+                SchemaInference.look(
+                    at: SchemaInference.booleans[0], isMissing: false, isText: true,
+                    column: &columns[index])
             default:
                 columns[index].isNumeric = false
                 columns[index].isTime = false
+                columns[index].isBoolean = false
+                columns[index].isNested = true
             }
         }
     }
@@ -257,6 +313,11 @@ public enum SchemaInference {
             column.hasNumber = true
         } else {
             column.isNumeric = false
+        }
+        if booleans.contains(cell) {
+            column.hasBoolean = true
+        } else {
+            column.isBoolean = false
         }
         if cell.withUnsafeBufferPointer(TimeParser.parse) != nil {
             column.hasTime = true

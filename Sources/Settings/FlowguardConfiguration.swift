@@ -67,9 +67,13 @@ public struct StreamConfiguration: Sendable, Hashable {
     public var timeColumn: String?
     /// The features; `nil`: every numeric column.
     public var features: [String]?
-    /// Numeric columns that are no features.
+    /// Columns whose values are texts.
+    ///
+    /// Columns that hold nothing but true and false are categories without being named.
+    public var categories: [String]
+    /// Columns that are neither features nor categories.
     public var exclude: [String]
-    /// Family, seed, lags and calendar of its models; the false-alarm probability follows from `budget`.
+    /// Family, seed, lags, calendar and policies for missing values of its models; the false-alarm probability follows from `budget`.
     public var detectorOptions: DetectorOptions
     /// When it is fitted, and on what.
     public var fit: FitConfiguration

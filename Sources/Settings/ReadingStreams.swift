@@ -7,7 +7,7 @@ import Yams
 extension ConfigurationReader {
     private static let streamKeys = [
         "name", "source", "format", "delimiter", "columns", "missing_values", "max_line_bytes",
-        "time", "features", "exclude", "context", "model", "fit", "alarm",
+        "time", "features", "categories", "exclude", "missing", "context", "model", "fit", "alarm",
     ]
 
     /// All streams of the file, with their names and sockets checked against one another.
@@ -51,15 +51,25 @@ extension ConfigurationReader {
         let exclude =
             section["exclude"].flatMap { texts($0, "\(place): exclude", expected: "column names") }
             ?? []
-        checkColumns(section, features: features, exclude: exclude, time: timeColumn)
-        let options = detectorOptions(of: section)
+        let categories =
+            section["categories"].flatMap {
+                texts($0, "\(place): categories", expected: "column names")
+            } ?? []
+        checkColumns(
+            section, features: features, categories: categories, exclude: exclude,
+            time: timeColumn)
+        var options = detectorOptions(of: section)
+        options.missing = missingPolicies(
+            of: section,
+            known: features.map { $0 + categories },
+            neither: exclude + [timeColumn].compactMap(\.self))
         let fit = fit(of: section)
         let alarm = alarm(of: section, features: features)
         guard let name, let source else { return nil }
         return StreamConfiguration(
             name: name, source: source, format: format, timeColumn: timeColumn,
-            features: features, exclude: exclude, detectorOptions: options, fit: fit,
-            budget: alarm.budget, cooldown: alarm.cooldown, alarmRules: alarm.rules,
+            features: features, categories: categories, exclude: exclude, detectorOptions: options,
+            fit: fit, budget: alarm.budget, cooldown: alarm.cooldown, alarmRules: alarm.rules,
             maintenance: alarm.maintenance)
     }
 
@@ -195,22 +205,6 @@ extension ConfigurationReader {
             return nil
         }
         return text(column, "\(section.place): time.column", expected: "a column name")
-    }
-
-    private mutating func checkColumns(
-        _ section: Section, features: [String]?, exclude: [String], time: String?
-    ) {
-        guard let features, let node = section["features"] else { return }
-        if let time, features.contains(time) {
-            report(
-                node, "\(section.place): '\(time)' is both the time column and a feature",
-                hint: "remove it from one of the two")
-        }
-        for name in exclude where features.contains(name) {
-            report(
-                node, "\(section.place): '\(name)' is listed under features and under exclude",
-                hint: "remove it from one of the two")
-        }
     }
 
     private mutating func detectorOptions(of section: Section) -> DetectorOptions {

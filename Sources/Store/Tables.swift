@@ -113,19 +113,59 @@ public struct ThresholdRow: Sendable, Hashable, Codable {
     }
 }
 
-/// What one feature has to do with an anomaly.
+/// A value in a reason: a JSON number, string or null.
+public enum ReasonValue: Sendable, Hashable, Codable {
+    /// A feature's value.
+    case number(Double)
+    /// A category's value.
+    case text(String)
+    /// No value.
+    case missing
+
+    /// Reads a number, a string or null.
+    public init(from decoder: any Decoder) throws {
+        let container = try decoder.singleValueContainer()
+        if container.decodeNil() {
+            self = .missing
+        } else if let text = try? container.decode(String.self) {
+            self = .text(text)
+        } else {
+            self = .number(try container.decode(Double.self))
+        }
+    }
+
+    /// Writes a number, a string or null.
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        switch self {
+        case .number(let number): try container.encode(number)
+        case .text(let text): try container.encode(text)
+        case .missing: try container.encodeNil()
+        }
+    }
+
+    /// The same with a number that SQLite and JSON can hold.
+    var storable: ReasonValue {
+        if case .number(let number) = self { return .number(number.storable) }
+        return self
+    }
+}
+
+/// What one feature or category has to do with an anomaly.
 public struct ReasonRow: Sendable, Hashable, Codable {
     /// The feature's name.
     public var name: String
     /// Its value in the record.
-    public var value: Double
+    public var value: ReasonValue
     /// The value that the model expected.
-    public var expected: Double
+    public var expected: ReasonValue
     /// How much of the improbability it explains, in nats.
     public var contribution: Double
 
     /// Makes a reason.
-    public init(name: String, value: Double, expected: Double, contribution: Double) {
+    public init(
+        name: String, value: ReasonValue, expected: ReasonValue, contribution: Double
+    ) {
         self.name = name
         self.value = value
         self.expected = expected

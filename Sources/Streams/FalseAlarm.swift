@@ -5,7 +5,8 @@ import Store
 /// An anomaly that a person called a false alarm, as a measure of what is like it.
 ///
 /// Its like are the anomalies whose summary names no feature but those that its own names, each on the same side of the
-/// expected value and at most `reach` times as far from it. That is in the data's own units, and holds for every model.
+/// expected value and at most `reach` times as far from it; a category with the same value. That is in the data's own units, and
+/// holds for every model.
 /// Where the summary names no feature, its like are those on the same side of normal, at most one nat further out.
 package struct FalseAlarm: Sendable {
     /// How much further from the expected value a like one may be.
@@ -15,7 +16,7 @@ package struct FalseAlarm: Sendable {
 
     /// The anomaly's number.
     package let anomaly: Int64
-    private let changes: [(name: String, change: Double)]
+    private let causes: [FeatureReason]
     private let tail: Tail
     private let logLikelihood: Double
 
@@ -24,14 +25,14 @@ package struct FalseAlarm: Sendable {
         anomaly = row.id
         tail = Tail(rawValue: row.anomaly.tail) ?? .low
         logLikelihood = row.anomaly.logLikelihood
-        changes = Self.named(row).map { ($0.name, $0.value - $0.expected) }
+        causes = Self.named(row)
     }
 
     private static func named(_ row: AnomalyRow) -> [FeatureReason] {
         guard row.anomaly.tail == Tail.low.rawValue else { return [] }
         return row.anomaly.reasons.map {
             FeatureReason(
-                name: $0.name, value: $0.value, expected: $0.expected,
+                name: $0.name, value: CellValue($0.value), expected: CellValue($0.expected),
                 contribution: $0.contribution)
         }.named
     }
@@ -51,31 +52,49 @@ package struct FalseAlarm: Sendable {
 
     private func isLike(_ named: [FeatureReason], _ tail: Tail, _ logLikelihood: Double) -> Bool {
         guard tail == self.tail else { return false }
-        guard !changes.isEmpty else {
+        guard !causes.isEmpty else {
             let further = (logLikelihood - self.logLikelihood) * (tail == .low ? -1 : 1)
             return named.isEmpty && further <= Self.reachNats
         }
         return !named.isEmpty
             && named.allSatisfy { reason in
-                guard let own = changes.first(where: { $0.name == reason.name })?.change else {
+                guard let own = causes.first(where: { $0.name == reason.name }) else {
                     return false
                 }
-                let change = reason.value - reason.expected
-                return change * own >= 0 && abs(change) <= Self.reach * abs(own)
+                guard let ownChange = own.change, let change = reason.change else {
+                    return own.value == reason.value
+                }
+                return change * ownChange >= 0 && abs(change) <= Self.reach * abs(ownChange)
             }
     }
 
     /// Which anomalies are its like, in words.
     package var description: String {
-        guard !changes.isEmpty else {
+        guard !causes.isEmpty else {
             return tail == .high
                 ? "records that are too likely, by at most 1 nat more than this one"
                 : "records without a feature that stands out, at most 1 nat less likely than this one"
         }
-        let parts = changes.map { name, change in
-            let most = String(format: "%.4g", Self.reach * abs(change))
-            return "\(name) at most \(most) \(change < 0 ? "below" : "above") the expected value"
+        let parts = causes.map { cause in
+            switch (cause.value, cause.change) {
+            case (_, let change?):
+                let most = String(format: "%.4g", Self.reach * abs(change))
+                return "\(cause.name) at most \(most) "
+                    + "\(change < 0 ? "below" : "above") the expected value"
+            case (.text(let text), _): return "\(cause.name) '\(text)'"
+            default: return "a missing \(cause.name)"
+            }
         }
         return "anomalies that are due to " + parts.joined(separator: " or ") + " alone"
+    }
+}
+
+extension CellValue {
+    fileprivate init(_ value: ReasonValue) {
+        switch value {
+        case .number(let number): self = .number(number)
+        case .text(let text): self = .text(text)
+        case .missing: self = .missing
+        }
     }
 }

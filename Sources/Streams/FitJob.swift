@@ -48,10 +48,8 @@ struct FitJob: Sendable {
             let reason = "the first model, from \(summary.rowCount) records" + suffix
             return .accepted(detector, reason: reason, decision: nil)
         }
-        var context = ContextState()
-        context.advance(past: before)
         var decision = FitGate.judge(
-            challenger: detector, champion: champion, newest: newest, before: context,
+            challenger: detector, champion: champion, newest: newest, before: before,
             falseAlarmProbability: options.falseAlarmProbability)
         if !decision.isAccepted, selection.seenCount > 0 {
             decision.reason +=

@@ -41,6 +41,16 @@ extension EpisodeRow {
     }
 }
 
+extension ReasonValue {
+    fileprivate init(_ value: CellValue) {
+        switch value {
+        case .number(let number): self = .number(number)
+        case .text(let text): self = .text(text)
+        case .missing: self = .missing
+        }
+    }
+}
+
 extension StreamWorker {
     /// Fewer records than this are scored on the worker's own thread alone.
     private static let parallelRows = 512
@@ -164,7 +174,8 @@ extension StreamWorker {
                     model: serving.row.id, episode: episode,
                     reasons: verdict.features.map {
                         ReasonRow(
-                            name: $0.name, value: $0.value, expected: $0.expected,
+                            name: $0.name, value: ReasonValue($0.value),
+                            expected: ReasonValue($0.expected),
                             contribution: $0.contribution)
                     }, summary: verdict.summary, recordNumber: firstNumber + Int64(row)))
         }

@@ -253,7 +253,7 @@ extension StreamWorker {
     }
 
     private func isOfStream(_ detector: Detector) -> Bool {
-        isSchemaCurrent && detector.schema.features == state.schema?.features
+        isSchemaCurrent && readsColumns(detector)
     }
 
     /// Puts a new model into service, unless what it was compared with is gone.

@@ -26,7 +26,7 @@ extension StreamWorker {
         if let schema = state.schema { window = try openWindow(schema) }
         try loadLabels()
         try loadModel()
-        if let serving, serving.detector.schema.features != state.schema?.features {
+        if let serving, !readsColumns(serving.detector) {
             self.serving = nil
         }
         if serving == nil, state.pendingFrom == nil { state.pendingFrom = state.windowTotal }
@@ -106,12 +106,17 @@ extension StreamWorker {
                 metadata: ["model": "\(row.id)", "error": "\(error)"])
             for other in try environment.store.models(stream: name) where other.state == .retired {
                 guard let detector = try? readModel(other),
-                    detector.schema.features == state.schema?.features
+                    readsColumns(detector)
                 else { continue }
                 try adopt(detector, .existing(other), reason: "model \(row.id) cannot be read")
                 return
             }
         }
+    }
+
+    /// Whether a model reads the columns that the stream's records have.
+    func readsColumns(_ detector: Detector) -> Bool {
+        state.schema.map { detector.schema.hasColumns(of: $0) } == true
     }
 
     func readModel(_ row: ModelRow) throws -> Detector {
@@ -173,10 +178,10 @@ extension StreamWorker {
         _ detector: Detector, _ origin: ModelOrigin, reason: String,
         change: (inout WorkerState) -> Void = { _ in }
     ) throws {
-        guard detector.schema.features == state.schema?.features else {
+        guard readsColumns(detector) else {
             throw RequestError.otherFeatures(
-                id: origin.row.id, expected: state.schema?.features ?? [],
-                found: detector.schema.features)
+                id: origin.row.id, expected: state.schema?.columns ?? [],
+                found: detector.schema.columns)
         }
         let now = currentTime()
         var next = state
@@ -268,9 +273,9 @@ extension StreamWorker {
         guard let schema = state.schema, window != nil else {
             throw RequestError.notOpen(stream: name)
         }
-        guard detector.schema.features == schema.features else {
+        guard detector.schema.hasColumns(of: schema) else {
             throw RequestError.otherFeatures(
-                id: id, expected: schema.features, found: detector.schema.features)
+                id: id, expected: schema.columns, found: detector.schema.columns)
         }
         try adopt(detector, .existing(row), reason: "activated by hand")
         return serving?.row ?? row

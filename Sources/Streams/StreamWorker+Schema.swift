@@ -24,15 +24,18 @@ extension StreamWorker {
             if isSchemaOpen { try learnColumns(from: batch) }
             return
         }
-        if let reduced = schemaLessExcluded { return try use(reduced, tally: nil) }
+        if let adapted = adaptedSchema { return try use(adapted, tally: nil) }
         var tally = SchemaTally()
         if configuration.features == nil { tally.add(batch, of: configuration) }
         let tallied = tally.schema(of: configuration)
         let found: Schema
         do throws(IngestError) {
-            found = try SchemaInference.infer(
+            let inferred = try SchemaInference.infer(
                 batch, format: configuration.format, features: configuration.features,
-                exclude: configuration.exclude, time: configuration.timeColumn)
+                categories: configuration.categories, exclude: configuration.exclude,
+                time: configuration.timeColumn)
+            found = inferred.schema
+            tell(inferred.leftOut)
         } catch {
             if case .noNumericColumns = error, let tallied {
                 // Each column has a cell that is no number; most records have numbers all the same.
@@ -45,19 +48,37 @@ extension StreamWorker {
             }
         }
         let isSettled = configuration.features != nil || tally.isComplete
-        try use(tallied ?? found, tally: isSettled ? nil : tally)
+        try use(tallied ?? configuration.allowingMissing(in: found), tally: isSettled ? nil : tally)
     }
 
-    /// The features without those that were excluded since, where nothing else has changed: no record is asked.
-    private var schemaLessExcluded: Schema? {
+    /// Says which columns nobody watches.
+    private func tell(_ leftOut: [InferredSchema.LeftOut]) {
+        for column in leftOut.prefix(20) {
+            logger.info(
+                "column left out",
+                metadata: ["column": "\(column.name)", "holds": "\(column.content.rawValue)"])
+        }
+    }
+
+    /// The columns after a change of the configuration that can be followed without asking a record: others excluded or
+    /// made categories, or another policy for missing values.
+    private var adaptedSchema: Schema? {
         let new = WorkerState.SchemaBasis(configuration)
         let old = state.basis
+        let named = configuration.categories
         guard let schema = state.schema, state.tally == nil,
             (new.features, new.time) == (old.features, old.time), new.features == nil,
-            Set(new.exclude).isSuperset(of: old.exclude)
+            Set(new.exclude).isSuperset(of: old.exclude),
+            Set(named).isSuperset(of: old.categories ?? [])
         else { return nil }
-        let features = schema.features.filter { !new.exclude.contains($0) }
-        return features.isEmpty ? nil : Schema(features: features, time: schema.time)
+        let left = Set(new.exclude).union(named)
+        let features = schema.features.filter { !left.contains($0) }
+        guard !features.isEmpty else { return nil }
+        return configuration.allowingMissing(
+            in: Schema(
+                features: features,
+                categories: named + schema.categories.filter { !left.contains($0) },
+                time: schema.time))
     }
 
     /// Lets columns join and leave until enough records were seen.
@@ -104,6 +125,7 @@ extension StreamWorker {
             "features found",
             metadata: [
                 "features": "\(schema.features.joined(separator: ","))",
+                "categories": "\(schema.categories.joined(separator: ","))",
                 "time": "\(schema.time ?? "none")",
             ])
     }
@@ -144,17 +166,14 @@ extension StreamWorker {
         guard isSchemaOpen, let from = state.pendingFrom, window.schema.time == schema.time else {
             return nil
         }
-        let places = schema.features.compactMap { window.schema.features.firstIndex(of: $0) }
-        guard places.count == schema.features.count else { return nil }
-        let old = try window.records(from..<state.windowTotal)
-        var kept = RecordBatch(schema: schema)
-        for row in 0..<old.rowCount {
-            let values = old.row(row)
-            kept.append(
-                places.map { values[values.startIndex + $0] }, time: old.times[row],
-                offset: old.offsets[row])
-        }
-        return kept
+        return try window.records(from..<state.windowTotal).reduced(to: schema)
+    }
+}
+
+extension StreamConfiguration {
+    /// The schema whose records may lack what the policies of this stream allow.
+    fileprivate func allowingMissing(in schema: Schema) -> Schema {
+        (detectorOptions.missing ?? MissingPolicies()).applied(to: schema)
     }
 }
 
@@ -174,6 +193,8 @@ struct SchemaTally: Codable, Equatable {
     private(set) var lines = 0
     private var names: [String] = []
     private var counts: [String: Int] = [:]
+    /// Records in which a column is true or false.
+    private var categoryCounts: [String: Int]?
     private var timeCounts: [String: Int] = [:]
 
     var isComplete: Bool { records >= Self.limit || lines >= 100 * Self.limit }
@@ -196,13 +217,14 @@ struct SchemaTally: Codable, Equatable {
         if let time = found.time, time.utf8.count <= Self.mostNameBytes {
             timeCounts[time, default: 0] += 1
         }
-        for name in found.features where name.utf8.count <= Self.mostNameBytes {
-            if let count = counts[name] {
-                counts[name] = count + 1
-            } else if names.count < Self.mostColumns {
-                names.append(name)
-                counts[name] = 1
-            }
+        for name in found.columns where name.utf8.count <= Self.mostNameBytes {
+            guard counts[name] != nil || names.count < Self.mostColumns else { continue }
+            if counts[name] == nil { names.append(name) }
+            counts[name, default: 0] += 1
+        }
+        for name in found.categories where counts[name] != nil {
+            categoryCounts = categoryCounts ?? [:]
+            categoryCounts?[name, default: 0] += 1
         }
     }
 
@@ -212,10 +234,19 @@ struct SchemaTally: Codable, Equatable {
             configuration.timeColumn
             ?? timeCounts.max { ($0.value, $1.key) < ($1.value, $0.key) }
             .flatMap { 2 * $0.value >= records ? $0.key : nil }
-        let features = names.filter { name in
-            name != time && !configuration.exclude.contains(name)
-                && 2 * (counts[name] ?? 0) >= records
+        let named = configuration.categories
+        let others = names.filter { name in
+            name != time && !configuration.exclude.contains(name) && !named.contains(name)
         }
-        return features.isEmpty ? nil : Schema(features: features, time: time)
+        func booleans(_ name: String) -> Int { categoryCounts?[name] ?? 0 }
+        let features = others.filter { 2 * ((counts[$0] ?? 0) - booleans($0)) >= records }
+        let categories = others.filter { 2 * booleans($0) >= records && !features.contains($0) }
+        guard !features.isEmpty else { return nil }
+        return configuration.allowingMissing(
+            in: Schema(
+                features: features,
+                categories: named
+                    + categories.prefix(
+                        max(0, Schema.categoryLimit - named.count)), time: time))
     }
 }

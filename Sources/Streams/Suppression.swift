@@ -6,17 +6,15 @@ import Settings
 extension AlarmRule {
     /// Whether the feature's value is no reason for an alarm.
     func covers(_ reason: FeatureReason) -> Bool {
-        guard reason.name == feature else { return false }
-        if let only, (reason.value > reason.expected) != (only == .above) { return true }
-        if let least = ignoreChangeBelow, abs(reason.value - reason.expected) < least {
-            return true
-        }
+        guard reason.name == feature, let change = reason.change else { return false }
+        if let only, (change > 0) != (only == .above) { return true }
+        if let least = ignoreChangeBelow, abs(change) < least { return true }
         return false
     }
 
     /// The rule as a few words, for counters.
     func name(of reason: FeatureReason) -> String {
-        if let only, (reason.value > reason.expected) != (only == .above) {
+        if let only, let change = reason.change, (change > 0) != (only == .above) {
             return "\(feature) only \(only.rawValue)"
         }
         return "\(feature) change below \(ignoreChangeBelow ?? 0)"

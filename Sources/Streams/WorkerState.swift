@@ -11,12 +11,16 @@ package struct WorkerState: Encodable {
     /// What the features came from; other choices in the configuration begin a new schema.
     struct SchemaBasis: Codable, Equatable {
         var features: [String]?
+        var categories: [String]?
         var exclude: [String]
+        var missing: MissingPolicies?
         var time: String?
 
         init(_ configuration: StreamConfiguration) {
             features = configuration.features
+            categories = configuration.categories.isEmpty ? nil : configuration.categories
             exclude = configuration.exclude
+            missing = configuration.detectorOptions.missing
             time = configuration.timeColumn
         }
     }

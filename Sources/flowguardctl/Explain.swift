@@ -106,12 +106,20 @@ struct ExplainView {
             let isMain = share >= 0.5
             table.add([
                 Table.Cell(feature.name, isMain ? .bold : .plain),
-                Table.Cell(Format.value(feature.value)),
-                Table.Cell(Format.significant(feature.expected, digits: 5)),
+                Table.Cell(text(feature.value) { Format.value($0) }),
+                Table.Cell(text(feature.expected) { Format.significant($0, digits: 5) }),
                 Table.Cell(String(format: "%.1f", feature.contribution)),
                 Table.Cell(terminal.bar(share, columns: 20), isMain ? .red : .dim),
             ])
         }
         return table.lines(terminal)
+    }
+
+    private func text(_ value: AnomalyMessage.Value, _ format: (Double) -> String) -> String {
+        switch value {
+        case .number(let number): format(number)
+        case .text(let text): printable(text)
+        case .missing: "missing"
+        }
     }
 }

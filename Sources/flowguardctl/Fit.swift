@@ -12,13 +12,15 @@ struct FitCommand: Command {
         commandName: "fit",
         abstract: "Learn a model from records on standard input.",
         discussion: """
-            Every numeric column is a feature unless --features or --exclude say otherwise. Lines \
-            that are no records are skipped and told. The same records, options and seed give the \
+            Every numeric column is a feature unless --features or --exclude say otherwise, and every \
+            column of true and false a category; columns of text are categories where --categories \
+            names them. Lines that are no records are skipped and told. The same records, options and seed give the \
             same model file on the same kind of CPU. No daemon is needed.
 
             EXAMPLES
               flowguardctl fit --output pump.model < normal.csv
               flowguardctl fit -o pump.model --exclude device_id --seed 7 < normal.csv
+              flowguardctl fit -o m.model --categories mode --missing median < normal.csv
               flowguardctl fit -o pump.model --format ndjson --family glow < normal.json
               flowguardctl fit -o pump.model --config f.yaml --stream pump-7 < normal.csv
             """)
@@ -49,8 +51,21 @@ struct FitCommand: Command {
     var features: String?
 
     @Option(
-        help: ArgumentHelp("Columns that are no features.", valueName: "columns"))
+        help: ArgumentHelp(
+            "The columns whose values are texts, separated by commas. (default: those of true and false)",
+            valueName: "columns"))
+    var categories: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Columns that are neither features nor categories.", valueName: "columns"))
     var exclude: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "What stands in for a missing value: median or previous; reject: the line is skipped. (default: reject)",
+            valueName: "policy"))
+    var missing: MissingPolicy?
 
     @Option(
         help: ArgumentHelp(
@@ -95,10 +110,21 @@ struct FitCommand: Command {
                 "--false-alarm-probability: expected a number above 0 and up to "
                     + "\(AlarmBudget.largestProbability), found \(value)")
         }
-        for (name, columns) in [("--features", features), ("--exclude", exclude)] {
+        let lists = [
+            ("--features", features), ("--categories", categories), ("--exclude", exclude),
+        ]
+        for (name, columns) in lists {
             if let columns, Self.names(columns).contains("") {
                 throw ValidationError(
                     "\(name): expected column names separated by commas, found '\(columns)'")
+            }
+        }
+        let chosen = Set(categories.map(Self.names) ?? [])
+        for (name, columns) in lists where name != "--categories" {
+            for column in columns.map(Self.names) ?? [] where chosen.contains(column) {
+                throw ValidationError(
+                    "--categories and \(name): expected '\(column)' in one of them, found it in both"
+                )
             }
         }
     }
@@ -113,15 +139,19 @@ struct FitCommand: Command {
         let core = BLASCore.prepare()
         var progress = Progress(linesElsewhere: false)
         defer { progress.finish() }
+        let policies =
+            missing.map { MissingPolicies(standard: $0) } ?? configured?.detectorOptions.missing
         var reader = RecordReader(
             source: source, format: format,
             features: features.map(Self.names) ?? configured?.features,
+            categories: categories.map(Self.names) ?? configured?.categories ?? [],
             exclude: exclude.map(Self.names) ?? configured?.exclude ?? [],
-            time: time ?? configured?.timeColumn)
+            missing: policies ?? MissingPolicies(), time: time ?? configured?.timeColumn)
         try await reader.readAll(showing: &progress)
         progress.finish()
         reader.faults.finish()
-        let options = options(configured, reader.records)
+        var options = options(configured, reader.records)
+        options.missing = policies
         let fitted = try Detector.fit(
             reader.records, options: options, parallel: threads.parallel
         ) { state in
@@ -136,7 +166,8 @@ struct FitCommand: Command {
         let elapsed = start.duration(to: .now)
         let report = FitReport(
             model: output, detector: fitted.detector, summary: fitted.summary,
-            faults: reader.faults, seconds: elapsed.inSeconds, blasCore: core)
+            faults: reader.faults, leftOut: reader.leftOut, seconds: elapsed.inSeconds,
+            blasCore: core)
         if json {
             try StandardOutput.write(json: ControlJSON.encode(report, pretty: true))
         } else {
@@ -177,19 +208,24 @@ private struct RecordReader {
     let source: DescriptorSource
     let format: FormatOptions
     let features: [String]?
+    let categories: [String]
     let exclude: [String]
+    let missing: MissingPolicies
     let time: String?
+    private(set) var leftOut: [InferredSchema.LeftOut] = []
     private(set) var records = RecordBatch(schema: Schema(features: [], time: nil))
     private(set) var faults = FaultReport(input: "standard input", consequence: "skipped")
 
     init(
-        source: DescriptorSource, format: FormatOptions, features: [String]?, exclude: [String],
-        time: String?
+        source: DescriptorSource, format: FormatOptions, features: [String]?,
+        categories: [String], exclude: [String], missing: MissingPolicies, time: String?
     ) {
         self.source = source
         self.format = format
         self.features = features
+        self.categories = categories
         self.exclude = exclude
+        self.missing = missing
         self.time = time
     }
 
@@ -197,8 +233,11 @@ private struct RecordReader {
         guard let first = try await firstLines() else {
             throw IngestError.noRecords(input: source.name)
         }
-        let schema = try SchemaInference.infer(
-            first, format: format, features: features, exclude: exclude, time: time)
+        let inferred = try SchemaInference.infer(
+            first, format: format, features: features, categories: categories, exclude: exclude,
+            time: time)
+        leftOut = inferred.leftOut
+        let schema = missing.applied(to: inferred.schema)
         var decoder = RecordDecoder(format: format, schema: schema)
         records = RecordBatch(schema: schema)
         var next: LineBatch? = first
@@ -245,6 +284,9 @@ struct FitReport: Encodable {
     var family: String
     var seed: UInt64
     var features: [String]
+    var categories: [String]
+    /// Columns of the input that the model does not read.
+    var leftOut: [String]
     var time: String?
     var lags: Int
     var windows: [Int]
@@ -267,13 +309,15 @@ struct FitReport: Encodable {
 
     init(
         model: String, detector: Detector, summary: FitSummary, faults: FaultReport,
-        seconds: Double, blasCore: String
+        leftOut: [InferredSchema.LeftOut], seconds: Double, blasCore: String
     ) {
         self.model = model
         self.blasCore = blasCore
         family = detector.options.family.rawValue
         seed = detector.options.seed
         features = detector.schema.features
+        categories = detector.schema.categories
+        self.leftOut = leftOut.map(\.name)
         time = detector.schema.time
         lags = detector.lags
         windows = detector.windows
@@ -292,7 +336,7 @@ struct FitReport: Encodable {
         threshold = limits.logLikelihood
         upperThreshold = limits.upperLogLikelihood
         falseAlarmProbability = probability
-        notes = summary.notes
+        notes = summary.notes + Self.notes(on: leftOut)
         secs = (seconds * 1_000).rounded() / 1_000
     }
 
@@ -305,6 +349,24 @@ struct FitReport: Encodable {
             parts.append("at the means of \(lengths) records")
         }
         return parts.joined(separator: ", ")
+    }
+
+    /// What could be done with the columns that are left out.
+    private static func notes(on leftOut: [InferredSchema.LeftOut]) -> [String] {
+        let texts = leftOut.filter { $0.content == .text }.map(\.name)
+        let times = leftOut.filter { $0.content == .times }.map(\.name)
+        func list(_ names: [String]) -> String {
+            names.prefix(8).map { "'\($0)'" }.joined(separator: ", ")
+                + (names.count > 8 ? " and \(names.count - 8) more" : "")
+        }
+        return
+            (texts.isEmpty
+            ? []
+            : [
+                "left out, as texts: \(list(texts)); --categories \(texts.prefix(8).joined(separator: ",")) "
+                    + "makes them categories"
+            ])
+            + (times.isEmpty ? [] : ["left out, as times: \(list(times))"])
     }
 
     /// The same for a person.
@@ -341,6 +403,9 @@ struct FitReport: Encodable {
                     + Format.probability(falseAlarmProbability)
             ),
         ]
+        if !categories.isEmpty {
+            facts.insert(("categories", categories.joined(separator: ", ")), at: facts.count - 3)
+        }
         if !notes.isEmpty { facts.append(("notes", notes.joined(separator: "; "))) }
         facts.append(("time", Format.significant(secs, digits: 3) + " s"))
         let terminal = Terminal.error

@@ -6,6 +6,7 @@ import Ingest
 
 extension RecordFormat: ExpressibleByArgument {}
 extension FlowFamily: ExpressibleByArgument {}
+extension MissingPolicy: ExpressibleByArgument {}
 extension BatchScorer.Output: ExpressibleByArgument {}
 
 /// How the lines of standard input become records.

@@ -47,20 +47,27 @@ struct SampleCommand: Command {
     func execute() async throws {
         BLASCore.prepare()
         let detector = try await model.load(connection.client).detector
-        let rows = detector.sample(count, seed: seed)
-        let names = detector.schema.features
+        let drawn = detector.sample(count, seed: seed)
+        let names = detector.schema.columns
         var output: [UInt8] = []
         if outputFormat == .csv {
             output += (names.map(CSVText.cell).joined(separator: ",") + "\n").utf8
         }
         let keys = try names.map { String(decoding: try JSONEncoder().encode($0), as: UTF8.self) }
-        for row in rows {
-            let cells = row.map { String(format: "%.9g", $0) }
+        for row in 0..<drawn.rowCount {
+            let numbers = drawn.row(row).map { $0.isNaN ? nil : String(format: "%.9g", $0) }
+            let texts = drawn.categories.row(row)
             switch outputFormat {
             case .csv:
+                let cells = numbers.map { $0 ?? "" } + texts.map { CSVText.cell($0 ?? "") }
                 output += (cells.joined(separator: ",") + "\n").utf8
             case .ndjson:
-                let pairs = zip(keys, cells).map { "\($0):\($1)" }
+                let strings = try texts.map { text in
+                    try text.map {
+                        String(decoding: try JSONEncoder().encode($0), as: UTF8.self)
+                    }
+                }
+                let pairs = zip(keys, numbers + strings).map { "\($0):\($1 ?? "null")" }
                 output += ("{" + pairs.joined(separator: ",") + "}\n").utf8
             }
             if output.count >= 1 << 20 {

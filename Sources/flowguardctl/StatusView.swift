@@ -170,6 +170,9 @@ struct StatusView {
                         + (detail.timeColumn.map { "; time in \($0)" } ?? "")
                 ))
         }
+        if let categories = detail.categories, !categories.isEmpty {
+            facts.append(("categories", categories.joined(separator: ", ")))
+        }
         if let learning = stream.learning { facts.append(("learning", sentence(learning))) }
         if let model = stream.model {
             facts.append(

@@ -16,9 +16,19 @@ extension AnomalyMessage {
             model: anomaly.model, source: anomaly.source, offset: anomaly.sourceOffset,
             features: anomaly.reasons.map {
                 Feature(
-                    name: $0.name, value: $0.value, expected: $0.expected,
+                    name: $0.name, value: Value($0.value), expected: Value($0.expected),
                     contribution: $0.contribution)
             }, summary: anomaly.summary, label: row.label?.label.rawValue, note: row.label?.note)
+    }
+}
+
+extension AnomalyMessage.Value {
+    fileprivate init(_ value: ReasonValue) {
+        switch value {
+        case .number(let number): self = .number(number)
+        case .text(let text): self = .text(text)
+        case .missing: self = .missing
+        }
     }
 }
 

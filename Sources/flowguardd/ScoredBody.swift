@@ -33,7 +33,7 @@ actor ScoredBody {
         output: BatchScorer.Output
     ) {
         self.body = body
-        features = serving.detector.schema.features
+        features = serving.detector.schema.columns
         framer = LineFramer(
             format: format, limits: BatchLimits(lines: 4_096, bytes: Self.pieceBytes), input: 1,
             name: "the request")

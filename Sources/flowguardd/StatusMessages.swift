@@ -82,7 +82,8 @@ enum StatusMessages {
         let schema = worker.board.snapshot.schema
         var detail = StreamDetail(
             status: try status(of: worker, store: store, quarantine: quarantine),
-            features: schema?.features ?? [], timeColumn: schema?.time,
+            features: schema?.features ?? [], categories: schema?.categories,
+            timeColumn: schema?.time,
             fits: try store.fits(stream: worker.name, limit: 20).map { FitMessage($0) },
             episodes: try store.episodes(stream: worker.name, limit: 20).map { EpisodeMessage($0) })
         let format = worker.configuration.format

@@ -3,6 +3,14 @@ import FlowDensity
 import Foundation
 import Ingest
 
+extension CellValue {
+    /// The number; NaN where it is none.
+    var number: Double {
+        if case .number(let number) = self { return number }
+        return .nan
+    }
+}
+
 /// Records with a density that is known: what the tests of this target learn.
 enum Fixture {
     /// Three sensors: `speed` and `load` are standard normal around 50 and 20, `power` is their sum
@@ -33,6 +41,34 @@ enum Fixture {
             state = 0.9 * state + 0.2 * normal(&generator)
             let value = 20 + 5 * sin(2 * .pi * time / 86_400) + state
             batch.append([value], time: time, lineIndex: Int32(row), offset: Int64(row))
+        }
+        return batch
+    }
+
+    static let modeSchema = Schema(
+        features: ["pressure", "flow"], categories: ["mode", "valve"],
+        optional: ["pressure", "flow", "mode"], time: nil)
+
+    static let modePolicies = MissingPolicies(
+        standard: .reject, columns: ["pressure": .median, "flow": .median, "mode": .median])
+
+    /// A machine that idles with a closed valve, runs with an open one and is cleaned with either; pressure and flow
+    /// follow the mode, and pressure is missing in 3 % of the records.
+    static func modes(_ count: Int, seed: UInt64) -> RecordBatch {
+        var generator = SeededGenerator(seed: seed)
+        var batch = RecordBatch(schema: modeSchema)
+        for row in 0..<count {
+            let draw = Double.random(in: 0..<1, using: &generator)
+            let (mode, center, open) =
+                draw < 0.3
+                ? ("idle", (1.0, 0.2), 0.0)
+                : draw < 0.9 ? ("run", (5, 10), 1) : ("clean", (3, 4), 0.5)
+            let valve = Double.random(in: 0..<1, using: &generator) < open ? "open" : "closed"
+            let pressure = center.0 + 0.3 * normal(&generator)
+            let flow = center.1 + 0.5 * (pressure - center.0) + 0.1 * normal(&generator)
+            let isMissing = Double.random(in: 0..<1, using: &generator) < 0.03
+            batch.append(
+                [isMissing ? .nan : pressure, flow], categories: [mode, valve], offset: Int64(row))
         }
         return batch
     }

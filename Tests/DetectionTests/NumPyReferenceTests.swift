@@ -29,14 +29,17 @@ import Testing
             path: "FlowDensityTests/reference")
         let folder = try TemporaryDirectory()
         let model = folder.path + "/model.safetensors"
-        let rows = folder.path + "/rows.txt"
+        let rows = folder.path + "/rows.ndjson"
         try Data(detector.encoded()).write(to: URL(filePath: model))
-        let width = records.schema.features.count
-        let text = (0..<records.rowCount).map { row in
-            ([records.times[row]] + records.values[(row * width)..<((row + 1) * width)])
-                .map { String($0) }.joined(separator: " ")
-        }.joined(separator: "\n")
-        try text.write(toFile: rows, atomically: true, encoding: .utf8)
+        func number(_ value: Double) -> Any { value.isFinite ? value : NSNull() }
+        let lines = try (0..<records.rowCount).map { row in
+            try JSONSerialization.data(withJSONObject: [
+                "time": number(records.times[row]),
+                "values": records.row(row).map(number),
+                "categories": records.categories.row(row).map { $0 ?? NSNull() as Any },
+            ])
+        }
+        try Data(lines.joined(separator: Data("\n".utf8))).write(to: URL(filePath: rows))
         let script = tests.appending(path: "reference/score_detector.py").path
         let printed = try #require(try python([script, flowReader.path, model, rows]))
         let reference = printed.split(separator: "\n").compactMap { Double($0) }
@@ -59,5 +62,21 @@ import Testing
     @Test func recordsWithLagsAndCalendarHaveTheSameDensityThere() throws {
         let records = Fixture.temperature(1_500, seed: 1)
         try compare(try Detector.fit(records, options: DetectorOptions()).detector, records)
+    }
+
+    @Test(arguments: [MissingPolicy.median, .previous])
+    func recordsWithCategoriesAndGapsHaveTheSameDensityThere(policy: MissingPolicy) throws {
+        var policies = Fixture.modePolicies
+        policies.columns["pressure"] = policy
+        let detector = try Detector.fit(
+            Fixture.modes(1_500, seed: 1),
+            options: DetectorOptions(lags: policy == .previous ? 2 : 0, missing: policies)
+        ).detector
+        var records = Fixture.modes(300, seed: 2)
+        for (mode, valve) in [("run", "closed"), ("idle", "open"), (nil, "open"), ("purge", nil)] {
+            records.append([.nan, 10], categories: [mode, valve])
+            records.append([4, .nan], categories: [mode, valve])
+        }
+        try compare(detector, records)
     }
 }

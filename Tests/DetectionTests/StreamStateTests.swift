@@ -9,7 +9,10 @@ import Testing
         Verdict(
             row: 0, logLikelihood: -10 - excess, threshold: -10, pValue: 1e-5, tail: .low,
             reasonCode: .improbable,
-            features: [FeatureReason(name: feature, value: 1, expected: 0, contribution: excess)],
+            features: [
+                FeatureReason(
+                    name: feature, value: .number(1), expected: .number(0), contribution: excess)
+            ],
             summary: "")
     }
 

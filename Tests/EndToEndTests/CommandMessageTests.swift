@@ -10,8 +10,9 @@ struct CommandMessageTests {
         threshold: -18.2, pValue: 3.1e-7, tail: "low", episode: 88, model: 12,
         source: "/var/log/pump-7.csv", offset: 104_233,
         features: [
-            .init(name: "pressure", value: 9.1, expected: 4.3, contribution: 19.4),
-            .init(name: "flow", value: 12, expected: 12.345678, contribution: 0),
+            .init(
+                name: "pressure", value: .number(9.1), expected: .number(4.3), contribution: 19.4),
+            .init(name: "flow", value: .number(12), expected: .number(12.345678), contribution: 0),
         ], summary: "pressure 9.1 where 4.3 was expected (19.4 of 23.5 nats)")
 
     @Test func lineIsTheOneOfTheContract() throws {
@@ -28,7 +29,7 @@ struct CommandMessageTests {
 
     @Test func lineReadsBackAsTheMessage() throws {
         var expected = Self.message
-        expected.features[1].expected = 12.3457
+        expected.features[1].expected = .number(12.3457)
         let read = try ControlJSON.decode(AnomalyMessage.self, from: Data(Self.message.line))
         #expect(read == expected)
     }
@@ -63,10 +64,10 @@ struct CommandMessageTests {
         message.threshold = value
         message.pValue = value
         message.features[0] = .init(
-            name: "x", value: value, expected: value, contribution: value)
+            name: "x", value: .number(value), expected: .number(value), contribution: value)
         let read = try ControlJSON.decode(AnomalyMessage.self, from: Data(message.line))
         #expect(read.logLikelihood.isFinite)
-        if value.isFinite { #expect(read.features[0].value == value) }
+        if value.isFinite { #expect(read.features[0].value == .number(value)) }
     }
 
     @Test func textFromOutsideStaysInItsString() throws {

@@ -37,7 +37,10 @@ import Testing
         let count = data.count
         try await daemon.wait("the records") { try daemon.stream()?.recordsTotal == count }
         return try daemon.anomalies().filter { $0.id > before }.compactMap { anomaly in
-            anomaly.features.first.flatMap { $0.name == "noise" ? $0.value : nil }
+            guard let first = anomaly.features.first, first.name == "noise",
+                case .number(let value) = first.value
+            else { return nil }
+            return value
         }
     }
 
@@ -50,7 +53,8 @@ import Testing
     @Test func aFalseAlarmAndItsLikeStopAlarmingUntilTheLabelIsTakenAway() async throws {
         try await start()
         #expect(try await found(noise: [40, -40]) == [40, -40])
-        let id = try #require(try daemon.anomalies().first { $0.features[0].value == 40 }?.id)
+        let id = try #require(
+            try daemon.anomalies().first { $0.features[0].value == .number(40) }?.id)
         let reply = try label(id, #"{"label":"false-alarm","note":"cleaning"}"#)
         #expect(reply.label == "false-alarm" && reply.note == "cleaning")
         #expect(reply.episodeAnomalies >= 2 && reply.likeInEpisode >= 1, "\(reply)")
@@ -78,7 +82,7 @@ import Testing
         try await start()
         #expect(try await found(noise: [40, 40, 40, 40]) == [40, 40, 40, 40])
         let all = try daemon.anomalies()
-        let ids = all.filter { $0.features[0].value == 40 }.map(\.id)
+        let ids = all.filter { $0.features[0].value == .number(40) }.map(\.id)
         // Seven records from the first to the last lie inside the episode; most of all are there to judge.
         let before = try await daemon.retrain()
         #expect(before.message?.contains("kept out by the user") == false)

@@ -8,7 +8,8 @@ import Testing
     ) throws -> Schema {
         try SchemaInference.infer(
             batch(text, format: format, name: "in"), format: format, features: features,
-            exclude: exclude, time: time)
+            exclude: exclude, time: time
+        ).schema
     }
 
     @Test func everyNumericColumnIsAFeatureAndTheTimeIsNone() throws {
@@ -30,7 +31,7 @@ import Testing
             not json
             {"b":2,"ts":1583756077,"n":3,"numeric string":"7"}
             """, .ndjson)
-        #expect(schema == Schema(features: ["b", "n", "a"], time: "ts"))
+        #expect(schema == Schema(features: ["b", "n", "a"], categories: ["t"], time: "ts"))
     }
 
     @Test func namedColumnsAreTakenAsTheyAre() throws {

@@ -49,6 +49,55 @@ import Testing
                 beginning with '.'
                 """),
         Mistake(
+            name: "a column has one role",
+            yaml: """
+                streams:
+                  - name: pump-7
+                    source: {file: a.csv}
+                    time: {column: t}
+                    features: [a, mode]
+                    categories: [mode, t, c]
+                    exclude: [c]
+                """,
+            report: """
+                error: f.yaml:6:17: stream 'pump-7': 't' is both the time column and a category
+                hint:  remove it from one of the two
+                error: f.yaml:6:17: stream 'pump-7': 'mode' is listed under categories and under \
+                features
+                hint:  remove it from one of the two
+                error: f.yaml:6:17: stream 'pump-7': 'c' is listed under categories and under exclude
+                hint:  remove it from one of the two
+                """),
+        Mistake(
+            name: "policies for missing values are words, of columns that are read",
+            yaml: """
+                streams:
+                  - name: pump-7
+                    source: {file: a.csv}
+                    features: [pressure]
+                    categories: [mode]
+                    missing: {default: mean, presure: median, mode: previous, flow: median}
+                  - {name: b, source: {file: b.csv}, exclude: [id], missing: {id: median, x: 3}}
+                  - {name: c, source: {file: c.csv}, missing: [median]}
+                """,
+            report: """
+                error: f.yaml:6:24: stream 'pump-7': missing.default: expected one of reject, median, \
+                previous, found 'mean'
+                hint:  did you mean 'median'?
+                error: f.yaml:6:30: stream 'pump-7': missing: 'presure' is neither a feature nor a \
+                category
+                hint:  did you mean 'pressure'?
+                error: f.yaml:6:63: stream 'pump-7': missing: 'flow' is neither a feature nor a \
+                category
+                hint:  name it under features or categories, or remove it here
+                error: f.yaml:7:63: stream 'b': missing: 'id' is neither a feature nor a category
+                hint:  name it under features or categories, or remove it here
+                error: f.yaml:7:78: stream 'b': missing.x: expected one of reject, median, previous, \
+                found '3'
+                error: f.yaml:8:47: stream 'c': missing: expected one of reject, median, previous, \
+                found a list
+                """),
+        Mistake(
             name: "a stream name stands once",
             yaml: """
                 streams:

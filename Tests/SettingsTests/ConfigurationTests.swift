@@ -42,7 +42,9 @@ import Testing
                 max_line_bytes: 64KiB
                 time: {column: t}
                 features: [a]
+                categories: [mode, on]
                 exclude: [b]
+                missing: {default: median, a: previous}
                 context: {calendar: [hour_of_day, day_of_week], lags: 4}
                 model: {family: nice, seed: 7}
                 fit: {first_after_records: 500, every: 1h30m, window_records: 10_000}
@@ -60,7 +62,11 @@ import Testing
         #expect(stream.format.maxLineBytes == 65_536)
         #expect(stream.timeColumn == "t")
         #expect(stream.features == ["a"])
+        #expect(stream.categories == ["mode", "on"])
         #expect(stream.exclude == ["b"])
+        #expect(
+            stream.detectorOptions.missing
+                == MissingPolicies(standard: .median, columns: ["a": .previous]))
         #expect(stream.detectorOptions.calendar == [.hourOfDay, .dayOfWeek])
         #expect(stream.detectorOptions.lags == 4)
         #expect("\(stream.detectorOptions.family)" == "nice")
@@ -69,6 +75,14 @@ import Testing
         #expect(stream.fit.windowRecords == 10_000)
         #expect(stream.budget == .probability(0.001))
         #expect(stream.cooldown == .seconds(90))
+    }
+
+    @Test func onePolicyForAllMissingValues() throws {
+        let stream = try read(
+            "streams: [{name: a, source: {file: a.csv}, missing: previous}]"
+        ).streams[0]
+        #expect(stream.detectorOptions.missing == MissingPolicies(standard: .previous))
+        #expect(stream.categories == [])
     }
 
     @Test(arguments: [

@@ -36,8 +36,12 @@ enum Example {
             sourceOffset: offset, logLikelihood: -41.72, threshold: -18.2, pValue: 3.1e-7,
             tail: "low", reasonCode: "improbable", model: model, episode: episode,
             reasons: [
-                ReasonRow(name: "pressure", value: 9.1, expected: 4.3, contribution: 19.4),
-                ReasonRow(name: "flow \"in\"", value: 1.0 / 3.0, expected: 0.3, contribution: 0),
+                ReasonRow(
+                    name: "pressure", value: .number(9.1), expected: .number(4.3),
+                    contribution: 19.4),
+                ReasonRow(
+                    name: "flow \"in\"", value: .number(1.0 / 3.0), expected: .number(0.3),
+                    contribution: 0),
             ], summary: "pressure 9.1 where 4.3 was expected (19.4 nats)")
     }
 

@@ -232,7 +232,7 @@ struct StateStoreTests {
         anomaly.pValue = .nan
         anomaly.recordTime = 1e300
         anomaly.reasons[0].contribution = .infinity
-        anomaly.reasons[0].value = .nan
+        anomaly.reasons[0].value = .number(.nan)
         let ids = try store.commit(StreamCommit(stream: Example.stream, anomalies: [anomaly]))
         let stored = try #require(try store.anomaly(id: ids[0])?.anomaly)
         #expect(stored.logLikelihood == -Double.greatestFiniteMagnitude)

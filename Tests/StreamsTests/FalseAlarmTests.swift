@@ -14,25 +14,30 @@ import Testing
             reasonCode: .improbable,
             features: changes.map {
                 FeatureReason(
-                    name: $0.name, value: 100 + $0.change, expected: 100, contribution: $0.nats)
+                    name: $0.name, value: .number(100 + $0.change), expected: .number(100),
+                    contribution: $0.nats)
             }, summary: "")
     }
 
     private func row(
         _ changes: [Change], tail: Tail = .low, logLikelihood: Double = -20
     ) -> AnomalyRow {
-        let verdict = verdict(changes, tail: tail, logLikelihood: logLikelihood)
-        return AnomalyRow(
+        row(
+            changes.map {
+                ReasonRow(
+                    name: $0.name, value: .number(100 + $0.change), expected: .number(100),
+                    contribution: $0.nats)
+            }, tail: tail, logLikelihood: logLikelihood)
+    }
+
+    private func row(_ reasons: [ReasonRow], tail: Tail, logLikelihood: Double) -> AnomalyRow {
+        AnomalyRow(
             id: 7, stream: "a",
             anomaly: NewAnomaly(
                 detectedAt: 0, recordTime: nil, source: "", sourceOffset: 0,
                 logLikelihood: logLikelihood, threshold: -10, pValue: 1e-6, tail: tail.rawValue,
                 reasonCode: "improbable", model: 1, episode: 1,
-                reasons: verdict.features.map {
-                    ReasonRow(
-                        name: $0.name, value: $0.value, expected: $0.expected,
-                        contribution: $0.contribution)
-                }, summary: ""))
+                reasons: reasons, summary: ""))
     }
 
     @Test func likeIsWhatIsNamedOnTheSameSideAndHardlyFurtherOut() {
@@ -60,6 +65,23 @@ import Testing
         let high = FalseAlarm(row([("pressure", 0, 3)], tail: .high, logLikelihood: 5))
         #expect(high.isLike(verdict([("pressure", 0, 9)], tail: .high, logLikelihood: 5.9)))
         #expect(!high.isLike(verdict([("pressure", 0, 9)], tail: .high, logLikelihood: 6.1)))
+    }
+
+    @Test func categoryIsLikeWithTheSameValueAlone() {
+        func reason(_ mode: CellValue) -> FeatureReason {
+            FeatureReason(name: "mode", value: mode, expected: .text("run"), contribution: 9)
+        }
+        let purge = ReasonRow(
+            name: "mode", value: .text("purge"), expected: .text("run"), contribution: 9)
+        let alarm = FalseAlarm(row([purge], tail: .low, logLikelihood: -20))
+        var other = verdict([])
+        other.features = [reason(.text("purge"))]
+        #expect(alarm.isLike(other))
+        other.features = [reason(.text("drain"))]
+        #expect(!alarm.isLike(other))
+        other.features = [reason(.missing)]
+        #expect(!alarm.isLike(other))
+        #expect(alarm.description == "anomalies that are due to mode 'purge' alone")
     }
 
     @Test func anAnomalyIsLikeItself() {

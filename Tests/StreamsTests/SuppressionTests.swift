@@ -13,7 +13,8 @@ import Testing
             reasonCode: .improbable,
             features: features.map {
                 FeatureReason(
-                    name: $0.name, value: 100 + $0.change, expected: 100, contribution: $0.nats)
+                    name: $0.name, value: .number(100 + $0.change), expected: .number(100),
+                    contribution: $0.nats)
             }, summary: "")
     }
 

@@ -18,7 +18,7 @@ typedef struct fg_line {
     int64_t offset;
 } fg_line;
 
-/* What a column is: an index of a feature from 0, or one of these. */
+/* What a column is: an index of a feature from 0, behind these of a category, or one of these. */
 enum { FG_COLUMN_SKIPPED = -1, FG_COLUMN_TIME = -2 };
 
 /* Why a line is no record. */
@@ -37,6 +37,7 @@ enum {
     FG_FAULT_NOT_UTF8,
     FG_FAULT_TRAILING_TEXT,
     FG_FAULT_DUPLICATE_KEY,
+    FG_FAULT_NOT_A_CATEGORY,
 };
 
 /* What a cell of JSON holds. */
@@ -64,18 +65,39 @@ typedef struct fg_texts {
     int64_t count;
 } fg_texts;
 
-/* A plan for CSV lines with `cell_count` cells; columns[i] says what cell i is. */
-fg_plan *fg_plan_csv(const int32_t *columns, int64_t cell_count, int64_t feature_count,
-                     bool has_time, uint8_t delimiter, fg_texts missing);
+/* The columns of a record: features are numbers, categories are texts. is_optional has one entry for
+   each of them, features first: whether a record may lack it. */
+typedef struct fg_columns {
+    int64_t feature_count;
+    int64_t category_count;
+    const bool *is_optional;
+    bool has_time;
+} fg_columns;
 
-/* A plan for NDJSON records with the keys of the features, and behind them the key of the time. */
-fg_plan *fg_plan_ndjson(fg_texts keys, int64_t feature_count, bool has_time, fg_texts missing);
+/* A plan for CSV lines with `cell_count` cells; cells[i] says what cell i is. */
+fg_plan *fg_plan_csv(const int32_t *cells, int64_t cell_count, fg_columns columns,
+                     uint8_t delimiter, fg_texts missing);
+
+/* A plan for NDJSON records with the keys of the features, the categories, and the time. */
+fg_plan *fg_plan_ndjson(fg_texts keys, fg_columns columns, fg_texts missing);
 
 void fg_plan_free(fg_plan *plan);
 
+/* The texts of category cells, each once, with a code from 0 in the order of their appearance. */
+typedef struct fg_dictionary fg_dictionary;
+fg_dictionary *fg_dictionary_create(void);
+void fg_dictionary_free(fg_dictionary *dictionary);
+int64_t fg_dictionary_count(const fg_dictionary *dictionary);
+const uint8_t *fg_dictionary_text(const fg_dictionary *dictionary, int64_t code, int64_t *count);
+
+/* The code of a category cell that holds no value. */
+enum { FG_CODE_MISSING = -1 };
+
 /* Where rows go; each buffer holds as many rows as there are lines. */
 typedef struct fg_rows {
-    double *values; /* row-major [lines, feature_count] */
+    double *values; /* row-major [lines, feature_count]; NaN where an optional value is missing */
+    int32_t *codes; /* row-major [lines, category_count], into the dictionary */
+    fg_dictionary *dictionary; /* null without categories */
     double *times;  /* NaN without a time column */
     int32_t *line_indices;
     int64_t *offsets;

@@ -2,13 +2,15 @@
 
     python3 score_detector.py FLOW_READER MODEL ROWS
 
-FLOW_READER is the folder of score_model.py; ROWS a text file: epoch seconds (or nan) and the features, a record a line.
+FLOW_READER is the folder of score_model.py; ROWS an NDJSON file, a record a line: "time" in epoch seconds, "values" and
+"categories", each with null for what is missing.
 Prints ln p(record) in nats and data units, one a line. No record may change a constant feature.
 """
 
 import json
 import sys
 
+import discrete
 import numpy as np
 
 PERIOD = {"hour_of_day": 86400.0, "day_of_week": 604800.0}
@@ -64,14 +66,13 @@ def encode(tensors, header, times, values):
     for name in header["calendar"]:
         phase = 2 * np.pi * times / PERIOD[name]
         columns += [np.sin(phase)[:, None], np.cos(phase)[:, None]]
-    context = np.hstack(columns) if columns else None
     if not header.get("windows"):
-        return x, context, cost + np.log(scale[active]).sum()
+        return x, columns, cost + np.log(scale[active]).sum()
     state, determinant = states(tensors, header["windows"], inside[:, active], before, center[active])
     part = {name: tensors["encoder.part." + name] for name in ("lower", "upper", "center", "scale")}
     clipped = np.clip(state, part["lower"], part["upper"])
     cost += range_penalty(np.abs(state - clipped) / part["scale"]).sum(axis=1)
-    return (clipped - part["center"]) / part["scale"], context, cost + np.log(part["scale"]).sum() - determinant
+    return (clipped - part["center"]) / part["scale"], columns, cost + np.log(part["scale"]).sum() - determinant
 
 
 def main():
@@ -79,9 +80,18 @@ def main():
     from score_model import flow_log_likelihood, read_safetensors
 
     tensors, metadata = read_safetensors(sys.argv[2])
-    rows = np.loadtxt(sys.argv[3], ndmin=2)
+    with open(sys.argv[3]) as file:
+        rows = [json.loads(line) for line in file]
     header = json.loads(metadata["detector"])
-    x, context, cost = encode(tensors, header, rows[:, 0], rows[:, 1:])
+    times = np.array([row["time"] for row in rows], dtype=float)
+    values = np.array([row["values"] for row in rows], dtype=float)
+    gaps = np.isnan(values)
+    values = discrete.filled(values, header, tensors["encoder.quantiles"])
+    x, columns, cost = encode(tensors, header, times, values)
+    codes = discrete.codes(header, gaps, [row["categories"] for row in rows])
+    columns += discrete.context(header, codes)
+    context = np.hstack(columns) if columns else None
+    cost = cost - discrete.log_probability(header, codes)
     members = int(metadata["flow.members"])
     densities = [
         flow_log_likelihood(tensors, metadata, x, context, f"flow.{member}.")
