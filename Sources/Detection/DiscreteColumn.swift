@@ -76,6 +76,10 @@ struct DiscreteColumn: Sendable, Hashable, Codable {
 
     /// The code of all values that are no level.
     var unseen: Int { levels.count }
+    /// The code of each level.
+    var codeOfLevel: [String?: Int] {
+        Dictionary(zip(levels, levels.indices), uniquingKeysWith: { first, _ in first })
+    }
     /// The slot of all values that have none of their own.
     var otherSlot: Int { min(levels.count, Self.slotLimit) }
     /// Whether every value has the same slot in every record so far: nothing can depend on it.
@@ -94,24 +98,29 @@ struct DiscreteColumn: Sendable, Hashable, Codable {
 
     /// What a user should know about it; `nil`: nothing.
     var note: String? {
-        guard kind == .category else {
+        switch kind {
+        case .presence:
             guard let place = levels.firstIndex(of: nil) else { return nil }
-            let share = counts[place]
             return levels.count == 1
                 ? "'\(name)' has no value in the training rows: one that comes is an anomaly"
-                : "'\(name)' is missing in \(NumberText.short(100 * Double(share) / Double(rowCount))) % "
+                : "'\(name)' is missing in \(Self.percent(Double(counts[place]) / Double(rowCount))) "
                     + "of the training rows"
+        case .category:
+            let kept =
+                distinctCount > Self.slotLimit
+                ? ", of which the other columns tell the \(Self.slotLimit) most frequent apart" : ""
+            let new =
+                isClosed
+                ? "a new one is an anomaly"
+                : "a new one is expected in \(Self.percent(unseenProbability)) of the records"
+            return
+                "'\(name)' has \(distinctCount) \(distinctCount == 1 ? "value" : "values")\(kept); "
+                + new
         }
-        let kept =
-            distinctCount > Self.slotLimit
-            ? ", of which the \(Self.slotLimit) most frequent are told apart in the other features"
-            : ""
-        let new =
-            isClosed
-            ? "a new one is an anomaly"
-            : "a new one is expected in \(NumberText.short(100 * unseenProbability)) % of the records"
-        return
-            "'\(name)' has \(distinctCount) \(distinctCount == 1 ? "value" : "values")\(kept); \(new)"
+    }
+
+    private static func percent(_ share: Double) -> String {
+        String(format: "%.2g %%", 100 * share)
     }
 
     /// P(v) of each level, and behind them that of all other values together; they sum to one.

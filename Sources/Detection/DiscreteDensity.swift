@@ -16,6 +16,10 @@ struct DiscreteDensity: Sendable, Hashable {
     let columns: [DiscreteColumn]
     /// `ln P` of each column, shape [slots of the parent, levels and unseen].
     private let logProbabilities: [[[Double]]]
+    /// The code of each level of each column.
+    private let codeOfLevel: [[String?: Int]]
+    /// The columns of which a new value is an anomaly.
+    private let closed: [Int]
 
     /// More columns than this, the liveliest first, are not compared with one another.
     private static let comparedColumns = 96
@@ -28,6 +32,8 @@ struct DiscreteDensity: Sendable, Hashable {
             column.logProbabilities(
                 parentSlotCount: column.parent.map { columns[$0].otherSlot + 1 } ?? 1)
         }
+        codeOfLevel = columns.map(\.codeOfLevel)
+        closed = columns.indices.filter { columns[$0].isClosed }
     }
 
     /// Learns from these rows of the records.
@@ -38,8 +44,7 @@ struct DiscreteDensity: Sendable, Hashable {
         func add(_ name: String, _ kind: DiscreteColumn.Kind, _ value: (Int) -> String?) {
             let values = rows.map(value)
             let column = DiscreteColumn(name: name, kind: kind, values: values)
-            let place = Dictionary(
-                zip(column.levels, column.levels.indices), uniquingKeysWith: { first, _ in first })
+            let place = column.codeOfLevel
             codes.append(values.map { place[$0] ?? column.unseen })
             columns.append(column)
         }
@@ -146,8 +151,7 @@ struct DiscreteDensity: Sendable, Hashable {
         var rows = Rows()
         rows.codes = [Int](repeating: 0, count: records.rowCount * width)
         for (i, column) in columns.enumerated() {
-            let levels = Dictionary(
-                zip(column.levels, column.levels.indices), uniquingKeysWith: { first, _ in first })
+            let levels = codeOfLevel[i]
             func put(_ value: Int, row: Int) { rows.codes[row * width + i] = value }
             switch column.kind {
             case .category:
@@ -180,8 +184,9 @@ struct DiscreteDensity: Sendable, Hashable {
         rows.logProbability = (0..<records.rowCount).map { row in
             logProbability(rows.codes[(row * width)..<((row + 1) * width)])
         }
-        for (i, column) in columns.enumerated() where column.isClosed {
-            for row in 0..<records.rowCount where rows.codes[row * width + i] == column.unseen {
+        for i in closed {
+            let unseen = columns[i].unseen
+            for row in 0..<records.rowCount where rows.codes[row * width + i] == unseen {
                 rows.neverSeen[row, default: []].append(i)
             }
         }

@@ -136,4 +136,31 @@ import Testing
         #expect(try daemon.logged().last == purge)
         _ = try await daemon.stop()
     }
+
+    @Test func categoriesAndPoliciesMayComeLater() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        let stream =
+            "  - {name: pump, source: {file: pump.ndjson}, fit: {first_after_records: 600, every: never}"
+        try daemon.configure(stream + "}")
+        try daemon.folder.write((0..<900).map(Self.json).joined(), to: "pump.ndjson")
+        try await daemon.start()
+        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        #expect(try daemon.detail().categories == ["on"])
+        // Without a policy a record that lacks its pressure is none.
+        let rejected = try #require(try daemon.stream()).faultsTotal
+        #expect(rejected > 0)
+
+        try daemon.configure(stream + ", categories: [mode], missing: {pressure: median}}")
+        daemon.signal(SIGHUP)
+        try await daemon.wait("the reload") {
+            try daemon.get("/metrics").text.contains("\nflowguard_config_reloads_total 1\n")
+        }
+        try daemon.folder.append((900..<1_800).map(Self.json).joined(), to: "pump.ndjson")
+        try await daemon.wait("another model") { try daemon.stream()?.model?.id == 2 }
+        let detail = try daemon.detail()
+        #expect(Set(detail.features) == ["pressure", "flow"])
+        #expect(detail.categories == ["mode", "on"])
+        #expect(try daemon.stream()?.faultsTotal == rejected)
+        _ = try await daemon.stop()
+    }
 }
