@@ -12,20 +12,32 @@ public struct ContextState: Sendable, Hashable, Codable {
     /// An empty context, as before a stream's first record.
     public init() {}
 
+    private enum CodingKeys: CodingKey {
+        case values, times, featureCount
+    }
+
     /// Restores a context; one of an earlier build has no times, so no gap is found in it.
-    public init(from decoder: any Decoder) throws {
+    public init(from decoder: any Swift.Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
         values = try container.decode([Double].self, forKey: .values)
         featureCount = try container.decode(Int.self, forKey: .featureCount)
         let count = featureCount > 0 ? values.count / featureCount : 0
         times =
-            try container.decodeIfPresent([Double].self, forKey: .times)
+            try container.decodeIfPresent([Double?].self, forKey: .times)?.map { $0 ?? .nan }
             ?? [Double](repeating: .nan, count: count)
         guard featureCount >= 0, values.count == count * featureCount, times.count == count else {
             throw DecodingError.dataCorruptedError(
                 forKey: .values, in: container,
                 debugDescription: "the rows of the context are not whole")
         }
+    }
+
+    /// Writes a time that is not known as null.
+    public func encode(to encoder: any Swift.Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(values, forKey: .values)
+        try container.encode(times.map { $0.isFinite ? $0 : nil }, forKey: .times)
+        try container.encode(featureCount, forKey: .featureCount)
     }
 
     /// The newest rows with their times, oldest first; none when they are of another width.
