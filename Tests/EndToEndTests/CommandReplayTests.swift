@@ -82,14 +82,16 @@ import Testing
 
     @Test func ctrlCRemovesTheTemporaryState() async throws {
         try prepare()
-        var data = PumpData()
-        try runner.folder.write(PumpData.header + data.lines(60_000), to: "long.csv")
         let process = runner.process(
-            ["replay", "--config", "f.yaml", "--stream", "pump", "long.csv"],
+            ["replay", "--config", "f.yaml", "--stream", "pump", "-"],
             environment: ["TMPDIR": runner.folder.file("tmp")])
+        // As long as the pipe is open the replay waits for more.
+        let input = Pipe()
+        process.standardInput = input
         process.standardOutput = FileHandle.nullDevice
         process.standardError = FileHandle.nullDevice
         try process.run()
+        try input.fileHandleForWriting.write(contentsOf: runner.bytes("h.csv"))
         let end = ContinuousClock.now + .seconds(60)
         while try left(in: "tmp").isEmpty, ContinuousClock.now < end {
             try await Task.sleep(for: .milliseconds(5))
@@ -97,6 +99,7 @@ import Testing
         #expect(try !left(in: "tmp").isEmpty)
         kill(process.processIdentifier, SIGINT)
         process.waitUntilExit()
+        try input.fileHandleForWriting.close()
         #expect(process.terminationReason == .uncaughtSignal)
         #expect(process.terminationStatus == SIGINT)
         #expect(try left(in: "tmp") == [])
