@@ -17,10 +17,10 @@ public struct Scores: Sendable {
 
     /// The tail that a record lies in, or `nil` when it is normal.
     ///
-    /// Where its window is not full the upper one does not count: guessed means are more likely than measured ones.
+    /// Where its windows are not full the p-value decides, which then comes from records like it, and the upper tail does not count.
     func tail(of row: Int, threshold: Threshold) -> Tail? {
-        let tail = threshold.tail(of: logLikelihood[row])
-        return tail == .high && rows.unsettled.contains(row) ? nil : tail
+        guard rows.unsettled[row] != nil else { return threshold.tail(of: logLikelihood[row]) }
+        return pValue[row] < threshold.probability ? .low : nil
     }
 }
 
@@ -36,18 +36,21 @@ public struct Detector: Sendable {
     let encoder: Encoder
     let flows: FlowMixture<Float>
     let calibration: Calibration
+    /// Calibration scores of records whose windows are not full, by how many are; empty without windows.
+    let beginnings: [ScoreTail]
     /// Nats that a change of a constant feature costs, or a value that is new to a closed set: more than the whole spread of normal scores.
     let constantPenalty: Double
 
     init(
         options: DetectorOptions, summary: FitSummary, encoder: Encoder, flows: FlowMixture<Float>,
-        calibration: Calibration, constantPenalty: Double
+        calibration: Calibration, beginnings: [ScoreTail] = [], constantPenalty: Double
     ) {
         self.options = options
         self.summary = summary
         self.encoder = encoder
         self.flows = flows
         self.calibration = calibration
+        self.beginnings = beginnings
         self.constantPenalty = constantPenalty
     }
 
@@ -86,9 +89,15 @@ public struct Detector: Sendable {
             logLikelihood[row] = total(
                 density: densities[row] + rows.discrete.logProbability(row),
                 units: units, penalty: rows.penalty[row], breaks: rows.breakCount(row))
-            pValue[row] = calibration.pValue(logLikelihood[row]).pValue
+            pValue[row] = probability(of: logLikelihood[row], fullWindows: rows.unsettled[row])
         }
         return Scores(logLikelihood: logLikelihood, pValue: pValue, rows: rows)
+    }
+
+    private func probability(of logLikelihood: Double, fullWindows: Int?) -> Double {
+        guard let fullWindows else { return calibration.pValue(logLikelihood).pValue }
+        return min(
+            beginnings[fullWindows].probability(logLikelihood) / Calibration.lowShare, 1)
     }
 
     /// Moves a stream's context past records without scoring them.

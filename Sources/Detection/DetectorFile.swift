@@ -7,7 +7,7 @@ import Ingest
 /// Tensors of the encoder, in schema order: `encoder.center`, `encoder.scale`, `encoder.lower`, `encoder.upper`,
 /// `encoder.step` [features], `encoder.quantiles` [features, ranks]; with windows the same of each part, `encoder.part.…`
 /// [parts · active features], and `encoder.recovery` [windows, longest, active features]. Of the calibration: `calibration.scores` [rows],
-/// ascending. The rest, with the counts of the discrete columns, is JSON in the metadata under `detector`, its version under `detector_version`.
+/// ascending; with windows also `calibration.beginning.0` and so on, of records with so many windows full. The rest, with the counts of the discrete columns, is JSON in the metadata under `detector`, its version under `detector_version`.
 extension Detector {
     private struct Header: Codable {
         var schema: Schema
@@ -22,6 +22,7 @@ extension Detector {
         var constantPenalty: Double
         var low: TailHeader
         var high: TailHeader
+        var beginnings: [TailHeader]?
 
         private enum CodingKeys: String, CodingKey {
             case schema, options, summary, lags, windows, calendar, discrete
@@ -30,6 +31,7 @@ extension Detector {
             case constantPenalty = "constant_penalty_nats"
             case low = "low_tail"
             case high = "high_tail"
+            case beginnings = "beginning_tails"
         }
     }
 
@@ -37,6 +39,18 @@ extension Detector {
         var count: Int
         var shape: Double
         var scale: Double
+
+        init(_ tail: ScoreTail) {
+            count = tail.tailCount
+            shape = tail.shape
+            scale = tail.scale
+        }
+
+        func tail(_ sorted: [Double]) -> ScoreTail {
+            ScoreTail(
+                sorted: sorted, tailCount: min(max(count, 0), sorted.count - 1), shape: shape,
+                scale: scale)
+        }
     }
 
     /// The version that is written: with windows and discrete columns.
@@ -64,12 +78,12 @@ extension Detector {
             timeZone: encoder.context.timeZone, gapSecs: encoder.context.gapSecs,
             discrete: encoder.discrete.columns,
             constantPenalty: constantPenalty,
-            low: TailHeader(
-                count: calibration.low.tailCount, shape: calibration.low.shape,
-                scale: calibration.low.scale),
-            high: TailHeader(
-                count: calibration.high.tailCount, shape: calibration.high.shape,
-                scale: calibration.high.scale))
+            low: TailHeader(calibration.low), high: TailHeader(calibration.high),
+            beginnings: beginnings.isEmpty ? nil : beginnings.map { TailHeader($0) })
+        for (i, tail) in beginnings.enumerated() {
+            file.tensors["calibration.beginning.\(i)"] = TensorFile.Tensor(
+                tail.sorted, shape: [tail.sorted.count])
+        }
         let json = JSONEncoder()
         json.outputFormatting = [.sortedKeys]
         // Numbers, strings and arrays only: encoding them cannot be refused.
@@ -112,16 +126,25 @@ extension Detector {
                     name: name, reason: "its flows, encoder and calibration do not fit together")
             }
             let calibration = Calibration(
-                low: ScoreTail(
-                    sorted: scores, tailCount: min(max(header.low.count, 0), scores.count - 1),
-                    shape: header.low.shape, scale: header.low.scale),
-                high: ScoreTail(
-                    sorted: scores.reversed().map { -$0 },
-                    tailCount: min(max(header.high.count, 0), scores.count - 1),
-                    shape: header.high.shape, scale: header.high.scale))
+                low: header.low.tail(scores),
+                high: header.high.tail(scores.reversed().map { -$0 }))
+            let tails = header.beginnings ?? []
+            let beginnings = try tails.enumerated().map { i, tail in
+                let sorted = try file.tensor("calibration.beginning.\(i)").doubles()
+                guard !sorted.isEmpty, sorted.allSatisfy(\.isFinite) else {
+                    throw DetectionError.modelFile(
+                        name: name, reason: "its calibration of beginnings holds no numbers")
+                }
+                return tail.tail(sorted)
+            }
+            guard beginnings.count == encoder.windows?.lengths.count ?? 0 else {
+                throw DetectionError.modelFile(
+                    name: name, reason: "its windows and their calibration do not fit together")
+            }
             self.init(
                 options: header.options, summary: header.summary, encoder: encoder, flows: flows,
-                calibration: calibration, constantPenalty: header.constantPenalty)
+                calibration: calibration, beginnings: beginnings,
+                constantPenalty: header.constantPenalty)
         } catch let error as DetectionError {
             throw error
         } catch let error as FlowDensityError {

@@ -73,8 +73,34 @@ extension Detector {
         let detector = Detector(
             options: options, summary: summary, encoder: encoder, flows: training.flows,
             calibration: Calibration(logLikelihoods: scores),
+            beginnings: beginnings(rows, split, encoder, training.flows, options.seed, parallel),
             constantPenalty: greatest - least + log(Double(records.rowCount + 2)))
         return (detector, summary)
+    }
+
+    /// How records at the beginning of a stream are scored, by the number of windows that are full.
+    ///
+    /// The means that are not known are guessed, and what is guessed breaks relations that measured means keep: such records have
+    /// lower scores, and must not be alarms for that.
+    private static func beginnings(
+        _ rows: Encoder.Rows, _ split: Split, _ encoder: Encoder, _ flows: FlowMixture<Float>,
+        _ seed: UInt64, _ parallel: ParallelFor
+    ) -> [ScoreTail] {
+        guard let windows = encoder.windows else { return [] }
+        let chosen = split.calibration.filter { rows.unsettled[$0] == nil }
+        var generator = SeededGenerator(seed: seed)
+        let context = rows.context?.selectingRows(chosen)
+        let units = encoder.logScaleSum
+        return windows.lengths.indices.map { fullCount in
+            let begun = encoder.begun(
+                rows.records, rows: chosen, fullCount: fullCount, using: &generator)
+            let densities = flows.logLikelihood(begun.x, context: context, parallel: parallel)
+            let scores = densities.indices.map {
+                densities[$0] - units - begun.penalty[$0]
+                    + rows.discrete.logProbability(chosen[$0])
+            }.filter(\.isFinite)
+            return ScoreTail(scores: scores.isEmpty ? [0] : scores)
+        }
     }
 
     /// What came of fitting all members.

@@ -124,8 +124,8 @@ struct Encoder: Sendable, Hashable {
         var changedConstants: [Int: [Int]]
         /// The inputs in data units and not clamped, as `x`; empty without windows.
         var states: [Double]
-        /// Rows whose windows are not full: the stream's first, and those after a gap.
-        var unsettled: Set<Int>
+        /// Rows whose windows are not all full, and how many are: the stream's first rows, and those after a gap.
+        var unsettled: [Int: Int]
         /// Rows before which the time makes a gap.
         var timeGaps: [Int]
         /// Categories and the pattern of missing values.
@@ -160,7 +160,7 @@ struct Encoder: Sendable, Hashable {
         var rows = Rows(
             x: Matrix(rowCount: records.rowCount, columnCount: inputCount), context: nil,
             penalty: [Double](repeating: 0, count: records.rowCount), changedConstants: [:],
-            states: [], unsettled: [], timeGaps: [],
+            states: [], unsettled: [:], timeGaps: [],
             discrete: discrete.rows(of: records, gaps: gaps), gaps: gaps, records: records)
         measureRange(of: records, into: &rows)
         if windows == nil {
@@ -253,18 +253,46 @@ struct Encoder: Sendable, Hashable {
         rows.states.reserveCapacity(rows.x.storage.count)
         var state = [Double](repeating: 0, count: inputCount)
         for row in 0..<rows.x.rowCount {
+            let known = readings.runs[row + readings.earlier] + 1
             windows.state(
-                of: readings, at: row + readings.earlier, centers: centers, into: &state)
+                of: readings, at: row + readings.earlier, known: known, centers: centers,
+                into: &state)
             for i in 0..<inputCount {
                 let inside = inputs[i].clamped(state[i])
                 rows.x.storage[row * inputCount + i] = inputs[i].standardised(inside)
                 if inside != state[i] { rows.penalty[row] += inputs[i].penalty(state[i]) }
             }
             rows.states.append(contentsOf: state)
-            if readings.runs[row + readings.earlier] + 1 < windows.longest {
-                rows.unsettled.insert(row)
+            if known < windows.longest {
+                rows.unsettled[row] = windows.fullCount(known: known)
             }
         }
+    }
+
+    /// The inputs of some rows as if the stream had begun just before each, with what they pay for their range.
+    ///
+    /// - Parameters:
+    ///   - records: Whole records, from the stream's first on.
+    ///   - rows: Those asked for, each with its windows full.
+    ///   - fullCount: How many windows are to be full.
+    func begun(
+        _ records: RecordBatch, rows: [Int], fullCount: Int, using generator: inout SeededGenerator
+    ) -> (x: Matrix<Float>, penalty: [Double]) {
+        var x = Matrix<Float>(rowCount: rows.count, columnCount: inputCount)
+        var penalty = [Double](repeating: 0, count: rows.count)
+        guard let windows else { return (x, penalty) }
+        let readings = readings(records, after: ContextState())
+        var state = [Double](repeating: 0, count: inputCount)
+        for (index, row) in rows.enumerated() {
+            let known = Int.random(in: windows.known(fullCount: fullCount), using: &generator)
+            windows.state(of: readings, at: row, known: known, centers: centers, into: &state)
+            for i in 0..<inputCount {
+                x.storage[index * inputCount + i] = inputs[i].standardised(
+                    inputs[i].clamped(state[i]))
+                penalty[index] += inputs[i].penalty(state[i])
+            }
+        }
+        return (x, penalty)
     }
 
     /// `[lag 1 … lag L, calendar]` of each row; a reading before the stream's first, or before a gap, counts as the first after it.

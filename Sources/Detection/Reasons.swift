@@ -117,8 +117,12 @@ extension Detector {
     private func verdict(_ scores: Scores, row: Int, threshold: Threshold) -> Verdict {
         let value = scores.logLikelihood[row]
         let tail = scores.tail(of: row, threshold: threshold) ?? .low
-        let crossed =
-            tail == .low ? threshold.logLikelihood : threshold.upperLogLikelihood ?? value
+        let low =
+            scores.rows.unsettled[row].map {
+                beginnings[$0].threshold(
+                    probability: threshold.probability * Calibration.lowShare)
+            } ?? threshold.logLikelihood
+        let crossed = tail == .low ? low : threshold.upperLogLikelihood ?? value
         let changed = scores.rows.changedConstants[row] ?? []
         let new = (scores.rows.discrete.neverSeen[row] ?? []).map {
             encoder.discrete.columns[$0].name

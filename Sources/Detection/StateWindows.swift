@@ -65,7 +65,8 @@ struct StateWindows: Sendable, Hashable {
         var state = [Double](repeating: 0, count: (lengths.count + 1) * readings.width)
         var columns = [[Double]](repeating: [], count: state.count)
         for row in settled {
-            bare.state(of: readings, at: row, centers: centers, into: &state)
+            bare.state(
+                of: readings, at: row, known: longest, centers: centers, into: &state)
             for (i, value) in state.enumerated() { columns[i].append(value) }
         }
         self.init(lengths: lengths, parts: columns.map { Column(values: $0) }, recovery: recovery)
@@ -78,11 +79,13 @@ struct StateWindows: Sendable, Hashable {
     ///
     /// The mean of a window that is not full is the best linear guess from the readings there are: at the first reading of a stream
     /// most of the way to the feature's centre where readings are independent, and none of it where they barely move.
+    ///
+    /// - Parameter known: The readings there are, this one included.
     func state(
-        of readings: Readings, at row: Int, centers: [Double], into state: inout [Double]
+        of readings: Readings, at row: Int, known: Int, centers: [Double],
+        into state: inout [Double]
     ) {
         let width = readings.width
-        let known = readings.runs[row] + 1
         for k in 0..<width {
             var above = readings.values[row * width + k]
             for (i, length) in lengths.enumerated() {
@@ -96,6 +99,14 @@ struct StateWindows: Sendable, Hashable {
             }
             state[lengths.count * width + k] = above
         }
+    }
+
+    /// How many windows are full with so many readings.
+    func fullCount(known: Int) -> Int { lengths.count { $0 <= known } }
+
+    /// The numbers of readings with which so many windows are full.
+    func known(fullCount: Int) -> Range<Int> {
+        (fullCount == 0 ? 1 : lengths[fullCount - 1])..<lengths[fullCount]
     }
 
     /// What the parts of feature `k` change by when its reading alone changes by `change`.

@@ -7,8 +7,9 @@ import Settings
 import Store
 
 extension StreamWorker {
-    /// New records that make a periodic fit worth its while.
+    /// New records that make a periodic fit worth its while: so many, and one for so many held.
     private static let leastNewRecords: Int64 = 100
+    private static let leastNewShare: Int64 = 20
     /// Records that are read at once, before others may use the worker.
     private static let chunkRecords: Int64 = 16_384
     /// Waiting time after a failed first fit.
@@ -46,9 +47,9 @@ extension StreamWorker {
                 arrived >= max(Self.leastNewRecords, min(state.lastFitTotal, window) / 4)
             return (hasGrown || isFull) && now - last >= Self.retryFirstFitSecs ? "first" : nil
         }
-        guard let next = nextFitTime, now >= next, arrived >= Self.leastNewRecords else {
-            return nil
-        }
+        let isWorthwhile =
+            arrived >= max(Self.leastNewRecords, min(total, window) / Self.leastNewShare)
+        guard let next = nextFitTime, now >= next, isWorthwhile else { return nil }
         return "periodic"
     }
 

@@ -77,6 +77,38 @@ import Testing
         #expect(abs(change - 1) < 0.3, "\(change) above what was expected")
     }
 
+    /// A batch of one: relations that are much tighter than the columns' own spread hold for guessed means too.
+    @Test func recordsWithoutAPastAreJudgedByTheirLike() throws {
+        var generator = SeededGenerator(seed: 21)
+        func pumps(_ count: Int) -> RecordBatch {
+            var batch = RecordBatch(schema: Schema(features: ["speed", "flow"], time: "time"))
+            var drift = 0.0
+            for row in 0..<count {
+                drift = 0.98 * drift + Fixture.normal(&generator)
+                let speed = 2_000 + 20 * drift
+                let flow = speed / 40 + 0.2 * Fixture.normal(&generator)
+                batch.append([speed, flow], time: Double(row))
+            }
+            return batch
+        }
+        let detector = try fit(nil, pumps(6_000))
+        let threshold = detector.threshold(falseAlarmProbability: 0.01)
+        let fresh = pumps(2_000)
+        func alarms(_ records: RecordBatch) -> Int {
+            (0..<records.rowCount).count { row in
+                var state = ContextState()
+                let scores = detector.score(records.rows(row..<(row + 1)), state: &state)
+                return scores.isAnomaly(0, threshold: threshold)
+            }
+        }
+        let normal = alarms(fresh)
+        #expect(normal <= 40, "\(normal) of 2,000, 20 expected")
+        var faulty = fresh
+        for row in 0..<2_000 { faulty.values[2 * row + 1] -= 3 }
+        let found = alarms(faulty)
+        #expect(found > 1_000, "\(found) of 2,000 faults found")
+    }
+
     @Test func startOfAStreamAndTheEndOfAGapAreNoAnomalies() throws {
         let detector = try fit(nil, sensors(4_000, seed: 1))
         let gap = try #require(detector.gapSecs)
