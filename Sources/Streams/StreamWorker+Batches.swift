@@ -51,14 +51,18 @@ extension StreamWorker {
     /// After an error everything is as before, and the call may be repeated.
     ///
     /// - Parameter error: What is wrong with the batch as a whole, for the status.
-    func commit(_ decoded: DecodedBatch, of batch: LineBatch, error: String? = nil) throws {
+    func commit(
+        _ decoded: DecodedBatch, of batch: LineBatch, isHistory: Bool = false, error: String? = nil
+    ) throws {
         board.beat(isBusy: true)
         let begin = ContinuousClock.now
         let now = currentTime()
         var next = state
         var findings = Findings()
         let records = decoded.records
-        if records.rowCount > 0, let window {
+        if isHistory {
+            try learn(records, of: batch, in: window, into: &next)
+        } else if records.rowCount > 0, let window {
             window.rewind(to: state.windowTotal)
             withhold(records, firstNumber: state.windowTotal, arrivedAt: now, in: &next)
             if let serving {
@@ -156,6 +160,7 @@ extension StreamWorker {
                             contribution: $0.contribution)
                     }, summary: verdict.summary, recordNumber: firstNumber + Int64(row)))
         }
+        observeDrift(scores, firstNumber: firstNumber, with: detector, in: &next)
         let count = Int64(records.rowCount)
         next.counters.scored += count
         next.counters.anomalies += alarms
