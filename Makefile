@@ -4,6 +4,8 @@
 SWIFT   ?= swift
 PREFIX  ?= /usr
 DESTDIR ?=
+# Options of Benchmarks/accuracy/run, as --only skab or --markdown docs/accuracy.md.
+ACCURACY ?=
 
 # Every step takes the same flags: other flags would build everything anew.
 BUILD_FLAGS := -c release --explicit-target-dependency-import-check error
@@ -12,7 +14,7 @@ SWIFT_FILES := Package.swift Sources Tests samples
 BIN         := .build/release
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build test demo format lint unit-check install uninstall test-systemd ci clean
+.PHONY: help deps build test demo accuracy format lint unit-check install uninstall test-systemd ci clean
 
 help: ## list the targets
 	@echo "flowguard: make TARGET"
@@ -33,6 +35,9 @@ test: build ## build and run all tests
 
 demo: build ## watch a daemon learn two streams and catch their faults (2 minutes)
 	@scripts/demo $(BIN)
+
+accuracy: build ## print every accuracy table beside its goal (needs data: docs/accuracy.md)
+	@Benchmarks/accuracy/run --verbose $(ACCURACY)
 
 format: ## put all Swift files into the project's format
 	$(SWIFT) format -i -r $(SWIFT_FILES)

@@ -91,7 +91,7 @@ let package = Package(
         .executableTarget(
             name: "flowguardctl",
             dependencies: [
-                "Settings", "Control", "Detection", "FlowDensity", "Ingest",
+                "Control", "Detection", "FlowDensity", "Ingest", "Settings", "Streams",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -125,7 +125,9 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "StreamsTests",
-            dependencies: ["Streams", "Detection", "Settings", "Store", "TestSupport"],
+            dependencies: [
+                "Control", "Detection", "Ingest", "Settings", "Store", "Streams", "TestSupport",
+            ],
             swiftSettings: settings),
         .testTarget(
             name: "EndToEndTests",

@@ -335,7 +335,10 @@ extern "C" bool fg_json_visit(const uint8_t *bytes, int64_t count, void *context
             kind = 's';
             if (value.get_string().get(content)) return false;
             break;
-        case ondemand::json_type::boolean: kind = 't'; break;
+        case ondemand::json_type::boolean:
+            kind = 't';
+            content = flowguard::trimmed(value.raw_json_token());
+            break;
         case ondemand::json_type::null: kind = 'z'; break;
         default: break;
         }

@@ -14,7 +14,15 @@ public struct Scores: Sendable {
 
     /// Whether a record lies outside, or changed a feature that never changes.
     public func isAnomaly(_ row: Int, threshold: Threshold) -> Bool {
-        threshold.tail(of: logLikelihood[row]) != nil || rows.changedConstants[row] != nil
+        tail(of: row, threshold: threshold) != nil || rows.changedConstants[row] != nil
+    }
+
+    /// The tail that a record lies in, or `nil` when it is normal.
+    ///
+    /// Where its window is not full the upper one does not count: guessed means are more likely than measured ones.
+    func tail(of row: Int, threshold: Threshold) -> Tail? {
+        let tail = threshold.tail(of: logLikelihood[row])
+        return tail == .high && rows.unsettled.contains(row) ? nil : tail
     }
 }
 
@@ -52,9 +60,13 @@ public struct Detector: Sendable {
     /// How many flows the density is the mean of.
     public var memberCount: Int { flows.members.count }
     /// How many former records condition the density.
-    public var lags: Int { encoder.lags }
+    public var lags: Int { encoder.context.lags }
+    /// The lengths of the trailing windows whose means are judged with the record.
+    public var windows: [Int] { encoder.windows?.lengths ?? [] }
     /// The calendar readings that condition the density.
-    public var calendar: [CalendarFeature] { encoder.calendar }
+    public var calendar: [CalendarFeature] { encoder.context.calendar }
+    /// The step of time, in seconds, from which the records before are of no use; `nil`: there is none.
+    public var gapSecs: Double? { encoder.context.gapSecs }
 
     /// The log-likelihood and p-value of each record.
     ///
@@ -107,7 +119,8 @@ public struct Detector: Sendable {
 
     /// Draws records from the learned density, one array a record in the order of `schema.features`.
     ///
-    /// A model with context draws each record given the ones before it, from the time zero of the calendar.
+    /// A model with context draws each record given the ones before it, from the time zero of the calendar. One with windows draws
+    /// each from the density of all states: alone they are as real ones, their order means nothing.
     public func sample(_ count: Int, seed: UInt64) -> [[Double]] {
         var generator = SeededGenerator(seed: seed)
         guard encoder.contextCount > 0 else {
@@ -127,7 +140,7 @@ public struct Detector: Sendable {
             drawn.append(row)
             var batch = RecordBatch(schema: schema)
             batch.append(row, time: Double(drawn.count), lineIndex: 0, offset: 0)
-            state.advance(past: batch, keeping: encoder.lags)
+            state.advance(past: batch)
         }
         return drawn
     }
@@ -137,7 +150,12 @@ public struct Detector: Sendable {
             var record = encoder.columns.map(\.lower)
             for (k, j) in encoder.active.enumerated() {
                 let column = encoder.columns[j]
-                let value = Double(x[row, k]) * column.scale + column.center
+                // The parts of a state add up to its reading.
+                let value = stride(from: k, to: encoder.inputCount, by: encoder.active.count)
+                    .reduce(0) {
+                        $0 + Double(x[row, $1]) * encoder.inputs[$1].scale
+                            + encoder.inputs[$1].center
+                    }
                 record[j] =
                     column.step > 0
                     ? column.lower + ((value - column.lower) / column.step).rounded() * column.step

@@ -5,7 +5,8 @@ import Ingest
 /// Everything needed to score, in one safetensors file: flows, encoder, calibration, schema, options.
 ///
 /// Tensors of the encoder, in schema order: `encoder.center`, `encoder.scale`, `encoder.lower`, `encoder.upper`,
-/// `encoder.step` [features], `encoder.quantiles` [features, ranks]. Of the calibration: `calibration.scores` [rows],
+/// `encoder.step` [features], `encoder.quantiles` [features, ranks]; with windows the same of each part, `encoder.part.…`
+/// [parts · active features], and `encoder.recovery` [windows, longest, active features]. Of the calibration: `calibration.scores` [rows],
 /// ascending. The rest is JSON in the metadata under `detector`, its version under `detector_version`.
 extension Detector {
     private struct Header: Codable {
@@ -13,13 +14,18 @@ extension Detector {
         var options: DetectorOptions
         var summary: FitSummary
         var lags: Int
+        var windows: [Int]?
         var calendar: [CalendarFeature]
+        var timeZone: String?
+        var gapSecs: Double?
         var constantPenalty: Double
         var low: TailHeader
         var high: TailHeader
 
         private enum CodingKeys: String, CodingKey {
-            case schema, options, summary, lags, calendar
+            case schema, options, summary, lags, windows, calendar
+            case timeZone = "time_zone"
+            case gapSecs = "gap_secs"
             case constantPenalty = "constant_penalty_nats"
             case low = "low_tail"
             case high = "high_tail"
@@ -32,30 +38,28 @@ extension Detector {
         var scale: Double
     }
 
-    /// 2: several flows, `flow.0.` and so on; 1 had one, `flow.`.
-    private static let formatVersion = 2
+    /// 3: windows. 2: several flows, `flow.0.` and so on; 1 had one, `flow.`.
+    private static let formatVersion = 3
+    private static let oldestReadableVersion = 2
 
     /// The model file's bytes; the same detector always gives the same bytes.
     public func encoded() -> [UInt8] {
         var file = TensorFile()
         flows.write(into: &file)
-        let columns = encoder.columns
-        func column(_ name: String, _ value: (Column) -> Double) {
-            file.tensors["encoder." + name] = TensorFile.Tensor(
-                columns.map(value), shape: [columns.count])
+        Self.write(encoder.columns, as: "encoder.", into: &file)
+        if let windows = encoder.windows {
+            Self.write(windows.parts, as: "encoder.part.", into: &file)
+            file.tensors["encoder.recovery"] = TensorFile.Tensor(
+                windows.recovery,
+                shape: [windows.lengths.count, windows.longest, encoder.active.count])
         }
-        column("center", \.center)
-        column("scale", \.scale)
-        column("lower", \.lower)
-        column("upper", \.upper)
-        column("step", \.step)
-        file.tensors["encoder.quantiles"] = TensorFile.Tensor(
-            columns.flatMap(\.quantiles), shape: [columns.count, Column.quantileCount])
         file.tensors["calibration.scores"] = TensorFile.Tensor(
             calibration.low.sorted, shape: [calibration.low.sorted.count])
         let header = Header(
-            schema: encoder.schema, options: options, summary: summary, lags: encoder.lags,
-            calendar: encoder.calendar, constantPenalty: constantPenalty,
+            schema: encoder.schema, options: options, summary: summary, lags: encoder.context.lags,
+            windows: encoder.windows?.lengths, calendar: encoder.context.calendar,
+            timeZone: encoder.context.timeZone, gapSecs: encoder.context.gapSecs,
+            constantPenalty: constantPenalty,
             low: TailHeader(
                 count: calibration.low.tailCount, shape: calibration.low.shape,
                 scale: calibration.low.scale),
@@ -84,11 +88,14 @@ extension Detector {
                 throw DetectionError.modelFile(
                     name: name, reason: "it is a tensor file but holds no detector")
             }
-            guard version == String(Self.formatVersion) else {
+            guard let number = Int(version),
+                (Self.oldestReadableVersion...Self.formatVersion).contains(number)
+            else {
                 throw DetectionError.modelFile(
                     name: name,
                     reason: "it has detector version \(version), "
-                        + "this build reads version \(Self.formatVersion)")
+                        + "this build reads versions \(Self.oldestReadableVersion) "
+                        + "to \(Self.formatVersion)")
             }
             let header = try JSONDecoder().decode(
                 Header.self, from: Data((file.metadata["detector"] ?? "").utf8))
@@ -96,7 +103,7 @@ extension Detector {
             let flows = try FlowMixture<Float>(reading: file)
             let scores = try file.tensor("calibration.scores").doubles()
             guard !scores.isEmpty, scores.allSatisfy(\.isFinite),
-                flows.featureCount == encoder.active.count,
+                flows.featureCount == encoder.inputCount,
                 flows.contextCount == encoder.contextCount
             else {
                 throw DetectionError.modelFile(
@@ -122,37 +129,85 @@ extension Detector {
         }
     }
 
+    private static func write(
+        _ columns: [Column], as prefix: String, into file: inout TensorFile
+    ) {
+        func tensor(_ name: String, _ value: (Column) -> Double) {
+            file.tensors[prefix + name] = TensorFile.Tensor(
+                columns.map(value), shape: [columns.count])
+        }
+        tensor("center", \.center)
+        tensor("scale", \.scale)
+        tensor("lower", \.lower)
+        tensor("upper", \.upper)
+        tensor("step", \.step)
+        file.tensors[prefix + "quantiles"] = TensorFile.Tensor(
+            columns.flatMap(\.quantiles), shape: [columns.count, Column.quantileCount])
+    }
+
     private static func encoder(
         in file: TensorFile, header: Header, name: String
     ) throws -> Encoder {
-        let count = header.schema.features.count
+        let columns = try columns(
+            "encoder.", count: header.schema.features.count, in: file, name: name)
+        var context = ContextPlan()
+        context.lags = header.lags
+        context.calendar = header.calendar
+        context.timeZone = header.timeZone
+        context.gapSecs = header.gapSecs
+        let bare = Encoder(
+            schema: header.schema, columns: columns, context: context, windows: nil)
+        let lengths = header.windows ?? []
+        guard (0...DetectorOptions.maximumLags).contains(header.lags),
+            lengths.allSatisfy({ (2...DetectorOptions.maximumLags).contains($0) }),
+            lengths.count <= DetectorOptions.maximumWindows,
+            zip(lengths, lengths.dropFirst()).allSatisfy({ $0 < $1 }), header.gapSecs ?? 1 > 0
+        else {
+            throw DetectionError.modelFile(
+                name: name, reason: "the encoder's lags, windows or gap are out of their bounds")
+        }
+        guard let longest = lengths.last else { return bare }
+        let width = bare.active.count
+        let parts = try self.columns(
+            "encoder.part.", count: (lengths.count + 1) * width, in: file, name: name)
+        let recovery = try numbers(
+            "encoder.recovery", count: lengths.count * longest * width, in: file, name: name)
+        return Encoder(
+            schema: header.schema, columns: columns, context: context,
+            windows: StateWindows(lengths: lengths, parts: parts, recovery: recovery))
+    }
+
+    private static func columns(
+        _ prefix: String, count: Int, in file: TensorFile, name: String
+    ) throws -> [Column] {
         func column(_ tensor: String, _ length: Int) throws -> [Double] {
-            let values = try file.tensor("encoder." + tensor).doubles()
-            guard values.count == length, values.allSatisfy(\.isFinite) else {
-                throw DetectionError.modelFile(
-                    name: name,
-                    reason: "tensor 'encoder.\(tensor)': expected \(length) finite numbers")
-            }
-            return values
+            try numbers(prefix + tensor, count: length, in: file, name: name)
         }
         let ranks = Column.quantileCount
         let (center, scale) = (try column("center", count), try column("scale", count))
         let (lower, upper) = (try column("lower", count), try column("upper", count))
         let (step, quantiles) = (try column("step", count), try column("quantiles", count * ranks))
         guard scale.allSatisfy({ $0 > 0 }), step.allSatisfy({ $0 >= 0 }),
-            zip(lower, upper).allSatisfy({ $0 <= $1 }),
-            (0...DetectorOptions.maximumLags).contains(header.lags)
+            zip(lower, upper).allSatisfy({ $0 <= $1 })
         else {
             throw DetectionError.modelFile(
-                name: name,
-                reason: "the encoder's scales, steps, ranges or lags are out of their bounds")
+                name: name, reason: "the encoder's scales, steps or ranges are out of their bounds")
         }
-        let columns = (0..<count).map {
+        return (0..<count).map {
             Column(
                 center: center[$0], scale: scale[$0], lower: lower[$0], upper: upper[$0],
                 step: step[$0], quantiles: Array(quantiles[($0 * ranks)..<(($0 + 1) * ranks)]))
         }
-        return Encoder(
-            schema: header.schema, columns: columns, lags: header.lags, calendar: header.calendar)
+    }
+
+    private static func numbers(
+        _ tensor: String, count: Int, in file: TensorFile, name: String
+    ) throws -> [Double] {
+        let values = try file.tensor(tensor).doubles()
+        guard values.count == count, values.allSatisfy(\.isFinite) else {
+            throw DetectionError.modelFile(
+                name: name, reason: "tensor '\(tensor)': expected \(count) finite numbers")
+        }
+        return values
     }
 }

@@ -25,14 +25,19 @@ extension Detector {
         guard progress(FitProgress(phase: .encoding, step: 0, stepLimit: 1)) else {
             throw .cancelled
         }
-        let context = contextChoice(records, options: options)
-        let encoder = Encoder(fitting: records, lags: context.lags, calendar: context.calendar)
+        let choice = contextChoice(records, options: options)
+        var encoder = Encoder(fitting: records, context: choice.context, windows: choice.windows)
         guard !encoder.active.isEmpty else {
             throw .everyFeatureConstant(features: records.schema.features)
         }
+        if options.calendar == nil {
+            encoder = encoder.with(
+                calendar: try calendar(
+                    for: records, encoder: encoder, options: options, parallel: parallel))
+        }
         var state = ContextState()
         let rows = encoder.encode(records, state: &state)
-        let split = Split(rowCount: records.rowCount, skipping: context.lags)
+        let split = Split(rows: usableRows(rows, encoder))
         let training = try train(rows, split, encoder, options, parallel, progress)
         guard
             progress(
@@ -83,7 +88,7 @@ extension Detector {
     ) throws(DetectionError) -> Training {
         let plan = FitPlan(
             options: options, rowCount: split.training.count,
-            featureCount: encoder.active.count, isSeries: encoder.schema.time != nil)
+            featureCount: encoder.inputCount, isSeries: encoder.schema.time != nil)
         let data = TrainingData(rows, split, encoder, plan)
         var generator = SeededGenerator(seed: options.seed)
         var members: [Flow<Float>] = []
@@ -122,10 +127,8 @@ extension Detector {
             heldOut = rows.x.selectingRows(split.validation)
             heldOutContext = rows.context?.selectingRows(split.validation)
             noise = TrainingNoise(
-                uniform: encoder.active.map {
-                    Float(encoder.columns[$0].step / encoder.columns[$0].scale)
-                },
-                gaussian: encoder.active.map { _ in Float(plan.noise) })
+                uniform: encoder.inputs.map { Float($0.step / $0.scale) },
+                gaussian: encoder.inputs.map { _ in Float(plan.noise) })
         }
     }
 
@@ -155,17 +158,95 @@ extension Detector {
         }
     }
 
-    /// Lags and calendar as chosen by the user, or as fit the records.
+    /// The rows that have all they look back on; all but the first ones where gaps leave too few of those.
+    private static func usableRows(_ rows: Encoder.Rows, _ encoder: Encoder) -> [Int] {
+        let settled = (encoder.lookback..<rows.x.rowCount).filter { !rows.unsettled.contains($0) }
+        return settled.count >= minimumRows ? settled : Array(0..<rows.x.rowCount)
+    }
+
+    /// What the density looks back on, as chosen by the user, or as fits the records.
     private static func contextChoice(
         _ records: RecordBatch, options: DetectorOptions
-    ) -> (lags: Int, calendar: [CalendarFeature]) {
+    ) -> (context: ContextPlan, windows: [Int]) {
+        let isTimed = records.times.allSatisfy(\.isFinite)
+        let featureCount = records.schema.features.count
+        let windows =
+            options.windows
+            ?? (isTimed
+                ? FitPlan.windows(rowCount: records.rowCount, featureCount: featureCount) : [])
+        var context = ContextPlan()
+        context.lags = min(
+            options.lags ?? (featureCount == 1 && isTimed && windows.isEmpty ? 4 : 0),
+            DetectorOptions.maximumLags)
+        context.calendar = options.calendar ?? []
+        context.timeZone = options.timeZone
+        context.gapSecs = isTimed ? Readings.gapSecs(times: records.times) : nil
+        return (context, windows)
+    }
+
+    /// The calendar readings under which held-out records are clearly more likely than without.
+    ///
+    /// Each candidate is tried with one small flow and few steps. The hour of day needs records of two days, the day of
+    /// week of two weeks.
+    private static func calendar(
+        for records: RecordBatch, encoder: Encoder, options: DetectorOptions,
+        parallel: ParallelFor
+    ) throws(DetectionError) -> [CalendarFeature] {
         let times = records.times.filter(\.isFinite)
-        let isSeries = records.schema.features.count == 1 && times.count == records.rowCount
         // By the usual rate: one time that is wrong must not make days of an hour.
         let perDay = RecordRate.perDay(times: times)
-        let days = isSeries && perDay > 0 && Double(times.count) >= 2 * perDay
-        let lags = min(options.lags ?? (isSeries ? 4 : 0), DetectorOptions.maximumLags)
-        return (lags, options.calendar ?? (days ? [.hourOfDay] : []))
+        guard times.count == records.rowCount, perDay > 0 else { return [] }
+        let days = Double(times.count) / perDay
+        var candidates: [[CalendarFeature]] = [[]]
+        if days >= 2 { candidates.append([.hourOfDay]) }
+        if days >= 14 { candidates.append([.hourOfDay, .dayOfWeek]) }
+        guard candidates.count > 1 else { return [] }
+        var best = (calendar: candidates[0], scores: [Double]())
+        for calendar in candidates {
+            let scores = try trialScores(
+                of: records, with: encoder.with(calendar: calendar), options: options,
+                parallel: parallel)
+            if best.scores.isEmpty || isClearlyGreater(scores, than: best.scores) {
+                best = (calendar, scores)
+            }
+        }
+        return best.calendar
+    }
+
+    /// The log-likelihood of each validation record under a small flow, in nats and standardised units.
+    private static func trialScores(
+        of records: RecordBatch, with encoder: Encoder, options: DetectorOptions,
+        parallel: ParallelFor
+    ) throws(DetectionError) -> [Double] {
+        var state = ContextState()
+        let rows = encoder.encode(records, state: &state)
+        let split = Split(rows: usableRows(rows, encoder))
+        var plan = FitPlan(
+            options: options, rowCount: split.training.count, featureCount: encoder.inputCount,
+            isSeries: true)
+        plan.flow.couplingLayers = 4
+        plan.flow.hiddenWidth = 32
+        plan.training.maximumSteps = 400
+        var generator = SeededGenerator(seed: options.seed)
+        let data = TrainingData(rows, split, encoder, plan)
+        let flow = try train(data, plan, parallel, using: &generator) { _ in true }.flow
+        return flow.logLikelihood(data.heldOut, context: data.heldOutContext, parallel: parallel)
+    }
+
+    /// Whether one of two rows of paired scores has the greater mean by two standard errors.
+    ///
+    /// Neighbours in time are alike, so the error is that of the means of twenty pieces.
+    static func isClearlyGreater(_ scores: [Double], than others: [Double]) -> Bool {
+        let pieces = min(20, scores.count)
+        guard pieces > 1, scores.count == others.count else { return false }
+        let means = (0..<pieces).map { piece in
+            let range = (piece * scores.count / pieces)..<((piece + 1) * scores.count / pieces)
+            return range.reduce(0) { $0 + scores[$1] - others[$1] } / Double(range.count)
+        }
+        let mean = means.reduce(0, +) / Double(pieces)
+        let variance =
+            means.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(pieces - 1)
+        return mean > 2 * (variance / Double(pieces)).squareRoot()
     }
 
     private static func notes(on encoder: Encoder, restarts: Int) -> [String] {
@@ -194,11 +275,10 @@ struct Split {
     var calibration: [Int] = []
 
     /// Shares of each block: 65 % train, 10 % validate, 25 % calibrate.
-    init(rowCount: Int, skipping first: Int) {
-        let usable = rowCount - first
-        let blockLength = max(40, usable / 50)
-        for row in first..<rowCount {
-            let place = (row - first) % blockLength * 20 / blockLength
+    init(rows: [Int]) {
+        let blockLength = max(40, rows.count / 50)
+        for (index, row) in rows.enumerated() {
+            let place = index % blockLength * 20 / blockLength
             switch place {
             case ..<13: training.append(row)
             case ..<15: validation.append(row)

@@ -28,31 +28,41 @@ public struct DetectorOptions: Sendable, Hashable, Codable {
     public var seed: UInt64
     /// How many former records condition the density of a record.
     ///
-    /// The default, `nil`, is chosen at the fit: 4 for a single feature with a time column, else 0.
+    /// The default, `nil`, is chosen at the fit: 4 for a single feature with times and no windows, else 0.
     public var lags: Int?
+    /// Lengths in records of the trailing windows whose means are judged with the record, ascending.
+    ///
+    /// The default, `nil`, is chosen at the fit, by `FitPlan.windows`.
+    public var windows: [Int]?
     /// Which calendar readings condition the density.
     ///
-    /// The default, `nil`, is chosen at the fit: the hour of day for a single feature whose training
-    /// rows span two days or more, else none.
+    /// The default, `nil`, is chosen at the fit: those under which held-out records are clearly more likely.
     public var calendar: [CalendarFeature]?
+    /// The zone of the calendar, by its name in the time-zone database; UTC by default.
+    public var timeZone: String?
     /// The probability that a normal record is called an anomaly; 0.001 by default.
     public var falseAlarmProbability: Double
 
     /// The largest number of members.
     public static let maximumMembers = 16
-    /// The largest number of lags.
+    /// The largest number of lags, and the longest window.
     public static let maximumLags = 64
+    /// The largest number of windows.
+    public static let maximumWindows = 4
 
     /// Makes options; each argument has the default described at its property.
     public init(
         family: FlowFamily = .nice, members: Int? = nil, seed: UInt64 = 0, lags: Int? = nil,
-        calendar: [CalendarFeature]? = nil, falseAlarmProbability: Double = 1e-3
+        windows: [Int]? = nil, calendar: [CalendarFeature]? = nil, timeZone: String? = nil,
+        falseAlarmProbability: Double = 1e-3
     ) {
         self.family = family
         self.members = members
         self.seed = seed
         self.lags = lags
+        self.windows = windows
         self.calendar = calendar
+        self.timeZone = timeZone
         self.falseAlarmProbability = falseAlarmProbability
     }
 }
@@ -67,6 +77,19 @@ struct FitPlan {
     var noise: Double
     /// How many flows are fitted.
     var members: Int
+
+    /// The windows of records with times that the user left open: 3, 9 and 27, as far as there is enough to learn from.
+    ///
+    /// Forty records for each record of the longest window; at most 64 inputs of the flow.
+    static func windows(rowCount: Int, featureCount: Int) -> [Int] {
+        for count in stride(from: 3, to: 0, by: -1) {
+            let windows = Array([3, 9, 27].prefix(count))
+            if windows[count - 1] * 40 <= rowCount, (count + 1) * featureCount <= 64 {
+                return windows
+            }
+        }
+        return []
+    }
 
     /// - Parameter isSeries: Whether the rows are readings in time. Their relations are often tighter than those of
     ///   a table's columns, and noise as wide as they are would hide a break of them.

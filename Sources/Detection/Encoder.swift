@@ -2,135 +2,99 @@ import FlowDensity
 import Foundation
 import Ingest
 
-/// What the encoder knows of one feature, learned from the training rows.
-struct Column: Sendable, Hashable {
-    /// Mean of the rows between the 0.5 % and 99.5 % quantiles pulled to these, in data units.
-    var center: Double
-    /// Standard deviation of the same, in data units; positive.
-    var scale: Double
-    /// Least value of the training rows.
-    var lower: Double
-    /// Greatest value of the training rows.
-    var upper: Double
-    /// Distance of the grid that all values lie on; 0 where there is none that matters.
-    var step: Double
-    /// Values at evenly spaced ranks, `quantileCount` of them: where an expected value is looked for.
-    var quantiles: [Double]
-
-    static let quantileCount = 13
-
-    /// A column of one value has no density; any change of it is an anomaly.
-    var isConstant: Bool { lower == upper }
-
-    /// Learns a column.
-    ///
-    /// - Precondition: At least one value, all finite.
-    init(values: [Double]) {
-        let sorted = values.sorted()
-        let last = sorted.count - 1
-        lower = sorted[0]
-        upper = sorted[last]
-        quantiles = (0..<Self.quantileCount).map {
-            sorted[$0 * last / (Self.quantileCount - 1)]
-        }
-        let cut = sorted.count / 200
-        let (low, high) = (sorted[cut], sorted[last - cut])
-        let count = Double(sorted.count)
-        var mean = 0.0
-        for value in sorted { mean += min(max(value, low), high) / count }
-        var variance = 0.0
-        for value in sorted {
-            let deviation = min(max(value, low), high) - mean
-            variance += deviation * deviation / count
-        }
-        // A column that is the same but for a few rows keeps the spread of those few.
-        if variance.squareRoot() <= 1e-3 * (upper - lower) / count.squareRoot() {
-            mean = sorted.reduce(0) { $0 + $1 / count }
-            variance = sorted.reduce(0) { $0 + ($1 - mean) * ($1 - mean) / count }
-        }
-        center = mean
-        scale = variance > 0 && variance.isFinite ? variance.squareRoot() : max(upper - lower, 1)
-        step = Self.gridStep(sorted: sorted, scale: scale)
-    }
-
-    init(
-        center: Double, scale: Double, lower: Double, upper: Double, step: Double,
-        quantiles: [Double]
-    ) {
-        self.center = center
-        self.scale = scale
-        self.lower = lower
-        self.upper = upper
-        self.step = step
-        self.quantiles = quantiles
-    }
-
-    /// The step of the grid that the values lie on, where it is wide enough to matter.
-    ///
-    /// A step below a thousandth of the deviation is as good as continuous: the noise in training covers it.
-    private static func gridStep(sorted: [Double], scale: Double) -> Double {
-        var least = Double.infinity
-        for (a, b) in zip(sorted, sorted.dropFirst()) where b - a > 1e-9 * scale {
-            least = min(least, b - a)
-        }
-        guard least.isFinite, least > 1e-3 * scale, let first = sorted.first, let last = sorted.last
-        else { return 0 }
-        let step = (last - first) / ((last - first) / least).rounded()
-        for value in sorted {
-            let position = (value - first) / step
-            if abs(position - position.rounded()) > 1e-3 { return 0 }
-        }
-        return step
-    }
-
-    /// The value nearest to this one that the column can take.
-    func snapped(_ value: Double) -> Double {
-        let inside = min(max(value, lower), upper)
-        return step > 0 ? lower + ((inside - lower) / step).rounded() * step : inside
-    }
+/// What a density may look back on, and how it reads the time.
+struct ContextPlan: Sendable, Hashable {
+    /// Former records that condition the density.
+    var lags = 0
+    /// Calendar readings that condition the density.
+    var calendar: [CalendarFeature] = []
+    /// The zone of the calendar, by its name in the time-zone database; UTC by default.
+    var timeZone: String?
+    /// The step of time from which the records before are of no use; `nil`: there is none.
+    var gapSecs: Double?
 }
 
 /// From records to the rows that a flow reads, and from data units to standardised ones.
 ///
-/// Each feature that varies becomes `u = (v − center) / scale`, computed in Double. A record beyond the range of the
-/// training rows is judged at the nearest point within, and pays for its way there (`rangePenalty`): pushed further out
-/// it never becomes more likely, whatever the flow does where it saw no data.
+/// Each feature that varies becomes `u = (v − center) / scale`, computed in Double; with windows, each part of its state does. A value beyond
+/// the range of the training rows is judged at the nearest point within, and pays for its way there (`rangePenalty`):
+/// pushed further out it never becomes more likely, whatever the flow does where it saw no data.
 ///
-///     ln p(v) = ln p_flow(u clamped) − Σⱼ ln scaleⱼ − Σⱼ penalty(excessⱼ)
+///     ln p(v) = ln p_flow(u clamped) − Σⱼ ln scaleⱼ + ln |det windows| − Σⱼ penalty(excessⱼ)
 struct Encoder: Sendable, Hashable {
     let schema: Schema
     let columns: [Column]
-    let lags: Int
-    let calendar: [CalendarFeature]
-    /// Indices of the features that vary, in schema order: the flow's features.
+    let context: ContextPlan
+    /// The trailing means in the density; `nil`: records alone.
+    let windows: StateWindows?
+    /// Indices of the features that vary, in schema order.
     let active: [Int]
+    /// How each input of the flow is standardised: the active features, or the parts of their states.
+    let inputs: [Column]
+    private let clock: CalendarClock
 
-    init(schema: Schema, columns: [Column], lags: Int, calendar: [CalendarFeature]) {
+    init(schema: Schema, columns: [Column], context: ContextPlan, windows: StateWindows?) {
         self.schema = schema
         self.columns = columns
-        self.lags = lags
-        self.calendar = schema.time == nil ? [] : calendar
-        active = columns.indices.filter { !columns[$0].isConstant }
+        var context = context
+        if schema.time == nil { context.calendar = [] }
+        self.context = context
+        self.windows = windows
+        let active = columns.indices.filter { !columns[$0].isConstant }
+        self.active = active
+        inputs = windows?.parts ?? active.map { columns[$0] }
+        clock = CalendarClock(zone: context.timeZone)
     }
 
     /// Learns the columns of these records.
-    init(fitting records: RecordBatch, lags: Int, calendar: [CalendarFeature]) {
+    ///
+    /// - Parameter windows: Lengths of trailing means; none where no record has so many others before it.
+    init(fitting records: RecordBatch, context: ContextPlan, windows lengths: [Int]) {
         let count = records.schema.features.count
         let columns = (0..<count).map { j in
             Column(values: (0..<records.rowCount).map { records.values[$0 * count + j] })
         }
-        self.init(schema: records.schema, columns: columns, lags: lags, calendar: calendar)
+        let bare = Encoder(
+            schema: records.schema, columns: columns, context: context, windows: nil)
+        let readings = bare.readings(records, after: ContextState())
+        guard let longest = lengths.last, !bare.active.isEmpty,
+            readings.runs.contains(where: { $0 + 1 >= longest })
+        else {
+            self = bare
+            return
+        }
+        self.init(
+            schema: records.schema, columns: columns, context: context,
+            windows: StateWindows(lengths: lengths, fitting: readings, centers: bare.centers))
     }
 
-    /// Length of the context that the flow is conditioned on.
-    var contextCount: Int { lags * active.count + 2 * calendar.count }
+    /// The same encoder with other calendar readings.
+    func with(calendar: [CalendarFeature]) -> Encoder {
+        var plan = context
+        plan.calendar = calendar
+        return Encoder(schema: schema, columns: columns, context: plan, windows: windows)
+    }
 
-    /// `Σⱼ ln scaleⱼ`: from standardised units to data units, in nats.
-    var logScaleSum: Double { active.reduce(0) { $0 + log(columns[$1].scale) } }
+    /// Numbers that the flow reads a record.
+    var inputCount: Int { inputs.count }
+
+    /// Length of the context that the flow is conditioned on.
+    var contextCount: Int { context.lags * active.count + 2 * context.calendar.count }
+
+    /// Former records that a score depends on.
+    var lookback: Int { max(context.lags, (windows?.longest ?? 1) - 1) }
+
+    /// From standardised units to data units, in nats: `Σ ln scale`, less what the windows' bijection adds.
+    var logScaleSum: Double {
+        inputs.reduce(0) { $0 + log($1.scale) }
+            - Double(active.count) * (windows?.logDeterminant ?? 0)
+    }
+
+    private var centers: [Double] { active.map { columns[$0].center } }
 
     /// Rows for the flow, and what the range of the training rows and the constant columns add.
     struct Rows: Sendable {
-        /// Standardised features, shape [rows, active features].
+        /// Standardised inputs, shape [rows, inputs].
         var x: Matrix<Float>
         /// Context, shape [rows, context]; `nil` without one.
         var context: Matrix<Float>?
@@ -138,6 +102,12 @@ struct Encoder: Sendable, Hashable {
         var penalty: [Double]
         /// Indices of the constant features that changed, for the rows where any did.
         var changedConstants: [Int: [Int]]
+        /// The inputs in data units and not clamped, as `x`; empty without windows.
+        var states: [Double]
+        /// Rows whose windows are not full: the stream's first, and those after a gap.
+        var unsettled: Set<Int>
+        /// Rows before which the time makes a gap.
+        var gaps: [Int]
     }
 
     /// Nats that a value pays for lying `excess` deviations beyond the training range.
@@ -153,100 +123,130 @@ struct Encoder: Sendable, Hashable {
     /// - Precondition: The records have this encoder's features.
     func encode(_ records: RecordBatch, state: inout ContextState) -> Rows {
         precondition(records.schema.features == schema.features, "records of the model's features")
-        let featureCount = columns.count
-        var x = Matrix<Float>(rowCount: records.rowCount, columnCount: active.count)
-        var penalty = [Double](repeating: 0, count: records.rowCount)
-        var changed: [Int: [Int]] = [:]
+        let readings = readings(records, after: state)
+        state.advance(past: records)
+        var rows = Rows(
+            x: Matrix(rowCount: records.rowCount, columnCount: inputCount), context: nil,
+            penalty: [Double](repeating: 0, count: records.rowCount), changedConstants: [:],
+            states: [], unsettled: [], gaps: [])
+        measureRange(of: records, into: &rows)
+        if windows == nil {
+            standardise(readings, into: &rows)
+        } else {
+            standardiseStates(readings, into: &rows)
+        }
+        if contextCount > 0 { rows.context = contextRows(records, readings) }
+        if context.gapSecs != nil {
+            rows.gaps = (0..<records.rowCount).filter {
+                $0 + readings.earlier > 0 && readings.runs[$0 + readings.earlier] == 0
+            }
+        }
+        return rows
+    }
+
+    /// What a feature pays for its reading and the parts of its state.
+    ///
+    /// - Parameters:
+    ///   - k: The feature, by its place in `active`.
+    ///   - state: The parts of all features, data units; empty without windows.
+    func penalty(ofActive k: Int, reading: Double, state: ArraySlice<Double>) -> Double {
+        var sum = columns[active[k]].penalty(reading)
+        guard let windows else { return sum }
+        for part in 0..<windows.partCount {
+            let input = part * active.count + k
+            sum += inputs[input].penalty(state[state.startIndex + input])
+        }
+        return sum
+    }
+
+    /// The batch's readings and those before them, each pulled into the range of the training rows.
+    private func readings(_ records: RecordBatch, after state: ContextState) -> Readings {
+        let looksBack = context.lags > 0 || windows != nil || context.gapSecs != nil
+        let earlier =
+            looksBack ? state.rows(featureCount: columns.count) : (values: [], times: [])
+        var values: [Double] = []
+        values.reserveCapacity((earlier.times.count + records.rowCount) * active.count)
+        for source in [earlier.values, records.values] {
+            for start in stride(from: 0, to: source.count, by: max(columns.count, 1)) {
+                for j in active {
+                    values.append(columns[j].clamped(source[start + j]))
+                }
+            }
+        }
+        return Readings(
+            width: active.count, earlier: earlier.times.count, values: values,
+            times: earlier.times + records.times, gapSecs: context.gapSecs)
+    }
+
+    private func measureRange(of records: RecordBatch, into rows: inout Rows) {
         let constants = columns.indices.filter { columns[$0].isConstant }
         for row in 0..<records.rowCount {
-            let start = row * featureCount
-            for (k, j) in active.enumerated() {
-                let column = columns[j]
+            let start = row * columns.count
+            for j in active {
                 let value = records.values[start + j]
-                let inside = min(max(value, column.lower), column.upper)
-                x.storage[row * active.count + k] = Float((inside - column.center) / column.scale)
-                if inside != value {
-                    penalty[row] += Self.rangePenalty(excess: abs(value - inside) / column.scale)
+                if value < columns[j].lower || value > columns[j].upper {
+                    rows.penalty[row] += columns[j].penalty(value)
                 }
             }
             for j in constants where records.values[start + j] != columns[j].lower {
-                changed[row, default: []].append(j)
+                rows.changedConstants[row, default: []].append(j)
             }
         }
-        let context = contextCount > 0 ? contextRows(records, x: x, state: state) : nil
-        state.advance(past: records, keeping: lags)
-        return Rows(x: x, context: context, penalty: penalty, changedConstants: changed)
     }
 
-    /// `[lag 1 … lag L, calendar]` of each row; a reading before the stream's first counts as its first.
-    private func contextRows(
-        _ records: RecordBatch, x: Matrix<Float>, state: ContextState
-    ) -> Matrix<Float> {
+    private func standardise(_ readings: Readings, into rows: inout Rows) {
         let width = active.count
-        var context = Matrix<Float>(rowCount: records.rowCount, columnCount: contextCount)
-        let history = state.rows(featureCount: columns.count).map { row in
-            active.map { j in
-                let column = columns[j]
-                let inside = min(max(row[j], column.lower), column.upper)
-                return Float((inside - column.center) / column.scale)
+        let start = readings.earlier * width
+        for row in 0..<rows.x.rowCount {
+            for k in 0..<width {
+                let value = readings.values[start + row * width + k]
+                rows.x.storage[row * width + k] = inputs[k].standardised(value)
             }
         }
+    }
+
+    private func standardiseStates(_ readings: Readings, into rows: inout Rows) {
+        guard let windows else { return }
+        let centers = centers
+        rows.states.reserveCapacity(rows.x.storage.count)
+        var state = [Double](repeating: 0, count: inputCount)
+        for row in 0..<rows.x.rowCount {
+            windows.state(
+                of: readings, at: row + readings.earlier, centers: centers, into: &state)
+            for i in 0..<inputCount {
+                let inside = inputs[i].clamped(state[i])
+                rows.x.storage[row * inputCount + i] = inputs[i].standardised(inside)
+                if inside != state[i] { rows.penalty[row] += inputs[i].penalty(state[i]) }
+            }
+            rows.states.append(contentsOf: state)
+            if readings.runs[row + readings.earlier] + 1 < windows.longest {
+                rows.unsettled.insert(row)
+            }
+        }
+    }
+
+    /// `[lag 1 … lag L, calendar]` of each row; a reading before the stream's first, or before a gap, counts as the first after it.
+    private func contextRows(_ records: RecordBatch, _ readings: Readings) -> Matrix<Float> {
+        let width = active.count
+        let lags = context.lags
+        var rows = Matrix<Float>(rowCount: records.rowCount, columnCount: contextCount)
         for row in 0..<records.rowCount {
             let base = row * contextCount
-            for lag in 0..<lags {
-                let source = row - lag - 1
+            let place = row + readings.earlier
+            for lag in 0..<lags where readings.runs[place] > 0 {
+                let source = place - min(lag + 1, readings.runs[place])
                 for k in 0..<width {
-                    let value: Float
-                    if source >= 0 {
-                        value = x.storage[source * width + k]
-                    } else if !history.isEmpty {
-                        value = history[max(history.count + source, 0)][k]
-                    } else {
-                        value = row > 0 ? x.storage[k] : 0
-                    }
-                    context.storage[base + lag * width + k] = value
+                    rows.storage[base + lag * width + k] = columns[active[k]].standardised(
+                        readings.values[source * width + k])
                 }
             }
-            for (i, feature) in calendar.enumerated() where records.times[row].isFinite {
-                let phase = 2 * Double.pi * (records.times[row] / feature.periodSecs)
-                context.storage[base + lags * width + 2 * i] = Float(sin(phase))
-                context.storage[base + lags * width + 2 * i + 1] = Float(cos(phase))
+            for (i, feature) in context.calendar.enumerated()
+            where records.times[row].isFinite {
+                let phase = clock.phase(feature, at: records.times[row])
+                rows.storage[base + lags * width + 2 * i] = Float(sin(phase))
+                rows.storage[base + lags * width + 2 * i + 1] = Float(cos(phase))
             }
         }
-        return context
-    }
-}
-
-/// The last records of a stream: what a density with lags is conditioned on.
-///
-/// It holds raw values, so that it outlives a change of the model, and is stored with the checkpoint, so that a restarted daemon
-/// scores the next record as if it had never stopped.
-public struct ContextState: Sendable, Hashable, Codable {
-    private var values: [Double] = []
-    private var featureCount = 0
-
-    /// An empty context, as before a stream's first record.
-    public init() {}
-
-    /// The newest rows, oldest first; none when they are of another width.
-    func rows(featureCount: Int) -> [[Double]] {
-        guard featureCount == self.featureCount, featureCount > 0 else { return [] }
-        return stride(from: 0, to: values.count, by: featureCount).map {
-            Array(values[$0..<($0 + featureCount)])
-        }
-    }
-
-    /// Takes the rows of a batch in and keeps the newest.
-    ///
-    /// At least `DetectorOptions.maximumLags` rows are kept, so that the next model may look back further than this one.
-    public mutating func advance(past records: RecordBatch, keeping lags: Int = 0) {
-        let count = records.schema.features.count
-        if count != featureCount {
-            values = []
-            featureCount = count
-        }
-        let keep = max(lags, DetectorOptions.maximumLags) * count
-        values.append(contentsOf: records.values.suffix(keep))
-        if values.count > keep { values.removeFirst(values.count - keep) }
+        return rows
     }
 }

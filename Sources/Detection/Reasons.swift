@@ -94,120 +94,236 @@ extension Detector {
 
     private func verdict(_ scores: Scores, row: Int, threshold: Threshold) -> Verdict {
         let value = scores.logLikelihood[row]
-        let tail = threshold.tail(of: value) ?? .low
+        let tail = scores.tail(of: row, threshold: threshold) ?? .low
         let crossed =
             tail == .low ? threshold.logLikelihood : threshold.upperLogLikelihood ?? value
         let changed = scores.rows.changedConstants[row] ?? []
         let code: ReasonCode =
             !changed.isEmpty ? .constantChanged : tail == .low ? .improbable : .tooLikely
-        let features = reasons(scores, row: row, changed: changed)
+        let found = reasons(scores, row: row, changed: changed)
         return Verdict(
             row: row, logLikelihood: value, threshold: crossed, pValue: scores.pValue[row],
-            tail: tail, reasonCode: code, features: features,
-            summary: Self.sentence(
-                code: code, features: features, shortfall: abs(crossed - value)))
+            tail: tail, reasonCode: code, features: found.map(\.reason),
+            summary: sentence(code: code, found: found, shortfall: abs(crossed - value)))
+    }
+
+    /// One way in which a feature might have been otherwise.
+    private enum Change {
+        /// This reading alone.
+        case reading(Double)
+        /// The reading and the window before it, all by as much.
+        case level(Double)
+    }
+
+    /// The mean of a feature over the longest window, and what it should be.
+    private struct Level {
+        var value: Double
+        var expected: Double
+    }
+
+    /// What came of looking for a better value of a feature.
+    private struct Search {
+        var expected: Double
+        var gain = 0.0
+        /// Where it is the level that is strange.
+        var level: Level?
     }
 
     /// Contribution and expected value of every feature: each is moved along the density with the others held.
     ///
-    /// The search starts from the quantiles of the training rows and narrows twice around the best.
-    private func reasons(_ scores: Scores, row: Int, changed: [Int]) -> [FeatureReason] {
+    /// The search starts from the quantiles of the training rows and narrows twice around the best. With windows a feature may be
+    /// strange by its reading or by its level over the longest one: the change that explains more counts.
+    private func reasons(_ scores: Scores, row: Int, changed: [Int]) -> [FoundReason] {
         let width = encoder.columns.count
         let record = Array(scores.records.values[(row * width)..<((row + 1) * width)])
-        var best = record
-        var gain = [Double](repeating: 0, count: width)
+        var found = record.map { Search(expected: $0) }
         for j in changed {
-            best[j] = encoder.columns[j].lower
-            gain[j] = constantPenalty
+            found[j] = Search(expected: encoder.columns[j].lower, gain: constantPenalty)
         }
+        let state = state(of: scores, row: row)
+        search(scores, row: row, record: record, state: state, &found) { k in
+            encoder.columns[encoder.active[k]].quantiles
+        } change: { _, value in
+            .reading(value)
+        }
+        if let windows = encoder.windows {
+            let last = windows.lengths.count * encoder.active.count
+            search(scores, row: row, record: record, state: state, &found) { k in
+                windows.parts[last + k].quantiles
+            } change: { k, value in
+                .level(value - state[last + k])
+            }
+        }
+        return found.indices.map {
+            FoundReason(
+                reason: FeatureReason(
+                    name: encoder.schema.features[$0], value: record[$0],
+                    expected: found[$0].expected, contribution: found[$0].gain),
+                level: found[$0].level)
+        }.sorted { $0.reason.contribution > $1.reason.contribution }
+    }
+
+    /// A reason with what only the sentence tells.
+    private struct FoundReason {
+        var reason: FeatureReason
+        /// Where it is the level that is strange.
+        var level: Level?
+    }
+
+    private func state(of scores: Scores, row: Int) -> ArraySlice<Double> {
+        let width = encoder.inputCount
+        let states = scores.rows.states
+        return states.isEmpty ? [] : ArraySlice(Array(states[(row * width)..<((row + 1) * width)]))
+    }
+
+    /// Tries candidates for every active feature and keeps what explains more than what was found before.
+    ///
+    /// - Parameters:
+    ///   - first: The first candidates of a feature by its place in `active`, ascending.
+    ///   - change: What a candidate means.
+    private func search(
+        _ scores: Scores, row: Int, record: [Double], state: ArraySlice<Double>,
+        _ found: inout [Search], first: (Int) -> [Double], change: (Int, Double) -> Change
+    ) {
+        let active = encoder.active
         let units = encoder.logScaleSum
-        let current = scores.logLikelihood[row] + Double(changed.count) * constantPenalty
-        var candidates = encoder.active.map { encoder.columns[$0].quantiles }
+        let constants = Double(scores.rows.changedConstants[row]?.count ?? 0)
+        let current = scores.logLikelihood[row] + constants * constantPenalty
+        let own = active.indices.map {
+            encoder.penalty(ofActive: $0, reading: record[active[$0]], state: state)
+        }
+        var candidates = active.indices.map(first)
         for round in 0..<3 {
-            let densities = densities(of: candidates, in: scores, row: row)
-            for (k, j) in encoder.active.enumerated() {
-                let tried = candidates[k]
-                guard let top = tried.indices.max(by: { densities[k][$0] < densities[k][$1] })
+            let changes = candidates.enumerated().map { k, values in values.map { change(k, $0) } }
+            let tried = densities(of: changes, in: scores, row: row, record: record, state: state)
+            for (k, j) in active.enumerated() {
+                guard
+                    let top = tried[k].indices.max(by: {
+                        tried[k][$0].value < tried[k][$1].value
+                    })
                 else { continue }
-                let column = encoder.columns[j]
-                let excess = otherPenalty(scores, row: row, feature: j, record: record)
-                let improved = densities[k][top] - units - excess - current
-                if improved > gain[j] {
-                    gain[j] = improved
-                    best[j] = tried[top]
+                let others = max(scores.rows.penalty[row] - own[k], 0)
+                let gain = tried[k][top].value - units - others - current
+                if gain > found[j].gain {
+                    found[j] = Search(
+                        expected: tried[k][top].reading, gain: gain,
+                        level: level(of: k, changed: changes[k][top], state: state))
                 }
                 guard round < 2 else { continue }
-                let low = tried[max(top - 1, 0)]
-                let high = tried[min(top + 1, tried.count - 1)]
+                let low = candidates[k][max(top - 1, 0)]
+                let high = candidates[k][min(top + 1, candidates[k].count - 1)]
                 candidates[k] = (0..<Column.quantileCount).map {
-                    column.snapped(
-                        low + (high - low) * Double($0) / Double(Column.quantileCount - 1))
+                    low + (high - low) * Double($0) / Double(Column.quantileCount - 1)
                 }
             }
         }
-        return encoder.schema.features.indices.map {
-            FeatureReason(
-                name: encoder.schema.features[$0], value: record[$0], expected: best[$0],
-                contribution: gain[$0])
-        }.sorted { $0.contribution > $1.contribution }
     }
 
-    /// What the other features pay for lying beyond the training range.
-    private func otherPenalty(
-        _ scores: Scores, row: Int, feature: Int, record: [Double]
-    ) -> Double {
-        let column = encoder.columns[feature]
-        let inside = min(max(record[feature], column.lower), column.upper)
-        let own = Encoder.rangePenalty(excess: abs(record[feature] - inside) / column.scale)
-        return record[feature] == inside
-            ? scores.rows.penalty[row] : max(scores.rows.penalty[row] - own, 0)
+    private func level(of k: Int, changed: Change, state: ArraySlice<Double>) -> Level? {
+        guard case .level(let step) = changed, let windows = encoder.windows else { return nil }
+        let value = state[state.startIndex + windows.lengths.count * encoder.active.count + k]
+        return Level(value: value, expected: value + step)
     }
 
-    /// `ln p` of the record with each candidate in its feature's place, in one call of the flows.
-    private func densities(of candidates: [[Double]], in scores: Scores, row: Int) -> [[Double]] {
-        let width = encoder.active.count
-        let count = candidates.reduce(0) { $0 + $1.count }
+    /// `ln p` of the record with each change made, less what the changed feature then pays, and the feature's reading after it; in one call
+    /// of the flows.
+    private func densities(
+        of changes: [[Change]], in scores: Scores, row: Int, record: [Double],
+        state: ArraySlice<Double>
+    ) -> [[(value: Double, reading: Double)]] {
+        let width = encoder.inputCount
+        let count = changes.reduce(0) { $0 + $1.count }
         let base = scores.rows.x.rows(row..<(row + 1)).storage
         var x = Matrix<Float>(rowCount: count, columnCount: width)
-        var next = 0
-        for (k, values) in candidates.enumerated() {
-            let column = encoder.columns[encoder.active[k]]
-            for value in values {
+        var costs: [(penalty: Double, reading: Double)] = []
+        for (k, tried) in changes.enumerated() {
+            for change in tried {
+                let next = costs.count
                 for i in 0..<width { x.storage[next * width + i] = base[i] }
-                x.storage[next * width + k] = Float((value - column.center) / column.scale)
-                next += 1
+                costs.append(
+                    apply(change, to: k, record: record, state: state) { input, value in
+                        x.storage[next * width + input] = value
+                    })
             }
         }
         let context = scores.rows.context.map {
             $0.selectingRows([Int](repeating: row, count: count))
         }
         let densities = flows.logLikelihood(x, context: context)
-        next = 0
-        return candidates.map { values in
-            defer { next += values.count }
-            return Array(densities[next..<(next + values.count)])
+        var next = 0
+        return changes.map { tried in
+            tried.map { _ in
+                defer { next += 1 }
+                return (densities[next] - costs[next].penalty, costs[next].reading)
+            }
         }
     }
 
-    private static func sentence(
-        code: ReasonCode, features: [FeatureReason], shortfall: Double
+    /// Makes a change to the flow's inputs, and says what the feature pays and reads after it.
+    private func apply(
+        _ change: Change, to k: Int, record: [Double], state: ArraySlice<Double>,
+        set: (Int, Float) -> Void
+    ) -> (penalty: Double, reading: Double) {
+        let column = encoder.columns[encoder.active[k]]
+        let before = record[encoder.active[k]]
+        let reading: Double
+        switch change {
+        case .reading(let value): reading = column.snapped(value)
+        case .level(let step): reading = column.snapped(before + step)
+        }
+        guard let windows = encoder.windows else {
+            set(k, column.standardised(reading))
+            return (0, reading)
+        }
+        var penalty = 0.0
+        for part in 0..<windows.partCount {
+            let input = part * encoder.active.count + k
+            var value = state[state.startIndex + input]
+            switch change {
+            case .reading:
+                value += windows.stateChange(reading - column.clamped(before), part: part)
+            case .level(let step):
+                if part == windows.lengths.count { value += step }
+            }
+            let inside = windows.parts[input].clamped(value)
+            set(input, windows.parts[input].standardised(inside))
+            penalty += windows.parts[input].penalty(value)
+        }
+        return (penalty, reading)
+    }
+
+    private func sentence(
+        code: ReasonCode, found: [FoundReason], shortfall: Double
     ) -> String {
         switch code {
         case .tooLikely:
             return "every reading is more typical than normal records are: a stuck or zeroed sensor"
         case .constantChanged, .improbable:
-            guard let first = features.first, first.contribution > 0 else {
+            guard let first = found.first?.reason, first.contribution > 0 else {
                 return "the combination of all features is improbable"
             }
-            let parts = features.named.enumerated().map { i, feature in
-                let expected = NumberText.short(
-                    significant(feature.expected, beside: feature.value))
-                return
-                    "\(feature.name) \(NumberText.short(feature.value)) where \(expected) was expected"
-                    + (i == 0 ? share(feature.contribution, of: shortfall) : "")
+            // The named ones lead the list.
+            let named = found.prefix(found.map(\.reason).named.count)
+            let parts = named.enumerated().map { i, found in
+                words(for: found)
+                    + (i == 0 ? Self.share(first.contribution, of: shortfall) : "")
             }
             return parts.joined(separator: ", or ")
         }
+    }
+
+    private func words(for found: FoundReason) -> String {
+        let feature = found.reason
+        func short(_ value: Double) -> String {
+            NumberText.short(Self.significant(value, beside: feature.value))
+        }
+        guard let level = found.level, let longest = encoder.windows?.longest else {
+            return
+                "\(feature.name) \(NumberText.short(feature.value)) "
+                + "where \(short(feature.expected)) was expected"
+        }
+        return "\(feature.name) around \(short(level.value)) for \(longest) records "
+            + "where \(short(level.expected)) was expected"
     }
 
     /// How much of the way beyond the threshold the expected value would take back.

@@ -3,6 +3,12 @@ import Glibc
 /// What can go wrong between an input and its records, apart from a bad line, which is a
 /// `RowFault`.
 public enum IngestError: Error, Equatable, CustomStringConvertible {
+    /// A file that was named is not there.
+    case noSuchFile(path: String)
+    /// A file holds what gzip made of records.
+    case compressed(path: String)
+    /// A label is neither true nor false.
+    case notALabel(input: String, line: Int64, column: String, found: String)
     /// A file exists and cannot be opened.
     case cannotOpen(path: String, errno: Int32)
     /// A read from a file or descriptor was refused.
@@ -45,6 +51,13 @@ public enum IngestError: Error, Equatable, CustomStringConvertible {
     /// The error in words: where, the rule, what was found.
     public var description: String {
         switch self {
+        case .noSuchFile(let path):
+            "\(path): expected a file to read, found none"
+        case .compressed(let path):
+            "\(path): expected lines of text, found what gzip has compressed"
+        case .notALabel(let input, let line, let column, let found):
+            "\(input):\(line): label column '\(column)': expected 0, 1, true or false, "
+                + "found \(found)"
         case .cannotOpen(let path, let number):
             "\(path): cannot be opened for reading: \(Self.text(number))"
         case .cannotRead(let input, let number):

@@ -255,7 +255,8 @@ extension ConfigurationReader {
         }
         if let node = section["context"],
             let context = self.section(
-                node, "context of \(section.place)", keys: ["calendar", "lags"])
+                node, "context of \(section.place)",
+                keys: ["calendar", "lags", "time_zone", "windows"])
         {
             let place = "\(section.place): context"
             if let node = context["lags"] {
@@ -268,8 +269,39 @@ extension ConfigurationReader {
                     choice($0, "\(place).calendar", of: CalendarFeature.self)
                 }
             }
+            if let node = context["windows"] { options.windows = windows(node, in: place) }
+            if let node = context["time_zone"] {
+                options.timeZone = timeZone(node, "\(place).time_zone")
+            }
         }
         return options
+    }
+
+    /// Lengths of trailing windows, ascending whatever their order in the file.
+    private mutating func windows(_ node: Node, in place: String) -> [Int] {
+        let nodes = list(node, "\(place).windows", expected: "lengths in records") ?? []
+        if nodes.count > DetectorOptions.maximumWindows {
+            report(
+                node,
+                "\(place).windows: expected at most \(DetectorOptions.maximumWindows), "
+                    + "found \(nodes.count)")
+        }
+        let lengths = nodes.compactMap {
+            integer($0, "\(place).windows", in: 2...DetectorOptions.maximumLags)
+        }
+        return Set(lengths).sorted()
+    }
+
+    private mutating func timeZone(_ node: Node, _ place: String) -> String? {
+        guard let name = text(node, place, expected: "the name of a time zone") else { return nil }
+        guard TimeZone(identifier: name) != nil else {
+            report(
+                node,
+                "\(place): expected a name of the time-zone database such as Europe/Berlin, "
+                    + "found '\(name)'")
+            return nil
+        }
+        return name
     }
 
     private mutating func fit(of section: Section) -> FitConfiguration {

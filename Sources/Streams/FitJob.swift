@@ -28,15 +28,17 @@ struct FitJob: Sendable {
     /// Which records these are.
     var selection: FitSelection
 
-    /// Fits and judges, on the calling thread.
+    /// Fits and judges.
     ///
-    /// - Parameter progress: Called often; `false` ends the fit.
-    func run(progress: (FitProgress) -> Bool) -> Result {
+    /// - Parameters:
+    ///   - parallel: Splits the fit; the model does not depend on it.
+    ///   - progress: Called often; `false` ends the fit.
+    func run(parallel: ParallelFor, progress: (FitProgress) -> Bool) -> Result {
         let detector: Detector
         let summary: FitSummary
         do {
             (detector, summary) = try Detector.fit(
-                training, options: options, parallel: .serial, progress: progress)
+                training, options: options, parallel: parallel, progress: progress)
         } catch {
             if case .cancelled = error { return .cancelled }
             return .failed("\(error)")

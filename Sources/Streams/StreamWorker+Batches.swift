@@ -12,6 +12,8 @@ struct Findings {
     private(set) var episodes: [Int64: EpisodeRow] = [:]
     /// What to tell people, in order.
     private(set) var events: [EpisodeTracker.Event] = []
+    /// The scored records themselves, where a replay asks for them.
+    var judged: [JudgedRecords] = []
 
     var episodeRows: [EpisodeRow] { episodes.values.sorted { $0.sequence < $1.sequence } }
 
@@ -39,9 +41,6 @@ extension EpisodeRow {
     }
 }
 
-/// Epoch seconds, now.
-func currentTime() -> Double { Date().timeIntervalSince1970 }
-
 extension StreamWorker {
     /// Fewer records than this are scored on the worker's own thread alone.
     private static let parallelRows = 512
@@ -50,9 +49,13 @@ extension StreamWorker {
     ///
     /// After an error everything is as before, and the call may be repeated.
     ///
-    /// - Parameter error: What is wrong with the batch as a whole, for the status.
+    /// - Parameters:
+    ///   - isHistory: It is learned, and not scored.
+    ///   - error: What is wrong with the batch as a whole, for the status.
+    ///   - arrivals: When each record came in; `nil`: all of them now.
     func commit(
-        _ decoded: DecodedBatch, of batch: LineBatch, isHistory: Bool = false, error: String? = nil
+        _ decoded: DecodedBatch, of batch: LineBatch, isHistory: Bool = false,
+        error: String? = nil, arrivals: [StreamInstant]? = nil
     ) throws {
         board.beat(isBusy: true)
         let begin = ContinuousClock.now
@@ -64,11 +67,13 @@ extension StreamWorker {
             try learn(records, of: batch, in: window, into: &next)
         } else if records.rowCount > 0, let window {
             window.rewind(to: state.windowTotal)
-            withhold(records, firstNumber: state.windowTotal, arrivedAt: now, in: &next)
+            withhold(records, firstNumber: state.windowTotal, in: &next) {
+                arrivals?[$0].time ?? now
+            }
             if let serving {
                 score(
                     records, with: serving, source: batch.inputName, firstNumber: state.windowTotal,
-                    now: now, into: &next, &findings)
+                    now: now, arrivals: arrivals, into: &next, &findings)
             }
             try window.append(records)
             next.windowTotal = window.total
@@ -109,6 +114,7 @@ extension StreamWorker {
         state = next
         position = newPosition
         if let newest = ids.last { environment.announce(newest) }
+        for records in findings.judged { environment.replay?.observe(records) }
         tell(findings.events)
     }
 
@@ -117,9 +123,11 @@ extension StreamWorker {
     /// - Parameters:
     ///   - source: The input's name, for the anomalies.
     ///   - firstNumber: The running number of the first record in the training window.
+    ///   - arrivals: When each record came in; `nil`: all of them now.
     func score(
         _ records: RecordBatch, with serving: ServingModel, source: String, firstNumber: Int64,
-        now: Double, into next: inout WorkerState, _ findings: inout Findings
+        now: Double, arrivals: [StreamInstant]? = nil, into next: inout WorkerState,
+        _ findings: inout Findings
     ) {
         let detector = serving.detector
         let threads = ProcessInfo.processInfo.activeProcessorCount
@@ -129,6 +137,9 @@ extension StreamWorker {
         let verdicts = detector.verdicts(scores, threshold: serving.threshold)
         var upcoming = verdicts[...]
         var alarms: Int64 = 0
+        var judged = JudgedRecords(
+            first: firstNumber + state.counters.records - state.windowTotal, scores: scores,
+            threshold: serving.threshold, hadWaited: arrivals == nil)
         for row in 0..<records.rowCount {
             var verdict = upcoming.first?.row == row ? upcoming.popFirst() : nil
             let recordTime = records.times[row].isFinite ? records.times[row] : nil
@@ -140,16 +151,18 @@ extension StreamWorker {
                 verdict = nil
             }
             let openBefore = next.episodes.open?.sequence
-            for event in next.episodes.observe(time: recordTime ?? now, verdict: verdict) {
+            let arrival = arrivals?[row].time ?? now
+            for event in next.episodes.observe(time: recordTime ?? arrival, verdict: verdict) {
                 findings.take(event)
             }
             guard let verdict else { continue }
             alarms += 1
             let episode = next.episodes.open?.sequence
+            judged.anomalies.append(JudgedRecords.Anomaly(row: row, episode: episode))
             next.excluded.exclude(firstNumber + Int64(row), joining: episode == openBefore)
             findings.anomalies.append(
                 NewAnomaly(
-                    detectedAt: now, recordTime: recordTime, source: source,
+                    detectedAt: arrival, recordTime: recordTime, source: source,
                     sourceOffset: records.offsets[row], logLikelihood: verdict.logLikelihood,
                     threshold: verdict.threshold, pValue: verdict.pValue,
                     tail: verdict.tail.rawValue, reasonCode: verdict.reasonCode.rawValue,
@@ -161,6 +174,7 @@ extension StreamWorker {
                     }, summary: verdict.summary, recordNumber: firstNumber + Int64(row)))
         }
         observeDrift(scores, firstNumber: firstNumber, with: detector, in: &next)
+        if environment.replay != nil { findings.judged.append(judged) }
         let count = Int64(records.rowCount)
         next.counters.scored += count
         next.counters.anomalies += alarms

@@ -43,8 +43,6 @@ extension StreamWorker {
         return serving.detector.featureDrift(drift)
     }
 
-    var worstDriftIndex: Double { featureDrift.first?.index ?? 0 }
-
     /// The earliest time of a fit that a drift asks for, in epoch seconds; endless where fits come only on request.
     var driftFitTime: Double {
         guard let serving, let every = configuration.fit.every else { return .infinity }

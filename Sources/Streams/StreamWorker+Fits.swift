@@ -19,7 +19,7 @@ extension StreamWorker {
     /// Asks for a fit when the clock or the number of records says so.
     func fitWhenDue() {
         guard fitTask == nil, !board.isStopping, isSchemaCurrent, !awaitsHistory,
-            let trigger = dueTrigger
+            let trigger = dueTrigger(at: currentTime(), records: state.windowTotal)
         else { return }
         do {
             _ = try requestFit(trigger)
@@ -28,14 +28,20 @@ extension StreamWorker {
         }
     }
 
-    private var dueTrigger: String? {
-        let now = currentTime()
-        let arrived = state.windowTotal - state.lastFitTotal
+    /// What calls for a fit, if anything does.
+    ///
+    /// - Parameters:
+    ///   - now: Epoch seconds.
+    ///   - total: Records there are then.
+    func dueTrigger(at now: Double, records total: Int64) -> String? {
+        let arrived = total - state.lastFitTotal
+        let window = Int64(configuration.fit.windowRecords)
         if serving == nil {
-            guard heldCount >= Int64(configuration.fit.firstAfterRecords) else { return nil }
+            guard min(total, window) >= Int64(configuration.fit.firstAfterRecords) else {
+                return nil
+            }
             guard let last = state.lastFitAt else { return "first" }
-            let isFull = state.pendingCount >= Int64(configuration.fit.windowRecords)
-            let window = Int64(configuration.fit.windowRecords)
+            let isFull = total - (state.pendingFrom ?? total) >= window
             let hasGrown =
                 arrived >= max(Self.leastNewRecords, min(state.lastFitTotal, window) / 4)
             return (hasGrown || isFull) && now - last >= Self.retryFirstFitSecs ? "first" : nil
@@ -106,13 +112,15 @@ extension StreamWorker {
         } catch {
             return (nil, .failed("\(error)"))
         }
+        let now = currentTime()
         board.update {
             $0.fit?.state = .running
-            $0.fit?.startedAt = currentTime()
+            $0.fit?.startedAt = now
         }
         let board = board
+        let parallel = environment.replay?.parallel ?? .serial
         let result = await Thread.runInBackground(name: "fit") {
-            job.run { progress in
+            job.run(parallel: parallel) { progress in
                 board.update { $0.fit?.progress = progress }
                 return !board.isStopping
             }

@@ -5,8 +5,10 @@ import Logging
 import Settings
 
 extension StreamWorker {
-    /// Whether there is history that must be read before the first fit and the source.
-    var awaitsHistory: Bool { !configuration.history.isEmpty && !state.history.isDone }
+    /// Whether there is history that must be read before the first fit and the source; a replay is history itself.
+    var awaitsHistory: Bool {
+        !configuration.history.isEmpty && !state.history.isDone && environment.replay == nil
+    }
 
     /// Reads the files of the stream's past into the training window, once; after a restart it goes on where it stopped.
     func readHistory() async throws {

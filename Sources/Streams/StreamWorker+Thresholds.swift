@@ -47,10 +47,9 @@ extension StreamWorker {
 
     /// A budget a day follows the rate of the records; a threshold by hand stays.
     func recalibrateWhenDue() {
-        guard ContinuousClock.now >= nextRateCheck, serving != nil,
-            case .perDay = configuration.budget, state.choice == .configured
-        else { return }
-        nextRateCheck = .now + (state.thresholdRecordsPerDay > 0 ? .seconds(3_600) : .seconds(60))
+        let now = environment.clock.now.uptime
+        guard isRateCheckDue(at: now) else { return }
+        nextRateCheck = now + (state.thresholdRecordsPerDay > 0 ? 3_600 : 60)
         let rate = measuredRecordsPerDay()
         let before = state.thresholdRecordsPerDay
         guard rate > 0 else { return }
@@ -61,6 +60,14 @@ extension StreamWorker {
         } catch {
             failing(error)
         }
+    }
+
+    /// Whether the rate of records is to be looked at.
+    ///
+    /// - Parameter uptime: The clock's, in seconds.
+    func isRateCheckDue(at uptime: Double) -> Bool {
+        guard serving != nil, case .perDay = configuration.budget else { return false }
+        return uptime >= nextRateCheck && state.choice == .configured
     }
 
     /// The threshold that the choice asks of a detector, and why it is what it is.

@@ -14,6 +14,9 @@ package struct WorkerEnvironment: Sendable {
     let logger: Logger
     /// Told the number of the newest anomaly after each transaction that has some.
     let announce: @Sendable (_ newestAnomaly: Int64) -> Void
+    let clock: any StreamClock
+    /// Set when a stream is replayed.
+    let replay: ReplayEnvironment?
 
     package init(
         store: StateStore, directory: StateDirectory, fitTurns: FitTurns, logger: Logger,
@@ -24,6 +27,22 @@ package struct WorkerEnvironment: Sendable {
         self.fitTurns = fitTurns
         self.logger = logger
         self.announce = announce
+        clock = SystemClock()
+        replay = nil
+    }
+
+    /// What the worker of a replayed stream has.
+    init(
+        store: StateStore, directory: StateDirectory, clock: any StreamClock,
+        replay: ReplayEnvironment
+    ) {
+        self.store = store
+        self.directory = directory
+        self.clock = clock
+        self.replay = replay
+        fitTurns = FitTurns()
+        logger = Logger(label: "replay", factory: { _ in SwiftLogNoOpLogHandler() })
+        announce = { _ in }
     }
 }
 
@@ -49,11 +68,16 @@ package actor StreamWorker {
     var fitTask: Task<Void, Never>?
     /// Anomalies that people called false alarms: what is like them is no alarm.
     var falseAlarms: [FalseAlarm] = []
+    /// The index of the feature that has moved furthest, as it was told last.
+    var worstDriftIndex = 0.0
     /// No fit of the full window has worked: reading goes on, and the oldest records leave the window unscored.
     var hasGivenUpWaiting = false
     /// What went wrong for good, and is told as long as the daemon runs.
     var standingProblem: String?
-    var nextRateCheck = ContinuousClock.now + .seconds(60)
+    /// What went wrong last.
+    var failure: (any Error)?
+    /// When the rate of records is to be looked at again, by the clock's uptime in seconds.
+    var nextRateCheck: Double
     private var inputs: [Int: OpenInput] = [:]
 
     /// What is kept of an input from batch to batch.
@@ -77,6 +101,7 @@ package actor StreamWorker {
         logger[metadataKey: "stream"] = "\(configuration.name)"
         self.logger = logger
         state = WorkerState(configuration)
+        nextRateCheck = environment.clock.now.uptime + 60
     }
 
     /// Works until `board.stop()`.
@@ -141,7 +166,6 @@ package actor StreamWorker {
                 underway = batch
                 try await take(batch)
                 underway = nil
-                if batch.isLast { inputs[batch.input] = nil }
                 await waitForRoom()
             }
         } catch {
@@ -187,6 +211,15 @@ package actor StreamWorker {
     ///
     /// - Parameter isHistory: It is learned, and not scored.
     func take(_ batch: LineBatch, isHistory: Bool = false) async throws {
+        guard let decoded = try await decode(batch, isHistory: isHistory) else { return }
+        try await insist { try self.commit(decoded, of: batch, isHistory: isHistory) }
+    }
+
+    /// Makes records of a batch's lines.
+    ///
+    /// - Returns: `nil` when the batch as a whole was refused, and that was committed.
+    func decode(_ batch: LineBatch, isHistory: Bool = false) async throws -> DecodedBatch? {
+        defer { if batch.isLast { inputs[batch.input] = nil } }
         var input = inputs[batch.input] ?? OpenInput()
         input.header = batch.header ?? input.header
         inputs[batch.input] = input
@@ -198,7 +231,8 @@ package actor StreamWorker {
         case .file, .socket: try settleSchema(by: titled)
         }
         guard let schema = state.schema else {
-            return try await refuse(batch, reason: nil, isHistory: isHistory)
+            try await refuse(batch, reason: nil, isHistory: isHistory)
+            return nil
         }
         let known = inputs[batch.input]?.decoder
         var decoder = known ?? RecordDecoder(format: configuration.format, schema: schema)
@@ -210,10 +244,11 @@ package actor StreamWorker {
             if isHistory || configuration.source.isFile, let tallyBefore {
                 state.tally = tallyBefore
             }
-            return try await refuse(batch, reason: error, isHistory: isHistory)
+            try await refuse(batch, reason: error, isHistory: isHistory)
+            return nil
         }
         inputs[batch.input]?.decoder = decoder
-        try await insist { try self.commit(decoded, of: batch, isHistory: isHistory) }
+        return decoded
     }
 
     /// Another source gives inputs of its own.
@@ -253,7 +288,7 @@ package actor StreamWorker {
             } catch {
                 if case RequestError.stopping = error { throw error }
                 failing(error)
-                if board.isStopping { throw error }
+                if board.isStopping || environment.replay != nil { throw error }
                 board.beat(isBusy: false)
                 await pause(delay)
                 delay = min(delay * 2, .seconds(5))
@@ -289,11 +324,18 @@ package actor StreamWorker {
             }
             lastRecords = state.counters.records
             last = now
-            guard window != nil else { continue }
-            fitWhenDue()
-            recalibrateWhenDue()
+            if window != nil { doWhatIsDue() }
         }
     }
+
+    /// Begins a fit and makes the threshold anew, each when its time has come.
+    func doWhatIsDue() {
+        fitWhenDue()
+        recalibrateWhenDue()
+    }
+
+    /// Epoch seconds, now.
+    func currentTime() -> Double { environment.clock.now.time }
 
     /// Sleeps, but not beyond a wish to stop.
     func pause(_ duration: Duration) async {
@@ -309,6 +351,7 @@ package actor StreamWorker {
 
     /// Shows an error in the status, and logs it when it is a new one.
     func failing(_ error: any Error) {
+        failure = error
         let text = "\(error)"
         var isNew = false
         board.update { snapshot in
@@ -350,6 +393,7 @@ package actor StreamWorker {
         let standing = standingProblem
         let nextFitAt = nextFitTime
         let featureDrift = featureDrift
+        worstDriftIndex = featureDrift.first?.index ?? 0
         let scoreDrift = serving.map {
             ScoreDrift(state.drift ?? $0.detector.driftState())
         }

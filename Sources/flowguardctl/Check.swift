@@ -3,6 +3,16 @@ import Control
 import Foundation
 import Settings
 
+extension FlowguardConfiguration {
+    /// The stream of this name; its absence is told with the names that there are.
+    func stream(named name: String) throws(CommandFailure) -> StreamConfiguration {
+        if let found = streams.first(where: { $0.name == name }) { return found }
+        let names = streams.map(\.name).joined(separator: ", ")
+        throw CommandFailure(
+            "\(path): there is no stream '\(name)'", hint: "the streams are: \(names)")
+    }
+}
+
 /// Validates a configuration.
 struct CheckCommand: Command {
     static let configuration = CommandConfiguration(

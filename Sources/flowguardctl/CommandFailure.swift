@@ -3,6 +3,7 @@ import FlowDensity
 import Foundation
 import Ingest
 import Settings
+import Streams
 
 /// The exit codes.
 enum ExitStatus: Int32 {
@@ -44,6 +45,7 @@ struct CommandFailure: Error, Equatable {
         case let error as CommandFailure: self = error
         case let error as IngestError: self.init(error)
         case let error as DetectionError: self.init(error)
+        case let error as ReplayError: self.init(error)
         case let error as FlowDensityError: self.init(error.description)
         case let error as ConfigurationError:
             self.init(
@@ -55,8 +57,14 @@ struct CommandFailure: Error, Equatable {
 
     private init(_ error: IngestError) {
         switch error {
-        case .cannotOpen, .cannotRead:
+        case .cannotOpen, .cannotRead, .notARegularFile:
             self.init(error.description, status: .inputOutput)
+        case .noSuchFile:
+            self.init(error.description, status: .noInput)
+        case .compressed(let path):
+            self.init(error.description, hint: "zcat \(path) | flowguardctl … -")
+        case .notALabel:
+            self.init(error.description, hint: "name another column with --label")
         case .missingColumns:
             self.init(
                 error.description,
@@ -74,6 +82,15 @@ struct CommandFailure: Error, Equatable {
                     + "if the records are JSON, give --input-format ndjson")
         default:
             self.init(error.description)
+        }
+    }
+
+    private init(_ error: ReplayError) {
+        switch error {
+        case .folder, .state, .store:
+            self.init(error.description, hint: error.hint, status: .inputOutput)
+        case .labelInUse, .noLabels, .stopped:
+            self.init(error.description, hint: error.hint)
         }
     }
 

@@ -152,11 +152,7 @@ struct FitCommand: Command {
 
     private func configuredStream() throws -> StreamConfiguration? {
         guard let config, let stream else { return nil }
-        let configuration = try FlowguardConfiguration(path: config)
-        if let found = configuration.streams.first(where: { $0.name == stream }) { return found }
-        let names = configuration.streams.map(\.name).joined(separator: ", ")
-        throw CommandFailure(
-            "\(config): there is no stream '\(stream)'", hint: "the streams are: \(names)")
+        return try FlowguardConfiguration(path: config).stream(named: stream)
     }
 
     private func options(
@@ -251,6 +247,7 @@ struct FitReport: Encodable {
     var features: [String]
     var time: String?
     var lags: Int
+    var windows: [Int]
     var records: Int
     var skipped: Skipped
     var trainingRecords: Int
@@ -279,6 +276,7 @@ struct FitReport: Encodable {
         features = detector.schema.features
         time = detector.schema.time
         lags = detector.lags
+        windows = detector.windows
         records = summary.rowCount
         skipped = Skipped(count: faults.total, reasons: faults.first)
         trainingRecords = summary.trainingRows
@@ -298,6 +296,17 @@ struct FitReport: Encodable {
         secs = (seconds * 1_000).rounded() / 1_000
     }
 
+    /// What a record is judged with, in words; empty when it is judged alone.
+    private var lookback: String {
+        var parts: [String] = []
+        if lags > 0 { parts.append("on \(Format.plural(lags, "record"))") }
+        if !windows.isEmpty {
+            let lengths = windows.map(String.init).joined(separator: " and ")
+            parts.append("at the means of \(lengths) records")
+        }
+        return parts.joined(separator: ", ")
+    }
+
     /// The same for a person.
     var text: String {
         var facts = [
@@ -312,7 +321,11 @@ struct FitReport: Encodable {
             facts.append(("skipped", Format.plural(skipped.count, "line")))
         }
         facts += [
-            ("features", features.joined(separator: ", ") + (time.map { "; time in \($0)" } ?? "")),
+            ("features", features.joined(separator: ", ") + (time.map { "; time in \($0)" } ?? ""))
+        ]
+        let past = lookback
+        if !past.isEmpty { facts.append(("looks back", past)) }
+        facts += [
             (
                 "model",
                 "\(family), \(Format.plural(members, "flow")), "

@@ -9,7 +9,8 @@ struct Flowguardctl: AsyncParsableCommand {
         abstract: "See what flowguardd watches, and fit and score without it.",
         discussion: """
             The daemon is found at --socket PATH, else $FLOWGUARD_SOCKET, else \
-            /run/flowguard/control.sock. fit, score --model, sample --model and check need no daemon.
+            /run/flowguard/control.sock. replay, fit, score --model, sample --model and check need no \
+            daemon.
 
             EXAMPLES
               flowguardctl status                     what it watches, how far, how healthy
@@ -17,6 +18,7 @@ struct Flowguardctl: AsyncParsableCommand {
               flowguardctl explain 4711               one anomaly, feature by feature
               flowguardctl label 4711 false-alarm     it and its like stop alarming
               flowguardctl retrain pump-7 --wait      a fit now, with a progress bar
+              flowguardctl replay --config f.yaml --stream pump-7 2026-*.csv
               flowguardctl fit --output pump.model < normal.csv
               flowguardctl score --model pump.model < batch.csv
 
@@ -36,7 +38,9 @@ struct Flowguardctl: AsyncParsableCommand {
                 ]),
             CommandGroup(
                 name: "Records and models",
-                subcommands: [FitCommand.self, ScoreCommand.self, SampleCommand.self]),
+                subcommands: [
+                    ReplayCommand.self, FitCommand.self, ScoreCommand.self, SampleCommand.self,
+                ]),
             CommandGroup(name: "Configuration", subcommands: [CheckCommand.self]),
         ])
 

@@ -110,6 +110,11 @@ enum Format {
         return text.replacing("T", with: " ")
     }
 
+    /// `2020-03-09T12:14:36.000Z`, for programs.
+    static func instant(_ date: Date) -> String {
+        date.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true, timeZone: .gmt))
+    }
+
     /// `1 record`, `12 records`.
     static func plural(_ value: some BinaryInteger, _ noun: String) -> String {
         "\(count(value)) \(noun)\(value == 1 ? "" : "s")"

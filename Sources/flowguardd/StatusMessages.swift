@@ -18,7 +18,7 @@ enum StatusMessages {
         var status = StreamStatus(
             name: worker.name, sourceKind: configuration.source.kind,
             source: configuration.source.path, format: configuration.format.format.rawValue,
-            asked: asked(configuration, snapshot))
+            asked: snapshot.asked(by: configuration))
         status.state = snapshot.phase
         status.recordsTotal = snapshot.counters.records
         status.recordsPerSec = (snapshot.recordsPerSec * 10).rounded() / 10
@@ -118,21 +118,8 @@ enum StatusMessages {
         let rows = try store.thresholds(stream: worker.name, limit: 20)
         return ThresholdReport(
             stream: worker.name, current: snapshot.serving.map { threshold($0) },
-            asked: asked(worker.configuration, snapshot), measured: measured(snapshot),
+            asked: snapshot.asked(by: worker.configuration), measured: measured(snapshot),
             earlier: rows.filter { $0.validTo != nil }.map { ThresholdMessage($0) })
-    }
-
-    private static func asked(
-        _ configuration: StreamConfiguration, _ snapshot: StreamSnapshot
-    ) -> AlarmRate {
-        let probability = snapshot.askedProbability
-        let rate = snapshot.recordsPerDay
-        let perDay = rate > 0 ? probability.map { $0 * rate } : nil
-        if snapshot.isThresholdByHand { return AlarmRate(perDay: perDay, probability: probability) }
-        switch configuration.budget {
-        case .perDay(let count): return AlarmRate(perDay: count, probability: probability)
-        case .probability(let value): return AlarmRate(perDay: perDay, probability: value)
-        }
     }
 
     private static func measured(_ snapshot: StreamSnapshot) -> MeasuredAlarms? {
@@ -178,51 +165,5 @@ extension SourceConfiguration {
         case .file: "file"
         case .socket: "socket"
         }
-    }
-}
-
-extension ModelMessage {
-    init(_ row: ModelRow) {
-        self.init(
-            id: row.id, stream: row.stream, state: row.state.rawValue, reason: row.reason,
-            family: row.family, fittedAt: Date(timeIntervalSince1970: row.fittedAt),
-            activatedAt: row.activatedAt.map(Date.init(timeIntervalSince1970:)),
-            retiredAt: row.retiredAt.map(Date.init(timeIntervalSince1970:)),
-            recordCount: row.recordCount, parameterCount: row.parameterCount,
-            heldOutLogLikelihood: row.heldOutLogLikelihood, file: row.file,
-            fileBytes: row.fileBytes)
-    }
-}
-
-extension ThresholdMessage {
-    init(_ row: ThresholdRow) {
-        self.init(
-            model: row.model, kind: row.kind.rawValue, logLikelihood: row.logLikelihood,
-            upperLogLikelihood: row.upperLogLikelihood, probability: row.probability,
-            validFrom: Date(timeIntervalSince1970: row.validFrom),
-            validTo: row.validTo.map(Date.init(timeIntervalSince1970:)), reason: row.reason)
-    }
-}
-
-extension FitMessage {
-    init(_ row: FitRow) {
-        self.init(
-            id: row.id, state: row.state.rawValue, trigger: row.trigger,
-            queuedAt: Date(timeIntervalSince1970: row.queuedAt),
-            startedAt: row.startedAt.map(Date.init(timeIntervalSince1970:)),
-            endedAt: row.endedAt.map(Date.init(timeIntervalSince1970:)),
-            recordCount: row.recordCount, model: row.model,
-            heldOutLogLikelihood: row.heldOutLogLikelihood, message: row.message)
-    }
-}
-
-extension EpisodeMessage {
-    init(_ row: EpisodeRow) {
-        self.init(
-            sequence: row.sequence, startedAt: Date(timeIntervalSince1970: row.startedAt),
-            lastAnomalyAt: Date(timeIntervalSince1970: row.lastAnomalyAt), isEnded: row.isEnded,
-            peakAt: Date(timeIntervalSince1970: row.peakAt),
-            peakLogLikelihood: row.peakLogLikelihood, anomalyCount: row.anomalyCount,
-            topFeatures: row.topFeatures)
     }
 }

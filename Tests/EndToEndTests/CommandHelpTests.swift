@@ -12,7 +12,7 @@ struct CommandHelpTests {
         "", "status", "tail", "explain", "label", "retrain", "threshold", "threshold show",
         "threshold set", "threshold reset", "model", "model list", "model show", "model activate",
         "model export",
-        "fit", "score", "sample", "check",
+        "replay", "fit", "score", "sample", "check",
     ]
 
     @Test(arguments: commands)
@@ -71,6 +71,21 @@ struct CommandHelpTests {
         (
             ["sample", "--model", "m", "-n", "0"],
             "error: -n: expected a number from 1 to 10000000, found 0"
+        ),
+        (
+            ["replay", "--config", "c", "--stream", "s", "--plot", "r.png", "h.csv"],
+            """
+            error: --plot: expected a path that ends in .svg, found 'r.png'; a browser shows an \
+            SVG, and rsvg-convert makes a PNG of it
+            """
+        ),
+        (
+            ["replay", "--config", "c", "--stream", "s", "-", "-"],
+            "error: FILE: expected - once, found it twice"
+        ),
+        (
+            ["replay", "--config", "c", "--stream", "s", "--records-per-day", "0", "h.csv"],
+            "error: --records-per-day: expected a number above 0 and up to 1e12, found 0.0"
         ),
         (["tail", "-n", "-1"], "error: Missing value for '-n <count>'"),
         (["explain", "0"], "error: ANOMALY: expected a number above 0, found 0"),

@@ -41,15 +41,16 @@ import Testing
         // A fault in the past is no anomaly of today.
         try daemon.folder.write(
             PumpData.header + data.lines(300) { $0 == 500 }, to: "old/pump-2.csv")
-        try daemon.folder.write(PumpData.header + data.lines(50) { $0 == 740 }, to: "pump.csv")
+        try daemon.folder.write(
+            PumpData.header + data.lines(50) + "1700000750,10,500,0\n", to: "pump.csv")
         try configure()
         try await daemon.start()
         try await daemon.wait("the records") {
-            try daemon.stream().map { $0.state == .watching && $0.recordsTotal == 50 }
+            try daemon.stream().map { $0.state == .watching && $0.recordsTotal == 51 }
         }
-        #expect(try daemon.metric("flowguard_scored_records_total") == 50)
+        #expect(try daemon.metric("flowguard_scored_records_total") == 51)
         let times = try daemon.anomalies().map(\.recordTime)
-        #expect(times.contains(Date(timeIntervalSince1970: 1_700_000_740)))
+        #expect(times.contains(Date(timeIntervalSince1970: 1_700_000_750)))
         #expect(
             times.allSatisfy { ($0?.timeIntervalSince1970 ?? 0) >= 1_700_000_700 }, "\(times)")
         let message = try daemon.stream()?.lastFit?.message ?? ""
@@ -62,7 +63,7 @@ import Testing
         try await daemon.start()
         try await daemon.wait("the model") { try daemon.stream()?.state == .watching }
         #expect(try await daemon.stop().code == 0)
-        #expect(try windowTotal() == 750)
+        #expect(try windowTotal() == 751)
     }
 
     @Test func aKillWhileHistoryIsReadNeitherLosesNorRepeatsARecord() async throws {

@@ -14,7 +14,7 @@ struct DocumentTests {
     @Test func namedFilesExist() throws {
         for document in try documents() {
             let named = try matches(
-                "`((?:Sources|Tests|samples|scripts|deploy|docs)/[A-Za-z0-9_./-]+)`",
+                "`((?:Sources|Tests|Benchmarks|samples|scripts|deploy|docs)/[A-Za-z0-9_./-]+)`",
                 in: document.text)
             for path in named {
                 #expect(checkout.has(path), "\(document.path) names \(path)")

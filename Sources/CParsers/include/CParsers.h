@@ -95,7 +95,8 @@ bool fg_time_parse(const uint8_t *bytes, int64_t count, double *seconds);
 bool fg_number_parse(const uint8_t *bytes, int64_t count, double *value);
 
 /* Tells each key of a JSON object and the type of its value ('n' number, 's' string, 't' boolean,
-   'z' null, 'o' object or array), with the bytes of a string or number; false if it is no object. */
+   'z' null, 'o' object or array), with the bytes of a string, number or
+   boolean; false if it is no object. */
 typedef void (*fg_json_visitor)(void *context, const uint8_t *key, int64_t key_count, char type,
                                 const uint8_t *value, int64_t value_count);
 bool fg_json_visit(const uint8_t *bytes, int64_t count, void *context, fg_json_visitor visitor);

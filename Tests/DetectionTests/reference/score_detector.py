@@ -19,26 +19,59 @@ def range_penalty(excess):
     return near + 0.5 * near**2 + 11 * (np.minimum(excess, 1e12) - near)
 
 
+def runs(times, gap):
+    """How many readings without a gap come before each, at most 64."""
+    counts = np.zeros(len(times), dtype=int)
+    for row in range(1, len(times)):
+        if gap is None or not abs(times[row] - times[row - 1]) > gap:
+            counts[row] = min(counts[row - 1] + 1, 64)
+    return counts
+
+
+def states(tensors, lengths, readings, before, centers):
+    """The parts of each state, [rows, (windows + 1) * features], and ln |det| of one row."""
+    rows, width = readings.shape
+    longest = lengths[-1]
+    recovery = tensors["encoder.recovery"].reshape(len(lengths), longest, width)
+    above, parts = readings.copy(), []
+    for i, length in enumerate(lengths):
+        means = np.empty_like(readings)
+        for row in range(rows):
+            known = min(length, before[row] + 1)
+            mean = readings[row - known + 1 : row + 1].mean(axis=0)
+            means[row] = mean if known == length else centers + recovery[i, known - 1] * (mean - centers)
+        parts.append(above - means)
+        above = means
+    determinant = width * sum(np.log((w - 1) / w) for w in lengths)
+    return np.hstack(parts + [above]), determinant
+
+
 def encode(tensors, header, times, values):
-    """Standardised features, context and penalties, as docs/decisions/0005 describes."""
+    """Standardised inputs, context, and what is taken away from the flow's density, as docs/maths.md describes."""
     lower, upper = tensors["encoder.lower"], tensors["encoder.upper"]
     center, scale = tensors["encoder.center"], tensors["encoder.scale"]
     active = lower != upper
     inside = np.clip(values, lower, upper)
     x = ((inside - center) / scale)[:, active]
-    penalty = range_penalty(np.abs(values - inside) / scale)[:, active].sum(axis=1)
+    cost = range_penalty(np.abs(values - inside) / scale)[:, active].sum(axis=1)
+    before = runs(times, header.get("gap_secs"))
     rows = len(x)
     columns = []
     for lag in range(1, header["lags"] + 1):
-        earlier = np.maximum(np.arange(rows) - lag, 0)
-        known = x[earlier]
-        known[0] = 0  # nothing came before the first record
+        known = x[np.arange(rows) - np.minimum(lag, before)]
+        known[before == 0] = 0  # nothing came before
         columns.append(known)
     for name in header["calendar"]:
         phase = 2 * np.pi * times / PERIOD[name]
         columns += [np.sin(phase)[:, None], np.cos(phase)[:, None]]
     context = np.hstack(columns) if columns else None
-    return x, context, penalty + np.log(scale[active]).sum()
+    if not header.get("windows"):
+        return x, context, cost + np.log(scale[active]).sum()
+    state, determinant = states(tensors, header["windows"], inside[:, active], before, center[active])
+    part = {name: tensors["encoder.part." + name] for name in ("lower", "upper", "center", "scale")}
+    clipped = np.clip(state, part["lower"], part["upper"])
+    cost += range_penalty(np.abs(state - clipped) / part["scale"]).sum(axis=1)
+    return (clipped - part["center"]) / part["scale"], context, cost + np.log(part["scale"]).sum() - determinant
 
 
 def main():

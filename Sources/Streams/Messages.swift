@@ -1,0 +1,63 @@
+import Control
+import Detection
+import Foundation
+import Settings
+import Store
+
+extension StreamSnapshot {
+    /// The budget as a rate, by day and by record.
+    package func asked(by configuration: StreamConfiguration) -> AlarmRate {
+        let perDay = recordsPerDay > 0 ? askedProbability.map { $0 * recordsPerDay } : nil
+        if isThresholdByHand { return AlarmRate(perDay: perDay, probability: askedProbability) }
+        switch configuration.budget {
+        case .perDay(let count): return AlarmRate(perDay: count, probability: askedProbability)
+        case .probability(let value): return AlarmRate(perDay: perDay, probability: value)
+        }
+    }
+}
+
+extension ModelMessage {
+    package init(_ row: ModelRow) {
+        self.init(
+            id: row.id, stream: row.stream, state: row.state.rawValue, reason: row.reason,
+            family: row.family, fittedAt: Date(timeIntervalSince1970: row.fittedAt),
+            activatedAt: row.activatedAt.map(Date.init(timeIntervalSince1970:)),
+            retiredAt: row.retiredAt.map(Date.init(timeIntervalSince1970:)),
+            recordCount: row.recordCount, parameterCount: row.parameterCount,
+            heldOutLogLikelihood: row.heldOutLogLikelihood, file: row.file,
+            fileBytes: row.fileBytes)
+    }
+}
+
+extension ThresholdMessage {
+    package init(_ row: ThresholdRow) {
+        self.init(
+            model: row.model, kind: row.kind.rawValue, logLikelihood: row.logLikelihood,
+            upperLogLikelihood: row.upperLogLikelihood, probability: row.probability,
+            validFrom: Date(timeIntervalSince1970: row.validFrom),
+            validTo: row.validTo.map(Date.init(timeIntervalSince1970:)), reason: row.reason)
+    }
+}
+
+extension FitMessage {
+    package init(_ row: FitRow) {
+        self.init(
+            id: row.id, state: row.state.rawValue, trigger: row.trigger,
+            queuedAt: Date(timeIntervalSince1970: row.queuedAt),
+            startedAt: row.startedAt.map(Date.init(timeIntervalSince1970:)),
+            endedAt: row.endedAt.map(Date.init(timeIntervalSince1970:)),
+            recordCount: row.recordCount, model: row.model,
+            heldOutLogLikelihood: row.heldOutLogLikelihood, message: row.message)
+    }
+}
+
+extension EpisodeMessage {
+    package init(_ row: EpisodeRow) {
+        self.init(
+            sequence: row.sequence, startedAt: Date(timeIntervalSince1970: row.startedAt),
+            lastAnomalyAt: Date(timeIntervalSince1970: row.lastAnomalyAt), isEnded: row.isEnded,
+            peakAt: Date(timeIntervalSince1970: row.peakAt),
+            peakLogLikelihood: row.peakLogLikelihood, anomalyCount: row.anomalyCount,
+            topFeatures: row.topFeatures)
+    }
+}

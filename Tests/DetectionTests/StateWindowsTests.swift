@@ -1,0 +1,198 @@
+import Detection
+import FlowDensity
+import Foundation
+import Ingest
+import Testing
+
+/// What a record's recent past adds to its verdict.
+@Suite struct StateWindowsTests {
+    /// Two independent sensors around a level each, a reading a second.
+    private func sensors(_ count: Int, seed: UInt64, from time: Double = 0) -> RecordBatch {
+        var generator = SeededGenerator(seed: seed)
+        var batch = RecordBatch(schema: Schema(features: ["flow", "pressure"], time: "time"))
+        for row in 0..<count {
+            batch.append(
+                [30 + 2 * Fixture.normal(&generator), 4 + 0.5 * Fixture.normal(&generator)],
+                time: time + Double(row), lineIndex: Int32(row), offset: Int64(row))
+        }
+        return batch
+    }
+
+    private func fit(_ windows: [Int]?, _ records: RecordBatch) throws -> Detector {
+        try Detector.fit(
+            records, options: DetectorOptions(members: 2, seed: 3, windows: windows)
+        ).detector
+    }
+
+    @Test func windowsFollowTheNumberOfRecordsAndOfFeatures() throws {
+        #expect(try fit(nil, sensors(400, seed: 1)).windows == [3, 9])
+        #expect(try fit(nil, sensors(1_200, seed: 1)).windows == [3, 9, 27])
+        #expect(try fit([], sensors(400, seed: 1)).windows == [])
+        let machine = try Fixture.machineDetector.get()
+        #expect(machine.windows == [], "records without times have no past")
+    }
+
+    /// The density is over the reading and the mean of the one before: its integral over both is 1.
+    @Test func densityOfTheStateIntegratesToOne() throws {
+        var records = sensors(2_000, seed: 2)
+        let one = Schema(features: ["pressure"], time: "time")
+        var pressure = RecordBatch(schema: one)
+        for row in 0..<records.rowCount {
+            pressure.append([records.values[2 * row + 1]], time: Double(row))
+        }
+        records = pressure
+        let detector = try fit([2], records)
+        let step = 0.05
+        let grid = stride(from: 1.0, through: 7.0, by: step)
+        var sum = 0.0
+        for before in grid {
+            var state = ContextState()
+            _ = detector.score(Fixture.record([before], like: records, time: 0), state: &state)
+            for value in grid {
+                var copy = state
+                let record = Fixture.record([value], like: records, time: 1)
+                sum += exp(detector.score(record, state: &copy).logLikelihood[0]) * step * step
+            }
+        }
+        #expect(abs(sum - 1) < 0.03, "integral \(sum)")
+    }
+
+    @Test func slowShiftThatNoReadingShowsIsFoundByItsLevel() throws {
+        let detector = try fit(nil, sensors(4_000, seed: 1))
+        let threshold = detector.threshold(falseAlarmProbability: 1e-3)
+        var state = ContextState()
+        _ = detector.score(sensors(100, seed: 4), state: &state)
+        var shifted = sensors(40, seed: 5, from: 100)
+        // Two deviations: one normal reading in twenty is as far out.
+        for row in 0..<40 { shifted.values[2 * row + 1] += 1 }
+        let verdicts = detector.verdicts(
+            detector.score(shifted, state: &state), threshold: threshold)
+        let last = try #require(verdicts.last)
+        #expect(verdicts.count > 20, "\(verdicts.count) of 40")
+        #expect(last.features.first?.name == "pressure")
+        #expect(
+            last.summary.hasPrefix("pressure around ")
+                && last.summary.contains(" for 27 records where "), "\(last.summary)")
+        let expected = try #require(last.features.first?.expected)
+        #expect(abs(expected - (last.features[0].value - 1)) < 0.3, "expected \(expected)")
+    }
+
+    @Test func startOfAStreamAndTheEndOfAGapAreNoAnomalies() throws {
+        let detector = try fit(nil, sensors(4_000, seed: 1))
+        let gap = try #require(detector.gapSecs)
+        #expect(gap == 10)
+        let threshold = detector.threshold(falseAlarmProbability: 1e-3)
+        var alarms = 0
+        var seen = 0
+        for piece in 0..<100 {
+            var state = ContextState()
+            let first = sensors(30, seed: UInt64(100 + piece))
+            let second = sensors(30, seed: UInt64(300 + piece), from: 30 + 2 * gap)
+            for records in [first, second] {
+                alarms +=
+                    detector.verdicts(
+                        detector.score(records, state: &state), threshold: threshold
+                    ).count
+                seen += records.rowCount
+            }
+        }
+        // 6 are expected of 6,000; windows make neighbours alike.
+        #expect(alarms <= 24, "\(alarms) of \(seen)")
+    }
+
+    @Test func whatLiesBeforeAGapDoesNotCount() throws {
+        let detector = try fit(nil, sensors(4_000, seed: 1))
+        let record = Fixture.record([31, 4.2], like: sensors(1, seed: 1), time: 1_000)
+        func score(after history: RecordBatch) -> Double {
+            var state = ContextState()
+            _ = detector.score(history, state: &state)
+            return detector.score(record, state: &state).logLikelihood[0]
+        }
+        let calm = score(after: sensors(40, seed: 7))
+        var wild = sensors(40, seed: 8)
+        for row in 0..<40 { wild.values[2 * row] += 15 }
+        #expect(score(after: wild) == calm)
+        wild.times = wild.times.map { $0 + 960 }
+        #expect(score(after: wild) < calm - 10)
+    }
+
+    @Test func readingPushedOutwardNeverBecomesMoreLikely() throws {
+        let records = sensors(4_000, seed: 1)
+        let detector = try fit(nil, records)
+        let highest =
+            stride(from: 1, to: records.values.count, by: 2)
+            .map { records.values[$0] }.max() ?? 0
+        var last = Double.infinity
+        for excess in stride(from: 0.0, to: 40, by: 0.25) {
+            var state = ContextState()
+            _ = detector.score(sensors(40, seed: 9), state: &state)
+            let record = Fixture.record([30, highest + excess], like: records, time: 40)
+            let score = detector.score(record, state: &state).logLikelihood[0]
+            #expect(score <= last + 1e-4, "excess \(excess)")
+            last = score
+        }
+    }
+
+    @Test func fileKeepsTheWindows() throws {
+        let records = sensors(1_500, seed: 6)
+        let detector = try fit(nil, records)
+        let restored = try Detector(decoding: detector.encoded(), name: "m")
+        #expect(restored.windows == [3, 9, 27])
+        var (a, b) = (ContextState(), ContextState())
+        #expect(
+            detector.score(records, state: &a).logLikelihood
+                == restored.score(records, state: &b).logLikelihood)
+        #expect(restored.encoded() == detector.encoded())
+    }
+}
+
+/// Which calendar readings a fit chooses, and how they are read off the clock.
+@Suite struct CalendarTests {
+    private func fit(_ records: RecordBatch, zone: String? = nil) throws -> Detector {
+        try Detector.fit(
+            records, options: DetectorOptions(members: 1, seed: 1, timeZone: zone)
+        ).detector
+    }
+
+    @Test func hourIsChosenWhereItTellsSomething() throws {
+        #expect(try fit(Fixture.temperature(2_000, seed: 1)).calendar == [.hourOfDay])
+        var flat = Fixture.temperature(2_000, seed: 1)
+        var generator = SeededGenerator(seed: 2)
+        flat.values = flat.values.map { _ in 20 + Fixture.normal(&generator) }
+        #expect(try fit(flat).calendar == [])
+    }
+
+    /// In Berlin the clocks go forward on 2024-03-31: work that begins at 8 does so an hour earlier in UTC.
+    @Test func summerTimeMovesNoAlarms() throws {
+        let midnight = 1_709_250_000.0  // 2024-03-01 00:40 CET
+        var records = RecordBatch(schema: Schema(features: ["load"], time: "time"))
+        var generator = SeededGenerator(seed: 4)
+        var later = records
+        let zone = try #require(TimeZone(identifier: "Europe/Berlin"))
+        for row in 0..<(45 * 96) {
+            let time = midnight + 900 * Double(row)
+            let local = time + Double(zone.secondsFromGMT(for: Date(timeIntervalSince1970: time)))
+            let hour = (local / 3_600).truncatingRemainder(dividingBy: 24)
+            let load = (8..<18).contains(hour) ? 80.0 : 20.0
+            let value = load + 3 * Fixture.normal(&generator)
+            if row < 29 * 96 {
+                records.append([value], time: time)
+            } else if row > 31 * 96 {
+                later.append([value], time: time)
+            }
+        }
+        func alarms(_ zone: String?) throws -> Int {
+            let detector = try fit(records, zone: zone)
+            #expect(detector.calendar.first == .hourOfDay)
+            var state = ContextState()
+            _ = detector.score(records, state: &state)
+            return detector.verdicts(
+                detector.score(later, state: &state),
+                threshold: detector.threshold(falseAlarmProbability: 1e-3)
+            ).count
+        }
+        let local = try alarms("Europe/Berlin")
+        let utc = try alarms(nil)
+        #expect(local <= 40 && utc >= 5 * local, "Berlin \(local), UTC \(utc)")
+    }
+}

@@ -1,0 +1,212 @@
+import Control
+import Foundation
+import Ingest
+import Settings
+import Streams
+import TestSupport
+import Testing
+
+/// A history goes through the daemon's own worker, by the clock of its records.
+struct ReplayTests {
+    let folder: TemporaryDirectory
+
+    init() throws { folder = try TemporaryDirectory() }
+
+    /// The stream of a configuration with these lines in it.
+    private func stream(_ lines: String) throws -> StreamConfiguration {
+        let path = try folder.write(
+            """
+            streams:
+              - name: pump
+                source: {file: \(folder.file("none.csv"))}
+                model: {members: 1}
+            \(lines)
+            """, to: "flowguard.yaml")
+        return try #require(try FlowguardConfiguration(path: path).streams.first)
+    }
+
+    /// Rows of two readings; those in `faults` lie off the line that the others lie on.
+    private func rows(
+        _ range: Range<Int>, step: Double = 10, isTimed: Bool = true, faults: Range<Int> = 0..<0
+    ) -> String {
+        var generator = Generator(state: 7)
+        var text = isTimed ? "time,a,b,label\n" : "a,b,label\n"
+        for row in 0..<range.upperBound {
+            let a = generator.next()
+            let b = 2 * a + 0.1 * generator.next() + (faults.contains(row) ? 3 : 0)
+            guard range.contains(row) else { continue }
+            if isTimed { text += "\(1_700_000_000 + step * Double(row))," }
+            text += "\(a),\(b),\(faults.contains(row) ? 1 : 0)\n"
+        }
+        return text
+    }
+
+    private struct Generator {
+        var state: UInt64
+
+        /// The sum of uniform numbers, about normal.
+        mutating func next() -> Double {
+            (0..<6).reduce(0.0) { sum, _ in
+                state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+                return sum + Double(state >> 11) * 0x1p-53 - 0.5
+            }
+        }
+    }
+
+    private func replay(
+        _ stream: StreamConfiguration, _ files: [String], label: String? = "label",
+        recordsPerDay: Double = 86_400
+    ) async throws -> (history: ReplayHistory, summary: ReplaySummary) {
+        let request = Replay.Request(
+            stream: stream, files: files, label: label, recordsPerDay: recordsPerDay)
+        let history = try await Replay(request).run()
+        return (history, ReplaySummary(history, of: request))
+    }
+
+    @Test func fitsBeginAtTheRecordsWhereTheyAreDue() async throws {
+        let file = try folder.write(rows(0..<1_300), to: "h.csv")
+        let stream = try stream("    fit: {first_after_records: 300, every: 1h}")
+        let (_, summary) = try await replay(stream, [file])
+        let began = summary.fits.all.map { $0.queuedAt.timeIntervalSince1970 - 1_700_000_000 }
+        // The 300th record, and then each hour: 360 records.
+        #expect(began == [2_990, 6_590, 10_190])
+        #expect(summary.fits.all.map(\.trigger) == ["first", "periodic", "periodic"])
+        #expect(summary.fits.all.first?.recordCount == 300)
+        #expect(summary.records.total == 1_300)
+        #expect(summary.records.scored == 1_300)
+        #expect(summary.records.scoredAfterwards == 300)
+    }
+
+    @Test func aFitWaitsForEnoughNewRecords() async throws {
+        let file = try folder.write(rows(0..<900, step: 300), to: "h.csv")
+        let stream = try stream("    fit: {first_after_records: 300, every: 1h}")
+        let (_, summary) = try await replay(stream, [file])
+        // An hour has twelve records, but a hundred are needed: the 400th, the 500th, ...
+        let began = summary.fits.all.map {
+            Int(($0.queuedAt.timeIntervalSince1970 - 1_700_000_000) / 300) + 1
+        }
+        #expect(began == [300, 400, 500, 600, 700, 800, 900])
+    }
+
+    @Test func recordsWithoutATimeComeAtTheRateThatIsGiven() async throws {
+        let file = try folder.write(rows(0..<700, isTimed: false), to: "h.csv")
+        let stream = try stream("    fit: {first_after_records: 300, every: 1h}")
+        // Ten seconds from record to record, as above.
+        let (_, summary) = try await replay(stream, [file], recordsPerDay: 8_640)
+        #expect(
+            summary.fits.all.map { $0.queuedAt.timeIntervalSince1970.rounded() } == [3_000, 6_600])
+        #expect(summary.recordsPerDay == 8_640)
+        #expect(summary.timeColumn == nil)
+        let last = try #require(summary.thresholds.last)
+        #expect(last.reason.contains("records a day"), "the rate was measured: \(last.reason)")
+        // At one a second no hour passes.
+        let (_, slow) = try await replay(stream, [file])
+        #expect(slow.fits.all.count == 1)
+    }
+
+    @Test func theSameHistoryGivesTheSameOutcome() async throws {
+        let file = try folder.write(rows(0..<900, faults: 600..<620), to: "h.csv")
+        let stream = try stream("    fit: {first_after_records: 300, every: 1h}")
+        let (_, first) = try await replay(stream, [file])
+        let (_, second) = try await replay(stream, [file])
+        #expect(try ControlJSON.encode(first) == ControlJSON.encode(second))
+        #expect(!first.episodes.isEmpty)
+    }
+
+    @Test func aHistoryMayBeCutIntoFiles() async throws {
+        let whole = try folder.write(rows(0..<900, faults: 600..<620), to: "h.csv")
+        let one = try folder.write(rows(0..<450, faults: 600..<620), to: "1.csv")
+        let two = try folder.write(rows(450..<900, faults: 600..<620), to: "2.csv")
+        let stream = try stream("    fit: {first_after_records: 300, every: 1h}")
+        let (_, first) = try await replay(stream, [whole])
+        let (history, second) = try await replay(stream, [one, two])
+        #expect(second.files == [one, two])
+        #expect(history.records.last?.input == 1)
+        #expect(history.records.last?.line == 451)
+        #expect(
+            try ControlJSON.encode(first.episodes) == ControlJSON.encode(second.episodes))
+    }
+
+    @Test func theLabelIsNoFeatureAndItsWindowIsFound() async throws {
+        let file = try folder.write(rows(0..<900, faults: 600..<620), to: "h.csv")
+        let stream = try stream("    fit: {first_after_records: 300, every: 24h}")
+        let (history, summary) = try await replay(stream, [file])
+        #expect(summary.features == ["a", "b"])
+        let labels = try #require(summary.labels)
+        #expect(labels.windows.count == 1)
+        #expect(labels.windowsHit == 1)
+        #expect(labels.windows.first?.scored == 20)
+        #expect(labels.labelled == 20)
+        #expect(try #require(labels.auroc) > 0.99)
+        let hit = summary.episodes.filter { $0.isLabelled == true }
+        #expect(!hit.isEmpty)
+        #expect(labels.falseEpisodes == summary.episodes.count - hit.count)
+        #expect(history.records[610].judgement?.isAnomaly == true)
+    }
+
+    @Test func linesThatAreNoRecordsAreCountedWhereTheyAre() async throws {
+        let lines = rows(0..<400).split(separator: "\n").map(String.init)
+        let spoiled = lines.enumerated().map { $0.offset % 50 == 49 ? "x,y,z,0" : $0.element }
+        let file = try folder.write(spoiled.joined(separator: "\n") + "\n", to: "h.csv")
+        let stream = try stream(
+            "    features: [a, b]\n    fit: {first_after_records: 300, every: 1h}")
+        let (history, summary) = try await replay(stream, [file])
+        #expect(summary.records.total == 392)
+        #expect(summary.records.faults.map(\.count) == [8])
+        #expect(history.records.count == 392)
+        #expect(history.records[48].line == 51)
+    }
+
+    @Test func aLabelThatIsAFeatureIsRefused() throws {
+        let file = try folder.write(rows(0..<10), to: "h.csv")
+        let request = Replay.Request(
+            stream: try stream("    features: [a, label]"), files: [file], label: "label")
+        let error = #expect(throws: ReplayError.self) { _ = try Replay(request) }
+        #expect(
+            error?.description
+                == "label column 'label': expected a column that the model does not see, "
+                + "found it under features in the configuration")
+    }
+
+    @Test func whatIsNeitherTrueNorFalseIsNoLabel() async throws {
+        let text = rows(0..<10).replacing(",0\n", with: ",2\n")
+        let file = try folder.write(text, to: "h.csv")
+        await #expect(
+            throws: IngestError.notALabel(input: file, line: 2, column: "label", found: "'2'")
+        ) { _ = try await replay(try stream(""), [file]) }
+    }
+
+    @Test(arguments: ["true", "TRUE", "1", "1.0"]) func labelsAreWordsOrNumbers(word: String)
+        async throws
+    {
+        let ndjson = (0..<5).map { "{\"a\":\($0),\"fault\":\($0 == 3 ? word : "false")}" }
+        let text =
+            word == "TRUE"
+            ? "a,fault\n"
+                + (0..<5).map { "\($0),\($0 == 3 ? word : "false")" }
+                .joined(separator: "\n") : ndjson.joined(separator: "\n")
+        let file = try folder.write(text + "\n", to: "h.\(word == "TRUE" ? "csv" : "ndjson")")
+        let stream = try stream(
+            "    format: \(word == "TRUE" ? "csv" : "ndjson")\n    features: [a]")
+        let (history, _) = try await replay(stream, [file], label: "fault")
+        #expect(history.records.map(\.label) == [false, false, false, true, false])
+    }
+
+    @Test func aHistoryWithoutALabelAtAllIsTold() async throws {
+        let file = try folder.write("{\"a\":1}\n{\"a\":2}\n", to: "h.ndjson")
+        let error = await #expect(throws: ReplayError.self) {
+            _ = try await replay(try stream("    format: ndjson"), [file], label: "fault")
+        }
+        #expect(
+            error?.description
+                == "label column 'fault': expected a label in some record, found none")
+    }
+
+    @Test func aStoppedReplaySaysSo() async throws {
+        let file = try folder.write(rows(0..<900), to: "h.csv")
+        let replay = try Replay(Replay.Request(stream: try stream(""), files: [file]))
+        replay.stop()
+        let error = await #expect(throws: ReplayError.self) { _ = try await replay.run() }
+        #expect(error?.description == "the replay was stopped")
+    }
+}
