@@ -108,6 +108,8 @@ public struct StreamStatus: Sendable, Hashable, Codable {
     /// Anomalies that were no alarm because of a rule, a maintenance window or a label, by what kept them from it, the
     /// greatest number first.
     public var suppressed: [SuppressedCount]?
+    /// How far its records have moved from those that the model learned from; `nil` before the first model.
+    public var drift: DriftMessage?
     /// What people have said of its anomalies.
     public var labels: LabelCounts?
     /// When the newest record arrived.
@@ -207,11 +209,46 @@ public struct LearningProgress: Sendable, Hashable, Codable {
     public var need: Int64
     /// Until then, at the present rate; in seconds.
     public var etaSecs: Double?
+    /// The reading of history, while it goes on.
+    public var history: HistoryMessage?
 
     /// Makes a progress.
-    public init(have: Int64, need: Int64, etaSecs: Double?) {
+    public init(have: Int64, need: Int64, etaSecs: Double?, history: HistoryMessage? = nil) {
         self.have = have
         self.need = need
+        self.etaSecs = etaSecs
+        self.history = history
+    }
+}
+
+/// How far the reading of a stream's history is.
+public struct HistoryMessage: Sendable, Hashable, Codable {
+    /// The file that is being read.
+    public var file: String
+    /// Files that were read.
+    public var filesDone: Int
+    /// Files that there are.
+    public var files: Int
+    /// Bytes that were read.
+    public var bytesDone: Int64
+    /// Bytes of all files.
+    public var bytes: Int64
+    /// Records in what was read.
+    public var records: Int64
+    /// Until all is read, at the present rate; in seconds.
+    public var etaSecs: Double?
+
+    /// Makes a message.
+    public init(
+        file: String, filesDone: Int, files: Int, bytesDone: Int64, bytes: Int64, records: Int64,
+        etaSecs: Double?
+    ) {
+        self.file = file
+        self.filesDone = filesDone
+        self.files = files
+        self.bytesDone = bytesDone
+        self.bytes = bytes
+        self.records = records
         self.etaSecs = etaSecs
     }
 }

@@ -85,6 +85,14 @@ struct Column: Sendable, Hashable {
     /// The value, pulled into the range of the training rows.
     func clamped(_ value: Double) -> Double { min(max(value, lower), upper) }
 
+    /// A former value, pulled to where all but wild ones lie: one wild reading must not make every mean that holds it strange.
+    func tamed(_ value: Double) -> Double {
+        let reach = Self.tamedReach * scale
+        return min(max(value, max(lower, center - reach)), min(upper, center + reach))
+    }
+
+    private static let tamedReach = 4.0
+
     /// The value in deviations from the center.
     func standardised(_ value: Double) -> Float { Float((value - center) / scale) }
 

@@ -10,6 +10,9 @@ public struct Scores: Sendable {
     public var pValue: [Double]
     var rows: Encoder.Rows
 
+    /// The time of each record in seconds since 1970, UTC; NaN where there is none.
+    public var times: [Double] { rows.records.times }
+
     /// Whether a record lies outside, changed a feature that never changes, or has a value that is new to a closed set.
     public func isAnomaly(_ row: Int, threshold: Threshold) -> Bool {
         tail(of: row, threshold: threshold) != nil || rows.breakCount(row) > 0

@@ -200,16 +200,18 @@ struct Encoder: Sendable, Hashable {
         let earlier =
             looksBack ? state.rows(featureCount: columns.count) : (values: [], times: [])
         var values: [Double] = []
+        var past: [Double] = []
         values.reserveCapacity((earlier.times.count + records.rowCount) * active.count)
         for source in [earlier.values, records.values] {
             for start in stride(from: 0, to: source.count, by: max(columns.count, 1)) {
                 for j in active {
                     values.append(columns[j].clamped(source[start + j]))
+                    if looksBack { past.append(columns[j].tamed(source[start + j])) }
                 }
             }
         }
         return Readings(
-            width: active.count, earlier: earlier.times.count, values: values,
+            width: active.count, earlier: earlier.times.count, values: values, past: past,
             times: earlier.times + records.times, gapSecs: context.gapSecs)
     }
 

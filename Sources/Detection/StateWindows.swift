@@ -125,13 +125,19 @@ struct Readings: Sendable {
     let earlier: Int
     /// Shape [earlier + batch, width], data units.
     let values: [Double]
+    /// The same as later readings see them: wild ones tamed.
+    let past: [Double]
     /// How many readings without a gap come before each one, at most `DetectorOptions.maximumLags`.
     let runs: [Int]
 
-    init(width: Int, earlier: Int, values: [Double], times: [Double], gapSecs: Double?) {
+    init(
+        width: Int, earlier: Int, values: [Double], past: [Double], times: [Double],
+        gapSecs: Double?
+    ) {
         self.width = width
         self.earlier = earlier
         self.values = values
+        self.past = past
         runs = Self.runs(times: times, gapSecs: gapSecs)
     }
 
@@ -152,8 +158,8 @@ struct Readings: Sendable {
     ///
     /// It is summed anew for each row, so that a record has the same score in any batch.
     func mean(_ k: Int, at row: Int, length: Int) -> Double {
-        var sum = 0.0
-        for back in 0..<length { sum += values[(row - back) * width + k] }
+        var sum = values[row * width + k]
+        for back in 1..<max(length, 1) { sum += past[(row - back) * width + k] }
         return sum / Double(length)
     }
 

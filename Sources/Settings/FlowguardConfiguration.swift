@@ -47,6 +47,12 @@ public enum SourceConfiguration: Sendable, Hashable {
     /// A Unix stream socket that the daemon opens.
     case socket(String)
 
+    /// Whether it is a file, which keeps what was not read.
+    public var isFile: Bool {
+        if case .file = self { return true }
+        return false
+    }
+
     /// The path of either.
     public var path: String {
         switch self {
@@ -61,6 +67,8 @@ public struct StreamConfiguration: Sendable, Hashable {
     public var name: String
     /// Where its records come from.
     public var source: SourceConfiguration
+    /// Files of its past, as absolute paths and patterns, which it learns from before its source.
+    public var history: [String]
     /// How its lines become records.
     public var format: FormatOptions
     /// The time column; `nil`: found by its name, or none.

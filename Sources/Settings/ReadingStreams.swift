@@ -6,8 +6,10 @@ import Yams
 
 extension ConfigurationReader {
     private static let streamKeys = [
-        "name", "source", "format", "delimiter", "columns", "missing_values", "max_line_bytes",
-        "time", "features", "categories", "exclude", "missing", "context", "model", "fit", "alarm",
+        "name", "source", "history", "format", "delimiter", "columns", "missing_values",
+        "max_line_bytes", "time", "features", "categories", "exclude", "missing", "context",
+        "model",
+        "fit", "alarm",
     ]
 
     /// All streams of the file, with their names and sockets checked against one another.
@@ -43,6 +45,7 @@ extension ConfigurationReader {
         guard let section = section(node, place, keys: Self.streamKeys) else { return nil }
         let name = name(of: section)
         let source = source(of: section, in: folder)
+        let history = history(of: section, in: folder)
         let format = format(of: section, source: source)
         let timeColumn = timeColumn(of: section)
         let features = section["features"].flatMap {
@@ -67,7 +70,7 @@ extension ConfigurationReader {
         let alarm = alarm(of: section, features: features)
         guard let name, let source else { return nil }
         return StreamConfiguration(
-            name: name, source: source, format: format, timeColumn: timeColumn,
+            name: name, source: source, history: history, format: format, timeColumn: timeColumn,
             features: features, categories: categories, exclude: exclude, detectorOptions: options,
             fit: fit, budget: alarm.budget, cooldown: alarm.cooldown, alarmRules: alarm.rules,
             maintenance: alarm.maintenance)
@@ -135,6 +138,23 @@ extension ConfigurationReader {
             }
         }
         return nil
+    }
+
+    /// Paths and patterns, made absolute.
+    private mutating func history(of section: Section, in folder: String) -> [String] {
+        let key = "\(section.place): history"
+        guard let node = section["history"] else { return [] }
+        var paths: [String] = []
+        for node in list(node, key, expected: "paths such as /var/archive/pump-7-*.csv") ?? [] {
+            guard let path = path(node, key, in: folder) else { continue }
+            if [".gz", ".xz", ".zst", ".bz2", ".zip"].contains(where: path.lowercased().hasSuffix) {
+                report(
+                    node, "\(key): compressed files are not read: \(path)",
+                    hint: "unpack them, and name the unpacked files")
+            }
+            paths.append(path)
+        }
+        return paths
     }
 
     private mutating func format(

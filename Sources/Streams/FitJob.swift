@@ -8,7 +8,7 @@ import Synchronization
 struct FitJob: Sendable {
     /// How it ended.
     enum Result: Sendable {
-        case accepted(Detector, reason: String, decision: GateDecision?)
+        case accepted(Detector, DriftState, reason: String, decision: GateDecision?)
         case rejected(Detector, decision: GateDecision)
         case failed(String)
         case cancelled
@@ -46,7 +46,8 @@ struct FitJob: Sendable {
         let suffix = selection.note.map { "; " + $0 } ?? ""
         guard let champion else {
             let reason = "the first model, from \(summary.rowCount) records" + suffix
-            return .accepted(detector, reason: reason, decision: nil)
+            return .accepted(
+                detector, detector.driftState(training: training), reason: reason, decision: nil)
         }
         var decision = FitGate.judge(
             challenger: detector, champion: champion, newest: newest, before: before,
@@ -58,7 +59,9 @@ struct FitJob: Sendable {
         }
         decision.reason += suffix
         return decision.isAccepted
-            ? .accepted(detector, reason: decision.reason, decision: decision)
+            ? .accepted(
+                detector, detector.driftState(training: training), reason: decision.reason,
+                decision: decision)
             : .rejected(detector, decision: decision)
     }
 }
@@ -119,12 +122,14 @@ package struct FitSelection {
     /// Chooses among the newest records of a window.
     ///
     /// - Parameters:
+    ///   - changed: How many records have come since the stream changed. The last quarter of these judges, so that the
+    ///     model learns from the others; `nil`: it is not known to have changed, and the newest tenth of all judges.
     ///   - fittedThrough: The serving model has learned from records up to this number; `nil`: none serves.
     ///   - excluded: Records inside episodes.
     ///   - withheld: Records that the user keeps out, whatever their share.
     package init(
         total: Int64, limit: Int, excluded: RecordRanges, withheld: RecordRanges,
-        fittedThrough: Int64?
+        fittedThrough: Int64?, changed: Int64? = nil
     ) {
         let all = max(0, total - Int64(limit))..<total
         let free = [all].subtracting(withheld)
@@ -134,28 +139,30 @@ package struct FitSelection {
         let usable = hasChanged ? free : normal
         self.total = total
         isWholeWindow = all.count >= limit
-        var notes: [String] = []
+        (training, newest, before) = (usable, [], total..<total)
         if hasChanged {
-            notes.append(
+            tell(
                 "\(excludedCount) of \(free.recordCount) records lay inside episodes, so that they "
                     + "are taken as the new normal")
         }
         let withheldCount = Int64(all.count) - free.recordCount
-        if withheldCount > 0 { notes.append("\(withheldCount) records were kept out by the user") }
-        note = notes.isEmpty ? nil : notes.joined(separator: "; ")
-        guard let fittedThrough else {
-            (training, newest, before) = (usable, [], total..<total)
-            return
-        }
+        if withheldCount > 0 { tell("\(withheldCount) records were kept out by the user") }
+        guard let fittedThrough else { return }
         let wanted = min(Self.leastJudging, usable.recordCount / 2)
         let back = Self.start(ofNewest: wanted, in: usable) ?? total
-        let split = min(total - Int64(Double(all.count) * Self.judgingShare), back)
+        let tenth = Int64(Double(all.count) * Self.judgingShare)
+        let split = min(total - min(tenth, changed.map { $0 / 4 } ?? tenth), back)
         // What the serving model has learned from would flatter it, as far as there is enough that it has not.
         let start = max(split, min(fittedThrough, back))
         training = usable.clipped(to: all.lowerBound..<split)
         newest = usable.clipped(to: start..<total)
         before = max(all.lowerBound, start - Int64(DetectorOptions.maximumLags))..<start
         seenCount = newest.clipped(to: start..<max(start, min(fittedThrough, total))).recordCount
+    }
+
+    /// Adds to the note.
+    mutating func tell(_ text: String) {
+        note = note.map { $0 + "; " + text } ?? text
     }
 
     /// The number from which on there are so many; `nil` when there are fewer, or none is wanted.

@@ -27,6 +27,16 @@ package struct FitSnapshot: Sendable {
     package var message: String?
 }
 
+/// What the test of the scores says.
+package struct ScoreDrift: Sendable {
+    /// The logarithm of the odds against chance, in nats.
+    package var evidenceNats: Double
+    /// Records since the scores began to differ.
+    package var records: Int64
+    /// Whether that is enough.
+    package var isBig: Bool
+}
+
 /// What the rest of the daemon may know of a stream, without waiting for its worker.
 package struct StreamSnapshot: Sendable {
     package var phase = StreamState.waiting
@@ -48,6 +58,12 @@ package struct StreamSnapshot: Sendable {
     package var lastError: StreamProblem?
     package var openEpisode: EpisodeTracker.Episode?
     package var nextFitAt: Double?
+    /// How far the reading of history is; `nil` before and after.
+    package var history: HistoryProgress?
+    /// How far each feature has moved, the furthest first.
+    package var featureDrift: [FeatureDrift] = []
+    /// What speaks for a drift of the scores, and since how many records.
+    package var scoreDrift: ScoreDrift?
     /// Anomalies that people called false alarms, and those that they confirmed.
     package var falseAlarmCount = 0
     package var confirmedCount = 0

@@ -60,11 +60,12 @@ extension StreamWorker {
     /// After an error everything is as before, and the call may be repeated.
     ///
     /// - Parameters:
+    ///   - isHistory: It is learned, and not scored.
     ///   - error: What is wrong with the batch as a whole, for the status.
     ///   - arrivals: When each record came in; `nil`: all of them now.
     func commit(
-        _ decoded: DecodedBatch, of batch: LineBatch, error: String? = nil,
-        arrivals: [StreamInstant]? = nil
+        _ decoded: DecodedBatch, of batch: LineBatch, isHistory: Bool = false,
+        error: String? = nil, arrivals: [StreamInstant]? = nil
     ) throws {
         board.beat(isBusy: true)
         let begin = ContinuousClock.now
@@ -72,9 +73,13 @@ extension StreamWorker {
         var next = state
         var findings = Findings()
         let records = decoded.records
-        if records.rowCount > 0, let window {
+        if isHistory {
+            try learn(records, of: batch, in: window, into: &next)
+        } else if records.rowCount > 0, let window {
             window.rewind(to: state.windowTotal)
-            withhold(records, firstNumber: state.windowTotal, arrivedAt: now, in: &next)
+            withhold(records, firstNumber: state.windowTotal, in: &next) {
+                arrivals?[$0].time ?? now
+            }
             if let serving {
                 score(
                     records, with: serving, source: batch.inputName, firstNumber: state.windowTotal,
@@ -179,6 +184,7 @@ extension StreamWorker {
                             contribution: $0.contribution)
                     }, summary: verdict.summary, recordNumber: firstNumber + Int64(row)))
         }
+        observeDrift(scores, firstNumber: firstNumber, with: detector, in: &next)
         if environment.replay != nil { findings.judged.append(judged) }
         let count = Int64(records.rowCount)
         next.counters.scored += count

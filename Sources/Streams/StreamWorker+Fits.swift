@@ -19,7 +19,7 @@ extension StreamWorker {
 
     /// Asks for a fit when the clock or the number of records says so.
     func fitWhenDue() {
-        guard fitTask == nil, !board.isStopping, isSchemaCurrent,
+        guard fitTask == nil, !board.isStopping, isSchemaCurrent, !awaitsHistory,
             let trigger = dueTrigger(at: currentTime(), records: state.windowTotal)
         else { return }
         do {
@@ -47,10 +47,10 @@ extension StreamWorker {
                 arrived >= max(Self.leastNewRecords, min(state.lastFitTotal, window) / 4)
             return (hasGrown || isFull) && now - last >= Self.retryFirstFitSecs ? "first" : nil
         }
-        let isWorthwhile =
-            arrived >= max(Self.leastNewRecords, min(total, window) / Self.leastNewShare)
-        guard let next = nextFitTime, now >= next, isWorthwhile else { return nil }
-        return "periodic"
+        guard let next = nextFitTime, arrived >= Self.leastNewRecords else { return nil }
+        let isWorthwhile = arrived >= min(total, window) / Self.leastNewShare
+        if now >= next, isWorthwhile { return "periodic" }
+        return now >= driftFitTime && driftWantsFit ? Self.driftTrigger : nil
     }
 
     /// When the next periodic fit is due, in epoch seconds.
@@ -60,7 +60,7 @@ extension StreamWorker {
     }
 
     /// Records that a fit could take.
-    private var heldCount: Int64 {
+    var heldCount: Int64 {
         min(state.windowTotal, Int64(configuration.fit.windowRecords))
     }
 
@@ -68,7 +68,7 @@ extension StreamWorker {
 
     /// Begins a fit, or finds the one that is under way.
     ///
-    /// - Parameter trigger: `first`, `periodic` or `requested`.
+    /// - Parameter trigger: `first`, `periodic`, `drift` or `requested`.
     /// - Returns: The fit's number, and whether it was under way before.
     package func requestFit(_ trigger: String) throws -> (id: Int64, wasUnderway: Bool) {
         guard !board.isStopping else { throw RequestError.stopping(stream: name) }
@@ -144,7 +144,8 @@ extension StreamWorker {
         let selection = FitSelection(
             total: state.windowTotal, limit: configuration.fit.windowRecords,
             excluded: state.excluded.ranges.subtracting(labels.readmitted), withheld: withheld,
-            fittedThrough: champion.map { _ in state.fittedThrough })
+            fittedThrough: champion.map { _ in state.fittedThrough },
+            changed: board.snapshot.fit?.trigger == Self.driftTrigger ? changedRecords : nil)
         var options = configuration.detectorOptions
         options.falseAlarmProbability =
             askedProbability
@@ -158,6 +159,14 @@ extension StreamWorker {
         }
         for part in selection.newest {
             guard try await read(part, of: window, into: &job.newest) else { return nil }
+        }
+        let wanted = selection.training.recordCount + selection.newest.recordCount
+        let missing = wanted - Int64(job.training.rowCount + job.newest.rowCount)
+        if missing > 0 {
+            job.selection.tell("\(missing) records of the training window are damaged or missing")
+            logger.warning(
+                "records of the training window are damaged or missing",
+                metadata: ["path": "\(window.path)", "records": "\(missing)"])
         }
         return job
     }
@@ -224,14 +233,15 @@ extension StreamWorker {
             return row
         }
         switch result {
-        case .accepted(let detector, _, _) where !isOfStream(detector),
+        case .accepted(let detector, _, _, _) where !isOfStream(detector),
             .rejected(let detector, _) where !isOfStream(detector):
             outcome.state = .failed
             outcome.message = "the stream's features changed while the fit ran"
-        case .accepted(let detector, let reason, let decision):
+        case .accepted(let detector, let drift, let reason, let decision):
             let row = try await keep(detector, decision)
             let objection = try await insist {
-                try self.adoptUnlessReplaced(detector, row, reason: reason, of: job, at: now)
+                try self.adoptUnlessReplaced(
+                    detector, drift, row, reason: reason, of: job, at: now)
             }
             if let objection {
                 try await reject(row, because: objection)
@@ -261,7 +271,8 @@ extension StreamWorker {
     ///
     /// - Returns: Why it was not put into service; `nil`: it was.
     private func adoptUnlessReplaced(
-        _ detector: Detector, _ row: ModelRow, reason: String, of job: FitJob?, at now: Double
+        _ detector: Detector, _ drift: DriftState, _ row: ModelRow, reason: String,
+        of job: FitJob?, at now: Double
     ) throws -> String? {
         guard serving?.row.id == job?.championID else {
             return "another model was put into service while this one was fitted"
@@ -271,6 +282,7 @@ extension StreamWorker {
         }
         let through = job?.selection.total ?? state.windowTotal
         try adopt(detector, .new(row), reason: reason) { next in
+            next.drift = drift
             next.fittedThrough = through
             next.lastFitAt = now
             next.lastFitTotal = through
@@ -298,6 +310,8 @@ extension StreamWorker {
         var next = state
         next.lastFitAt = now
         next.lastFitTotal = through
+        next.drift?.resetScores()
+        next.answeredDriftIndex = worstDriftIndex
         try store(next, position: position)
     }
 

@@ -185,6 +185,8 @@ extension StreamWorker {
         }
         let now = currentTime()
         var next = state
+        next.drift = nil
+        next.answeredDriftIndex = 0
         change(&next)
         var made = makeThreshold(detector, choice: next.choice)
         if let dropped = next.droppedLogLikelihood {
@@ -237,6 +239,8 @@ extension StreamWorker {
     ) throws {
         guard let window else { return }
         next.context = ContextState()
+        let context = max(0, from - Int64(DetectorOptions.maximumLags))..<from
+        next.context.advance(past: try window.records(context))
         var number = from
         while number < next.windowTotal {
             let end = min(number + 4_096, next.windowTotal)

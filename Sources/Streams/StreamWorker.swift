@@ -68,6 +68,8 @@ package actor StreamWorker {
     var fitTask: Task<Void, Never>?
     /// Anomalies that people called false alarms: what is like them is no alarm.
     var falseAlarms: [FalseAlarm] = []
+    /// The index of the feature that has moved furthest, as it was told last.
+    var worstDriftIndex = 0.0
     /// No fit of the full window has worked: reading goes on, and the oldest records leave the window unscored.
     var hasGivenUpWaiting = false
     /// What went wrong for good, and is told as long as the daemon runs.
@@ -130,7 +132,8 @@ package actor StreamWorker {
                     try openState()
                     isOpen = true
                 }
-                try await readSource()
+                try await readHistory()
+                if !board.isStopping { try await readSource() }
                 if !board.isStopping { await pause(.seconds(1)) }
                 delay = .milliseconds(500)
             } catch {
@@ -205,15 +208,17 @@ package actor StreamWorker {
     }
 
     /// Decodes a batch and commits it, however often that must be tried.
-    private func take(_ batch: LineBatch) async throws {
-        guard let decoded = try await decode(batch) else { return }
-        try await insist { try self.commit(decoded, of: batch) }
+    ///
+    /// - Parameter isHistory: It is learned, and not scored.
+    func take(_ batch: LineBatch, isHistory: Bool = false) async throws {
+        guard let decoded = try await decode(batch, isHistory: isHistory) else { return }
+        try await insist { try self.commit(decoded, of: batch, isHistory: isHistory) }
     }
 
     /// Makes records of a batch's lines.
     ///
     /// - Returns: `nil` when the batch as a whole was refused, and that was committed.
-    func decode(_ batch: LineBatch) async throws -> DecodedBatch? {
+    func decode(_ batch: LineBatch, isHistory: Bool = false) async throws -> DecodedBatch? {
         defer { if batch.isLast { inputs[batch.input] = nil } }
         var input = inputs[batch.input] ?? OpenInput()
         input.header = batch.header ?? input.header
@@ -222,11 +227,11 @@ package actor StreamWorker {
         titled.header = input.header
         let tallyBefore = state.tally
         switch configuration.source {
-        case .file: try settleSchema(by: titled)
-        case .socket: try await insist { try self.settleSchema(by: titled) }
+        case .socket where !isHistory: try await insist { try self.settleSchema(by: titled) }
+        case .file, .socket: try settleSchema(by: titled)
         }
         guard let schema = state.schema else {
-            try await refuse(batch, reason: nil)
+            try await refuse(batch, reason: nil, isHistory: isHistory)
             return nil
         }
         let known = inputs[batch.input]?.decoder
@@ -236,13 +241,18 @@ package actor StreamWorker {
             decoded = try decoder.decode(known == nil ? titled : batch)
         } catch {
             // A file's batch comes again: it is not to be tallied twice.
-            if case .file = configuration.source, let tallyBefore { state.tally = tallyBefore }
-            try await refuse(batch, reason: error)
+            if isHistory || configuration.source.isFile, let tallyBefore {
+                state.tally = tallyBefore
+            }
+            try await refuse(batch, reason: error, isHistory: isHistory)
             return nil
         }
         inputs[batch.input]?.decoder = decoder
         return decoded
     }
+
+    /// Another source gives inputs of its own.
+    func forgetInputs() { inputs = [:] }
 
     /// The features are others now.
     func forgetDecoders() {
@@ -253,9 +263,11 @@ package actor StreamWorker {
     ///
     /// A file stays where it is, so that nothing of it is lost when the configuration is mended; it is opened anew after a
     /// while. The lines of a client go to the quarantine: others share its socket.
-    private func refuse(_ batch: LineBatch, reason: IngestError?) async throws {
+    private func refuse(
+        _ batch: LineBatch, reason: IngestError?, isHistory: Bool
+    ) async throws {
         let error = reason ?? .noRecords(input: batch.inputName)
-        if case .file = configuration.source { throw error }
+        if isHistory || configuration.source.isFile { throw error }
         failing(error)
         let faults = batch.lines.indices.map { index in
             RowFault(
@@ -356,6 +368,7 @@ package actor StreamWorker {
         case let error as StoreError: return error.hint
         case let error as StateError: return error.hint
         case let error as RequestError: return error.hint
+        case let error as HistoryError: return error.hint
         case IngestError.missingColumns, IngestError.noNumericColumns:
             return "mend features, time or delimiter in the configuration and reload, "
                 + "or replace the file"
@@ -371,12 +384,19 @@ package actor StreamWorker {
         let phase: StreamState =
             error != nil
             ? .failing
-            : state.counters.records == 0 ? .waiting : serving == nil ? .learning : .watching
+            : state.counters.records == 0 && state.windowTotal == 0
+                ? .waiting : serving == nil ? .learning : .watching
         let needed = Int64(configuration.fit.firstAfterRecords)
+        let held = heldCount
         let recordsPerDay = recordsPerDay
         let asked = askedProbability
         let standing = standingProblem
         let nextFitAt = nextFitTime
+        let featureDrift = featureDrift
+        worstDriftIndex = featureDrift.first?.index ?? 0
+        let scoreDrift = serving.map {
+            ScoreDrift(state.drift ?? $0.detector.driftState())
+        }
         board.update { snapshot in
             snapshot.phase = phase
             if error == nil {
@@ -389,11 +409,13 @@ package actor StreamWorker {
             snapshot.counters = state.counters
             snapshot.serving = serving
             snapshot.schema = state.schema
-            snapshot.pending = serving == nil ? state.pendingCount : needed
+            snapshot.pending = serving == nil ? held : needed
             snapshot.needed = needed
             snapshot.lastRecordAt = state.lastRecordAt
             snapshot.openEpisode = state.episodes.open
             snapshot.nextFitAt = nextFitAt
+            snapshot.featureDrift = featureDrift
+            snapshot.scoreDrift = scoreDrift
             snapshot.recordsPerDay = recordsPerDay
             snapshot.askedProbability = asked
             snapshot.isThresholdByHand = state.choice != .configured

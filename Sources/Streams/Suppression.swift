@@ -46,16 +46,15 @@ extension StreamWorker {
     ///
     /// Those with a time are known by it whenever they are asked for, also by windows that are named later.
     func withhold(
-        _ records: RecordBatch, firstNumber: Int64, arrivedAt now: Double,
-        in next: inout WorkerState
+        _ records: RecordBatch, firstNumber: Int64, in next: inout WorkerState,
+        arrival: (_ row: Int) -> Double
     ) {
-        let isMaintained = configuration.maintenance.contains(time: now)
-        let isExcluded = configuration.fit.exclude.contains(time: now)
-        guard isMaintained || isExcluded else { return }
+        let (maintenance, exclude) = (configuration.maintenance, configuration.fit.exclude)
+        guard !maintenance.isEmpty || !exclude.isEmpty else { return }
         for row in 0..<records.rowCount where !records.times[row].isFinite {
-            let number = firstNumber + Int64(row)
-            if isMaintained { next.maintained.exclude(number, joining: false) }
-            if isExcluded { next.withheld.exclude(number, joining: false) }
+            let (number, time) = (firstNumber + Int64(row), arrival(row))
+            if maintenance.contains(time: time) { next.maintained.exclude(number, joining: false) }
+            if exclude.contains(time: time) { next.withheld.exclude(number, joining: false) }
         }
     }
 

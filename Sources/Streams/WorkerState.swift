@@ -80,6 +80,12 @@ package struct WorkerState: Encodable {
     /// When the newest fit ended, in epoch seconds, and how many records there were then.
     var lastFitAt: Double?
     var lastFitTotal: Int64 = 0
+    /// How far the stream's history was read.
+    var history = HistoryState()
+    /// How far the newest records have moved from those that the serving model learned from.
+    var drift: DriftState?
+    /// The greatest index of a feature when a fit last dealt with it.
+    var answeredDriftIndex = 0.0
     var lastRecordAt: Double?
     var rate = ArrivalRate()
     /// The budget and the rate that the threshold was made from.
@@ -167,6 +173,9 @@ extension WorkerState: Decodable {
         lastFitAt = try container.decodeIfPresent(Double.self, forKey: .lastFitAt)
         lastFitTotal = try value(.lastFitTotal, or: 0)
         lastRecordAt = try container.decodeIfPresent(Double.self, forKey: .lastRecordAt)
+        history = try value(.history, or: HistoryState())
+        drift = try container.decodeIfPresent(DriftState.self, forKey: .drift)
+        answeredDriftIndex = try value(.answeredDriftIndex, or: 0)
         rate = try value(.rate, or: ArrivalRate())
         budget = try container.decodeIfPresent(AlarmBudget.self, forKey: .budget)
         thresholdRecordsPerDay = try value(.thresholdRecordsPerDay, or: 0)

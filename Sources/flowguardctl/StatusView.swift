@@ -187,6 +187,7 @@ struct StatusView {
                 facts.append(
                     ("suppressed", "\(Format.count(total)): \(causes.joined(separator: ", "))"))
             }
+            if let drift = stream.drift { facts.append(("drift", sentence(drift))) }
             if let labels = stream.labels, labels.falseAlarms + labels.confirmed > 0 {
                 facts.append(
                     (
@@ -246,6 +247,13 @@ struct StatusView {
     // MARK: Sentences
 
     private func sentence(_ learning: LearningProgress) -> String {
+        if let history = learning.history {
+            return "reads history, \(Format.bytes(history.bytesDone)) of "
+                + "\(Format.bytes(history.bytes)), \(history.filesDone) of "
+                + "\(Format.plural(history.files, "file")) done, "
+                + Format.plural(history.records, "record")
+                + (history.etaSecs.map { ", about \(Format.duration($0)) to go" } ?? "")
+        }
         let have = "\(Format.count(learning.have)) of \(Format.count(learning.need)) records "
         let missing = learning.need - learning.have
         guard missing > 0 else { return have + "for the first model, the fit comes next" }
@@ -259,6 +267,37 @@ struct StatusView {
             + (episode.anomalyCount == 1
                 ? "1 anomaly" : "\(Format.count(episode.anomalyCount)) anomalies")
             + (features.isEmpty ? "" : ": \(features)")
+    }
+
+    /// The features that moved much, at most three, else the one that moved most; then the scores.
+    private func sentence(_ drift: DriftMessage) -> String {
+        func index(_ value: Double) -> String { String(format: "%.2f", value) }
+        let moved = drift.features.filter(\.isBig)
+        var text: String
+        if let first = moved.first {
+            let have = moved.count == 1 ? "has" : "have"
+            let names = moved.prefix(3).map { "\($0.name) \(index($0.stabilityIndex))" }
+            text =
+                moved.count == 1
+                ? "\(first.name) has moved: PSI \(index(first.stabilityIndex))"
+                : "\(Format.count(moved.count)) features \(have) moved: PSI of "
+                    + names.joined(separator: ", ")
+            text += " (0.25 is a big change)"
+        } else if let first = drift.features.first {
+            text =
+                "none; \(first.name) moved most, PSI \(index(first.stabilityIndex))"
+                + " (0.25 is a big change)"
+        } else {
+            text = "not measured yet"
+        }
+        if drift.scoresChanged {
+            text +=
+                "; the scores have changed in the last "
+                + Format.plural(drift.scoresChangedRecords, "record")
+        } else if !drift.features.isEmpty {
+            text += "; the scores are steady"
+        }
+        return text
     }
 
     func sentence(_ fit: FitProgressMessage) -> String {

@@ -61,6 +61,16 @@ enum Metrics {
                     [("stream", stream.name), ("cause", cause)], Double(count))
             }
         }
+        page.family(
+            "flowguard_feature_stability_index", "gauge",
+            "How far a feature has moved since the serving model's fit: above 0.25 is much.")
+        for stream in streams {
+            for feature in stream.snapshot.featureDrift {
+                page.sample(
+                    "flowguard_feature_stability_index",
+                    [("stream", stream.name), ("feature", feature.name)], feature.index)
+            }
+        }
         page.family("flowguard_stream_state", "gauge", "1 for the state that the stream is in.")
         for stream in streams {
             for state in StreamState.allCases {
@@ -165,6 +175,12 @@ enum Metrics {
                     help: "The share of normal records that may be called anomalies."
                 ) {
                     $0.snapshot.askedProbability
+                },
+                Metric(
+                    name: "flowguard_score_drift_evidence_nats", type: "gauge",
+                    help: "What speaks for a drift of the scores: above 13.8 is enough."
+                ) {
+                    $0.snapshot.scoreDrift?.evidenceNats
                 },
                 Metric(
                     name: "flowguard_fit_running", type: "gauge",

@@ -41,7 +41,13 @@ enum StatusMessages {
             let missing = Double(max(0, snapshot.needed - snapshot.pending))
             status.learning = LearningProgress(
                 have: snapshot.pending, need: snapshot.needed,
-                etaSecs: snapshot.recordsPerSec > 0.01 ? missing / snapshot.recordsPerSec : nil)
+                etaSecs: snapshot.recordsPerSec > 0.01 ? missing / snapshot.recordsPerSec : nil,
+                history: snapshot.history.map {
+                    HistoryMessage(
+                        file: $0.file, filesDone: $0.filesDone, files: $0.files,
+                        bytesDone: $0.bytesDone, bytes: $0.bytes, records: $0.records,
+                        etaSecs: $0.etaSecs)
+                })
         }
         status.backlogBytes = inflow.backlogBytes
         status.connections = inflow.connections
@@ -51,6 +57,7 @@ enum StatusMessages {
         status.suppressed = snapshot.counters.suppressed
             .sorted { ($1.value, $0.key) < ($0.value, $1.key) }
             .map { SuppressedCount(cause: $0.key, count: $0.value) }
+        status.drift = drift(snapshot)
         status.labels = LabelCounts(
             falseAlarms: snapshot.falseAlarmCount, confirmed: snapshot.confirmedCount)
         status.lastRecordAt = snapshot.lastRecordAt.map { Date(timeIntervalSince1970: $0) }
@@ -60,6 +67,18 @@ enum StatusMessages {
             EpisodeMessage(EpisodeRow($0, isEnded: false))
         }
         return status
+    }
+
+    private static func drift(_ snapshot: StreamSnapshot) -> DriftMessage? {
+        guard let scores = snapshot.scoreDrift else { return nil }
+        return DriftMessage(
+            features: snapshot.featureDrift.map {
+                DriftMessage.Feature(
+                    name: $0.name, stabilityIndex: ($0.index * 10_000).rounded() / 10_000,
+                    isBig: $0.index > DriftState.bigIndex)
+            },
+            scoreEvidenceNats: (scores.evidenceNats * 1_000).rounded() / 1_000,
+            scoresChanged: scores.isBig, scoresChangedRecords: scores.records)
     }
 
     /// What a stream without a record waits for.

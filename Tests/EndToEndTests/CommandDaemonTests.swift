@@ -41,6 +41,24 @@ struct CommandDaemonTests {
         try Golden.expect(outcome.output, "status-stream")
     }
 
+    @Test func historyThatIsReadIsToldWithWhatIsLeft() throws {
+        var detail = CommandStatusExample.detail()
+        detail.status.learning = LearningProgress(
+            have: 900, need: 2_000, etaSecs: nil,
+            history: HistoryMessage(
+                file: "/var/archive/pump-7-1.csv", filesDone: 3, files: 7, bytesDone: 120_000_000,
+                bytes: 2_100_000_000, records: 1_234_567, etaSecs: 100))
+        let (outcome, _) = try run(
+            ["status", "pump-7"], ["GET /v1/streams/pump-7": [try Answer(detail)]])
+        #expect(
+            outcome.output.contains(
+                """
+                learning      reads history, 120 MB of 2.1 GB, 3 of 7 files done, 1,234,567
+                              records, about 2 min to go
+
+                """))
+    }
+
     @Test func jsonIsTheDaemonsOwn() throws {
         let answer = try Answer(CommandStatusExample.report())
         let (outcome, _) = try run(["status", "--json"], ["GET /v1/status": [answer]])

@@ -194,6 +194,16 @@ enum CommandStatusExample {
         ended.lastAnomalyAt = ended.startedAt.addingTimeInterval(240)
         var status = watching()
         status.openEpisode = episode()
+        status.suppressed = [
+            SuppressedCount(cause: "maintenance", count: 30),
+            SuppressedCount(cause: "pressure only above", count: 7),
+        ]
+        status.labels = LabelCounts(falseAlarms: 1, confirmed: 2)
+        status.drift = DriftMessage(
+            features: [
+                .init(name: "pressure", stabilityIndex: 0.41, isBig: true),
+                .init(name: "current", stabilityIndex: 0.03, isBig: false),
+            ], scoreEvidenceNats: 17.2, scoresChanged: true, scoresChangedRecords: 1_200)
         return StreamDetail(
             status: status,
             features: ["accelerometer1", "accelerometer2", "current", "pressure", "temperature"],

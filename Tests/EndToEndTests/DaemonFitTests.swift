@@ -29,6 +29,28 @@ import Testing
                 == true, "\(fit)")
     }
 
+    @Test func damagedRecordsOfTheWindowAreLeftOutAndTold() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        _ = try await daemon.startWithModel()
+        #expect(try await daemon.stop().code == 0)
+        let windows = daemon.folder.file("state/windows")
+        let name = try #require(
+            try FileManager.default.contentsOfDirectory(atPath: windows).first)
+        let file = try FileHandle(
+            forUpdating: URL(fileURLWithPath: windows + "/" + name))
+        // A row of the pump has 48 bytes: this is in the 100th and the 101st.
+        try file.seek(toOffset: 4_096 + 100 * 48 - 8)
+        try file.write(contentsOf: Data(repeating: 0x5A, count: 16))
+        try file.close()
+        try await daemon.start()
+        try await daemon.wait("the model") { try daemon.stream()?.state == .watching }
+        let fit = try await daemon.retrain()
+        #expect(
+            fit.message?.contains("; 2 records of the training window are damaged or missing")
+                == true,
+            "\(fit)")
+    }
+
     @Test func aModelPutIntoServiceDuringAFitStays() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         var data = try await daemon.startWithModel()

@@ -35,6 +35,7 @@ import Testing
             streams:
               - name: pump-7
                 source: {socket: pump.sock}
+                history: [old/pump-*.csv, /var/archive/pump.csv]
                 format: csv
                 delimiter: ";"
                 columns: [t, a, b]
@@ -56,6 +57,8 @@ import Testing
         #expect(configuration.http?.port == 9469)
         let stream = try #require(configuration.streams.first)
         #expect(stream.source == .socket("/etc/flowguard/pump.sock"))
+        #expect(
+            stream.history == ["/etc/flowguard/old/pump-*.csv", "/var/archive/pump.csv"])
         #expect(stream.format.delimiter == UInt8(ascii: ";"))
         #expect(stream.format.columns == ["t", "a", "b"])
         #expect(stream.format.missingValues == ["", "n/a"])

@@ -143,6 +143,13 @@ import Testing
             """
         ),
         (
+            "history: [/var/archive/pump-*.csv.gz]",
+            """
+            stream 'a': history: compressed files are not read: /var/archive/pump-*.csv.gz
+            hint:  unpack them, and name the unpacked files
+            """
+        ),
+        (
             "alarm: {rules: [{only: above}]}",
             "stream 'a': alarm.rules: a rule needs the key 'feature' with a column name"
         ),

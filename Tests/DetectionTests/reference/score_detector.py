@@ -30,7 +30,7 @@ def runs(times, gap):
     return counts
 
 
-def states(tensors, lengths, readings, before, centers):
+def states(tensors, lengths, readings, past, before, centers):
     """The parts of each state, [rows, (windows + 1) * features], and ln |det| of one row."""
     rows, width = readings.shape
     longest = lengths[-1]
@@ -40,7 +40,7 @@ def states(tensors, lengths, readings, before, centers):
         means = np.empty_like(readings)
         for row in range(rows):
             known = min(length, before[row] + 1)
-            mean = readings[row - known + 1 : row + 1].mean(axis=0)
+            mean = (readings[row] + past[row - known + 1 : row].sum(axis=0)) / known
             means[row] = mean if known == length else centers + recovery[i, known - 1] * (mean - centers)
         parts.append(above - means)
         above = means
@@ -68,7 +68,8 @@ def encode(tensors, header, times, values):
         columns += [np.sin(phase)[:, None], np.cos(phase)[:, None]]
     if not header.get("windows"):
         return x, columns, cost + np.log(scale[active]).sum()
-    state, determinant = states(tensors, header["windows"], inside[:, active], before, center[active])
+    past = np.clip(inside, center - 4 * scale, center + 4 * scale)[:, active]
+    state, determinant = states(tensors, header["windows"], inside[:, active], past, before, center[active])
     part = {name: tensors["encoder.part." + name] for name in ("lower", "upper", "center", "scale")}
     clipped = np.clip(state, part["lower"], part["upper"])
     cost += range_penalty(np.abs(state - clipped) / part["scale"]).sum(axis=1)

@@ -1,0 +1,266 @@
+import FlowDensity
+import Foundation
+import Ingest
+
+/// How far the newest records have moved away from those that the serving model learned from.
+///
+/// Two measures, both of bounded size and independent of how many records come:
+///
+/// - of each feature the population stability index of the newest records against the training records,
+///   `PSI = Σ (aᵢ − eᵢ) ln(aᵢ / eᵢ)` over bins between the training quantiles, `a` the share of the newest records and `e`
+///   that of the training records in a bin;
+/// - of the scores a test by betting. Under the model that serves, the p-values of normal records are spread evenly. A
+///   gambler bets on each p-value that it is smaller, or greater, than that: `1 + ε (p − ½)` with ε of −1, 0 or 1, the three
+///   in equal parts at first and a hundredth of the capital moved between them at each step. While the p-values are even
+///   the capital does not grow; it is set back to 1 when it falls below. Reaching `c` by chance takes at least `c` records on
+///   average.
+///
+/// Records of a sensor stream resemble their neighbours, so that a chance run of low p-values is long. The logarithm of
+/// each bet is therefore divided by `(1 + ρ) / (1 − ρ)`, ρ the measured correlation of neighbouring p-values; a power below
+/// one keeps the bet fair.
+///
+/// Sources: Vovk, Petej, Nouretdinov, Ahlberg, Carlsson, Gammerman, "Retrain or not retrain: conformal test martingales for
+/// change-point detection", 2021, <https://arxiv.org/abs/2102.10439>, the simple jumper and its CUSUM form; for the index,
+/// Yurdakul, "Statistical properties of population stability index", 2018.
+public struct DriftState: Sendable, Hashable, Codable {
+    /// A feature has moved much when its index is above this.
+    public static let bigIndex = 0.25
+    /// The scores have drifted when the capital reaches this: by chance once in a million records.
+    public static let bigCapital = 1e6
+
+    /// What the tracker counts of one feature.
+    struct Feature: Sendable, Hashable, Codable {
+        /// Records between this edge and the one before; the last bin has no upper edge.
+        var counts: [Int]
+    }
+
+    /// Counts are halved when there are more than twice as many.
+    private(set) var memory: Int
+    /// The same counts of the training records; `nil`: known by their quantiles alone.
+    private(set) var reference: [Feature]?
+    private(set) var features: [Feature]
+    /// Logarithms of the capital of the three bets.
+    private var bets = [Double](repeating: -log(3.0), count: 3)
+    /// Records since the capital was set back to 1 last.
+    public private(set) var recordsSinceChange: Int64 = 0
+    /// Sums for the mean, the variance and the correlation of neighbours of the p-values.
+    private var previous: Double?
+    private var neighbours = Neighbours()
+
+    private struct Neighbours: Hashable, Codable {
+        var count = 0.0
+        var squares = 0.0
+        var products = 0.0
+    }
+
+    private static let slopes = [-1.0, 0, 1]
+    /// Share of the capital that moves between the bets at each step.
+    private static let jump = 0.01
+    /// The fewest records that an index is told of.
+    static let leastRecords = 200
+    /// A correlation beyond this is taken as this.
+    private static let mostCorrelation = 0.98
+
+    /// Begins for a model.
+    init(features: [Feature], reference: [Feature]?, memory: Int) {
+        self.features = features
+        self.reference = reference
+        self.memory = memory
+    }
+
+    /// How many records the features' counts hold: the newest ones.
+    public var recordCount: Int64 {
+        Int64(features.map { $0.counts.reduce(0, +) }.max() ?? 0)
+    }
+
+    /// The natural logarithm of the capital of the test; 0 while nothing speaks for a drift.
+    public var logCapital: Double { max(0, Self.logSum(bets)) }
+
+    /// Whether the scores say that the records have changed.
+    public var scoresHaveDrifted: Bool { logCapital >= log(Self.bigCapital) }
+
+    /// Takes in the p-value of a record, which a normal one has spread evenly over 0 to 1.
+    mutating func observe(pValue: Double) {
+        let p = min(max(pValue, 0), 1)
+        let temper = temper(after: p)
+        let total = Self.logSum(bets)
+        let moved = log(Self.jump / 3) + total
+        for i in bets.indices {
+            let kept = bets[i] + log(1 - Self.jump)
+            bets[i] = Self.logSum([kept, moved]) + log1p(Self.slopes[i] * (p - 0.5)) / temper
+        }
+        recordsSinceChange += 1
+        if Self.logSum(bets) <= 0 {
+            bets = [Double](repeating: -log(3.0), count: 3)
+            recordsSinceChange = 0
+        }
+    }
+
+    /// How many records count as one, by the correlation of neighbouring p-values.
+    private mutating func temper(after p: Double) -> Double {
+        let centred = p - 0.5
+        defer { previous = centred }
+        if let previous {
+            neighbours.count += 1
+            neighbours.squares += centred * centred
+            neighbours.products += centred * previous
+            if neighbours.count > 2 * Double(memory) {
+                neighbours.count /= 2
+                neighbours.squares /= 2
+                neighbours.products /= 2
+            }
+        }
+        // A prior of a hundred records that do not depend on each other.
+        let correlation = neighbours.products / (neighbours.squares + 100.0 / 12)
+        let rho = min(max(correlation, 0), Self.mostCorrelation)
+        return (1 + rho) / (1 - rho)
+    }
+
+    /// Begins the test of the scores anew, after a fit that answered it.
+    public mutating func resetScores() {
+        bets = [Double](repeating: -log(3.0), count: 3)
+        recordsSinceChange = 0
+    }
+
+    mutating func count(feature: Int, bin: Int) { features[feature].counts[bin] += 1 }
+
+    /// Halves what is old.
+    mutating func age() {
+        for j in features.indices where features[j].counts.reduce(0, +) > 2 * memory {
+            for i in features[j].counts.indices { features[j].counts[i] /= 2 }
+        }
+    }
+
+    /// `ln Σ exp`.
+    private static func logSum(_ terms: [Double]) -> Double {
+        let top = terms.max() ?? 0
+        return top + log(terms.reduce(0) { $0 + exp($1 - top) })
+    }
+}
+
+/// How far one feature has moved.
+public struct FeatureDrift: Sendable, Hashable, Codable {
+    /// The feature.
+    public var name: String
+    /// Its population stability index; above `DriftState.bigIndex` is a big change.
+    public var index: Double
+}
+
+/// Bins of a feature: the different values among its training quantiles, and the share of training records in each.
+struct DriftBins {
+    /// The greatest value of each bin but the last.
+    var edges: [Double] = []
+    var shares: [Double] = []
+
+    init(_ column: Column) {
+        let quantiles = column.quantiles
+        let steps = Double(quantiles.count - 1)
+        var below = 0.0
+        for (i, value) in quantiles.enumerated() where i > 0 && i < quantiles.count - 1 {
+            guard value < quantiles[quantiles.count - 1], quantiles[i + 1] > value else { continue }
+            // A value that several records share goes on to somewhere before the next rank.
+            let share = (Double(i) + (column.step > 0 ? 0.5 : 0)) / steps
+            edges.append(value)
+            shares.append(share - below)
+            below = share
+        }
+        shares.append(1 - below)
+    }
+
+    func bin(of value: Double) -> Int {
+        var low = 0
+        var high = edges.count
+        while low < high {
+            let middle = (low + high) / 2
+            if value <= edges[middle] { high = middle } else { low = middle + 1 }
+        }
+        return low
+    }
+
+    /// The index of these counts.
+    ///
+    /// - Parameter reference: Counts of the training records; `nil`: the shares by the quantiles.
+    func index(_ counts: [Int], reference: [Int]?) -> Double {
+        zip(Self.shares(counts), reference.map(Self.shares) ?? shares).reduce(0) { sum, bin in
+            sum + (bin.0 - bin.1) * log(bin.0 / bin.1)
+        }
+    }
+
+    /// Half a record is added to each bin, so that an empty one is not infinitely far.
+    private static func shares(_ counts: [Int]) -> [Double] {
+        let total = Double(counts.reduce(0, +)) + 0.5 * Double(counts.count)
+        return counts.map { (Double($0) + 0.5) / total }
+    }
+}
+
+extension Detector {
+    /// The most features that are tracked.
+    private static let mostTrackedFeatures = 256
+
+    /// A tracker that has seen nothing.
+    ///
+    /// Its memory is half as many records as the model learned from, at least 500 and at most 50000.
+    ///
+    /// - Parameter training: The records that the model learned from, where they are at hand. The default is the shares
+    ///   by their quantiles, which are rough for values on a grid.
+    public func driftState(training: RecordBatch? = nil) -> DriftState {
+        let bins = encoder.columns.prefix(Self.mostTrackedFeatures).map { DriftBins($0) }
+        let empty = bins.map {
+            DriftState.Feature(counts: [Int](repeating: 0, count: $0.shares.count))
+        }
+        var reference: [DriftState.Feature]?
+        if let training {
+            var counted = empty
+            let width = encoder.columns.count
+            for row in 0..<training.rowCount {
+                for (j, bins) in bins.enumerated() {
+                    let value = training.values[row * width + j]
+                    if value.isFinite { counted[j].counts[bins.bin(of: value)] += 1 }
+                }
+            }
+            reference = counted
+        }
+        return DriftState(
+            features: empty, reference: reference,
+            memory: min(max(summary.rowCount / 2, 500), 50_000))
+    }
+
+    /// Takes in scored records.
+    ///
+    /// - Parameters:
+    ///   - state: Of this detector; another's begins anew.
+    ///   - isWanted: Whether a record counts, by its place in the batch.
+    public func observeDrift(
+        _ scores: Scores, in state: inout DriftState, where isWanted: (Int) -> Bool
+    ) {
+        let bins = encoder.columns.prefix(Self.mostTrackedFeatures).map { DriftBins($0) }
+        if state.features.map(\.counts.count) != bins.map(\.shares.count) { state = driftState() }
+        let width = encoder.columns.count
+        for row in scores.logLikelihood.indices where isWanted(row) {
+            for (j, bins) in bins.enumerated() {
+                let value = scores.rows.records.values[row * width + j]
+                if value.isFinite { state.count(feature: j, bin: bins.bin(of: value)) }
+            }
+            if scores.rows.unsettled[row] == nil {
+                state.observe(pValue: calibration.low.probability(scores.logLikelihood[row]))
+            }
+        }
+        state.age()
+    }
+
+    /// How far each feature has moved, the furthest first; none while too few records were seen.
+    public func featureDrift(_ state: DriftState) -> [FeatureDrift] {
+        let bins = encoder.columns.prefix(Self.mostTrackedFeatures).map { DriftBins($0) }
+        guard state.features.map(\.counts.count) == bins.map(\.shares.count) else { return [] }
+        return bins.indices.compactMap { j -> FeatureDrift? in
+            let counts = state.features[j].counts
+            // A constant feature has one bin: any change of it is an anomaly.
+            guard bins[j].shares.count > 1, counts.reduce(0, +) >= DriftState.leastRecords else {
+                return nil
+            }
+            return FeatureDrift(
+                name: encoder.schema.features[j],
+                index: bins[j].index(counts, reference: state.reference?[j].counts))
+        }.sorted { ($1.index, $0.name) < ($0.index, $1.name) }
+    }
+}

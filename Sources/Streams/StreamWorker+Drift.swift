@@ -1,0 +1,70 @@
+import Detection
+import Foundation
+import Ingest
+import Settings
+import Store
+
+extension ScoreDrift {
+    init(_ state: DriftState) {
+        evidenceNats = state.logCapital
+        records = state.recordsSinceChange
+        isBig = state.scoresHaveDrifted
+    }
+}
+
+extension StreamWorker {
+    /// What asks for a fit because the stream has changed.
+    static let driftTrigger = "drift"
+    /// Such a fit comes at the earliest this share of the time between fits after the last one.
+    private static let driftPauseShare = 0.25
+    /// After a fit that dealt with it, a feature must have moved this much further.
+    private static let furtherMove = 1.5
+    /// Usable records since the change that make a fit worth its while.
+    private static let leastChangedRecords: Int64 = 100
+
+    /// Takes scored records into the measures of drift, but for those of maintenance.
+    func observeDrift(
+        _ scores: Scores, firstNumber: Int64, with detector: Detector, in next: inout WorkerState
+    ) {
+        var drift = next.drift ?? detector.driftState()
+        let (windows, maintained) = (configuration.maintenance, next.maintained)
+        detector.observeDrift(scores, in: &drift) { row in
+            guard !windows.isEmpty else { return true }
+            let time = scores.times[row]
+            return time.isFinite
+                ? !windows.contains(time: time) : !maintained.contains(firstNumber + Int64(row))
+        }
+        next.drift = drift
+    }
+
+    /// How far each feature has moved, the furthest first.
+    var featureDrift: [FeatureDrift] {
+        guard let serving, let drift = state.drift else { return [] }
+        return serving.detector.featureDrift(drift)
+    }
+
+    /// The earliest time of a fit that a drift asks for, in epoch seconds; endless where fits come only on request.
+    var driftFitTime: Double {
+        guard let serving, let every = configuration.fit.every else { return .infinity }
+        return (state.lastFitAt ?? serving.row.fittedAt) + Self.driftPauseShare * every.inSeconds
+    }
+
+    /// Records since the stream changed; `nil` when it has not.
+    var changedRecords: Int64? {
+        guard let drift = state.drift else { return nil }
+        if drift.scoresHaveDrifted { return drift.recordsSinceChange }
+        let index = worstDriftIndex
+        guard index > max(DriftState.bigIndex, Self.furtherMove * state.answeredDriftIndex) else {
+            return nil
+        }
+        return drift.recordCount
+    }
+
+    /// Whether the stream has changed, and enough of what came since can be learned.
+    var driftWantsFit: Bool {
+        guard let changed = changedRecords else { return false }
+        let since = max(0, state.windowTotal - changed)..<max(0, state.windowTotal)
+        let usable = [since].subtracting(state.excluded.ranges)
+        return usable.recordCount >= Self.leastChangedRecords
+    }
+}
