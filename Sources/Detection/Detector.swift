@@ -20,10 +20,13 @@ public struct Scores: Sendable {
 
     /// The tail that a record lies in, or `nil` when it is normal.
     ///
-    /// Where its windows are not full the p-value decides, which then comes from records like it, and the upper tail does not count.
+    /// Where its windows are not full, and the threshold was not set by hand, the p-value decides, which then comes from records like it, and the upper tail does not count.
     func tail(of row: Int, threshold: Threshold) -> Tail? {
-        guard rows.unsettled[row] != nil else { return threshold.tail(of: logLikelihood[row]) }
-        return pValue[row] < threshold.probability ? .low : nil
+        let tail = threshold.tail(of: logLikelihood[row])
+        guard rows.unsettled[row] != nil else { return tail }
+        let isLow =
+            threshold.kind == .manual ? tail == .low : pValue[row] < threshold.probability
+        return isLow ? .low : nil
     }
 }
 

@@ -118,9 +118,11 @@ extension Detector {
         let value = scores.logLikelihood[row]
         let tail = scores.tail(of: row, threshold: threshold) ?? .low
         let low =
-            scores.rows.unsettled[row].map {
-                beginnings[$0].threshold(
-                    probability: threshold.probability * Calibration.lowShare)
+            scores.rows.unsettled[row].flatMap {
+                threshold.kind == .manual
+                    ? nil
+                    : beginnings[$0].threshold(
+                        probability: threshold.probability * Calibration.lowShare)
             } ?? threshold.logLikelihood
         let crossed = tail == .low ? low : threshold.upperLogLikelihood ?? value
         let changed = scores.rows.changedConstants[row] ?? []

@@ -302,6 +302,7 @@ struct CommandDaemonTests {
         _ = try runner.run(["fit", "-o", "m.model"], input: CommandRecords.csv(600))
         let file = try runner.bytes("m.model")
         var detail = CommandStatusExample.detail()
+        detail.status.threshold?.kind = "manual"
         detail.status.threshold?.logLikelihood = 1_000
         detail.status.threshold?.upperLogLikelihood = nil
         let answers = [

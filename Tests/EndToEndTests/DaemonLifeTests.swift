@@ -110,7 +110,7 @@ import Testing
     @Test func recordsBeforeTheFirstModelAreScoredAfterAKill() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         var data = PumpData()
-        try daemon.folder.write(PumpData.header + data.lines(450) { $0 == 200 }, to: "pump.csv")
+        try daemon.folder.write(PumpData.header + data.lines(450) { $0 == 210 }, to: "pump.csv")
         try daemon.configure(Self.pump)
         try await daemon.start()
         try await daemon.wait("450 records") { try daemon.stream()?.learning?.have == 450 }
@@ -122,7 +122,7 @@ import Testing
         #expect(metrics.contains("flowguard_scored_records_total{stream=\"pump\"} 550\n"))
         #expect(
             try daemon.anomalies().contains {
-                $0.recordTime == Date(timeIntervalSince1970: 1_700_000_200)
+                $0.recordTime == Date(timeIntervalSince1970: 1_700_000_210)
             })
     }
 
