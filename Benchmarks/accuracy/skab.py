@@ -22,7 +22,8 @@ def valve1(run):
         y = f.y[rows:]
         model, _ = run.flowguard.fit(f.csv(slice(rows)), "--time", "datetime", "--seed", run.seeds[0])
         ours = run.flowguard.score(model, f.csv()).rows(slice(rows, None))
-        found = {"flowguard": (ours.anomaly, ours.by_p_value)}
+        found = {"flowguard": (ours.anomaly, ours.by_likelihood),
+                 "flowguard by p-value": (ours.anomaly, ours.by_p_value)}
         found |= {name: detect(f.x[:rows], f.x[rows:]) for name, detect in peers.SENSORS.items()}
         found["always an alarm"] = np.ones(len(y), int), np.zeros(len(y))
         for who, (p, score) in found.items():

@@ -18,6 +18,8 @@ public struct GateDecision: Sendable, Hashable, Codable {
 }
 
 /// A challenger must beat the champion on the newest records, which neither was trained on, and keep the alarm rate.
+///
+/// One with other windows must keep the alarm rate alone: log-likelihoods of other states do not compare.
 public enum FitGate {
     /// The share of records, least likely under either model, that the comparison leaves out.
     ///
@@ -68,15 +70,22 @@ public enum FitGate {
         let comparison =
             "\(NumberText.short(newMean)) against \(NumberText.short(oldMean)) nats per record "
             + "on the newest \(newest.rowCount) records"
+        // With other windows it is the density of something else.
+        let isComparable = challenger.windows == champion.windows
+        let alarms =
+            "it alarms on \(Int(new.alarms)) of the newest \(newest.rowCount) records, "
+            + "the serving model on \(Int(old.alarms))"
         let reason =
             !keepsRate
             ? "it would alarm on \(Int(new.alarms)) of the newest \(newest.rowCount) records, "
                 + "the serving model on \(Int(old.alarms))"
+            : !isComparable
+            ? "it looks back further or less far, so likelihoods do not compare; " + alarms
             : newMean > oldMean
                 ? "it explains the newest data better: " + comparison
                 : "it does not explain the newest data better: " + comparison
         return GateDecision(
-            isAccepted: keepsRate && newMean > oldMean, reason: reason,
+            isAccepted: keepsRate && (!isComparable || newMean > oldMean), reason: reason,
             challengerLogLikelihood: newMean, championLogLikelihood: oldMean,
             challengerAlarmRate: new.alarms / count, championAlarmRate: old.alarms / count)
     }

@@ -165,6 +165,23 @@ import Testing
         }
     }
 
+    @Test func modelWithOtherWindowsIsJudgedByItsAlarmsAlone() throws {
+        let few = try fit([3], sensors(1_500, seed: 6))
+        let many = try fit([3, 9], sensors(1_500, seed: 6))
+        func judge(_ newest: RecordBatch) -> GateDecision {
+            FitGate.judge(
+                challenger: many, champion: few, newest: newest, falseAlarmProbability: 1e-3)
+        }
+        let calm = judge(sensors(600, seed: 12))
+        #expect(calm.isAccepted)
+        #expect(calm.reason.hasPrefix("it looks back further or less far"), "\(calm.reason)")
+        var shifted = sensors(600, seed: 12)
+        for row in 0..<600 { shifted.values[2 * row] += 3 }
+        let refused = judge(shifted)
+        #expect(!refused.isAccepted)
+        #expect(refused.reason.hasPrefix("it would alarm on"), "\(refused.reason)")
+    }
+
     @Test func fileKeepsTheWindows() throws {
         let records = sensors(1_500, seed: 6)
         let detector = try fit(nil, records)
