@@ -23,6 +23,7 @@ streams:
   - name: {f.name}
     source: {{file: {history}}}
     time: {{column: timestamp}}
+    fit: {{every: {"never" if run.is_quick else "1h"}}}
     alarm: {{false_alarms_per_day: {BUDGET}}}
 """)
     run.flowguard.run("replay", "--config", config, "--stream", f.name, "--records", judged, history)

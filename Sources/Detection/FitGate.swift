@@ -80,10 +80,10 @@ public enum FitGate {
             ? "it would alarm on \(Int(new.alarms)) of the newest \(newest.rowCount) records, "
                 + "the serving model on \(Int(old.alarms))"
             : !isComparable
-            ? "it looks back further or less far, so likelihoods do not compare; " + alarms
-            : newMean > oldMean
-                ? "it explains the newest data better: " + comparison
-                : "it does not explain the newest data better: " + comparison
+                ? "it looks back further or less far, so likelihoods do not compare; " + alarms
+                : newMean > oldMean
+                    ? "it explains the newest data better: " + comparison
+                    : "it does not explain the newest data better: " + comparison
         return GateDecision(
             isAccepted: keepsRate && (!isComparable || newMean > oldMean), reason: reason,
             challengerLogLikelihood: newMean, championLogLikelihood: oldMean,

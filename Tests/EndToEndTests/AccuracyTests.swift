@@ -69,7 +69,7 @@ struct AccuracyTests {
         }
         #expect(document.hasPrefix("Words.\n\n<!-- skab: begin -->\n## SKAB valve1\n"))
         #expect(document.contains("<!-- skab: end -->\n\nMore words.\n"))
-        #expect(!document.contains("old"))
+        #expect(!document.contains("\nold\n"))
         #expect(document.contains("| flowguard | "))
         let goals = output.components(separatedBy: "\nAll goals\n").last ?? ""
         #expect(goals.split(separator: "\n").count >= 12)
