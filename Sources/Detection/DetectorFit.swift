@@ -91,9 +91,10 @@ extension Detector {
         var generator = SeededGenerator(seed: seed)
         let context = rows.context?.selectingRows(chosen)
         let units = encoder.logScaleSum
+        let readings = encoder.readings(rows.records, after: ContextState())
         return windows.lengths.indices.map { fullCount in
             let begun = encoder.begun(
-                rows.records, rows: chosen, fullCount: fullCount, using: &generator)
+                readings, rows: chosen, fullCount: fullCount, using: &generator)
             let densities = flows.logLikelihood(begun.x, context: context, parallel: parallel)
             let scores = densities.indices.map {
                 densities[$0] - units - begun.penalty[$0]

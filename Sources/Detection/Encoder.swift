@@ -72,7 +72,8 @@ struct Encoder: Sendable, Hashable {
             schema: records.schema, columns: columns, context: context, windows: nil,
             missing: missing, discrete: discrete)
         let whole = bare.filled(records, after: ContextState()).records
-        let readings = bare.readings(whole, after: ContextState())
+        let readings = bare.readings(
+            whole, after: ContextState(), withPast: !lengths.isEmpty)
         guard let longest = lengths.last, !bare.active.isEmpty,
             readings.runs.contains(where: { $0 + 1 >= longest })
         else {
@@ -126,14 +127,18 @@ struct Encoder: Sendable, Hashable {
         var states: [Double]
         /// Rows whose windows are not all full, and how many are: the stream's first rows, and those after a gap.
         var unsettled: [Int: Int]
-        /// Rows before which the time makes a gap.
-        var timeGaps: [Int]
         /// Categories and the pattern of missing values.
         var discrete: DiscreteDensity.Rows
         /// Indices of the features that were missing, for the rows where any were.
         var gaps: [Int: [Int]]
         /// The records with their gaps filled.
         var records: RecordBatch
+
+        /// The inputs of one row in data units; empty without windows.
+        func state(of row: Int) -> ArraySlice<Double> {
+            states.isEmpty
+                ? [] : states[(row * x.columnCount)..<((row + 1) * x.columnCount)]
+        }
 
         /// How many features and categories have a value that makes an anomaly by itself.
         func breakCount(_ row: Int) -> Int {
@@ -160,7 +165,7 @@ struct Encoder: Sendable, Hashable {
         var rows = Rows(
             x: Matrix(rowCount: records.rowCount, columnCount: inputCount), context: nil,
             penalty: [Double](repeating: 0, count: records.rowCount), changedConstants: [:],
-            states: [], unsettled: [:], timeGaps: [],
+            states: [], unsettled: [:],
             discrete: discrete.rows(of: records, gaps: gaps), gaps: gaps, records: records)
         measureRange(of: records, into: &rows)
         if windows == nil {
@@ -171,11 +176,6 @@ struct Encoder: Sendable, Hashable {
         rows.context = discrete.context(
             rows.discrete, rowCount: records.rowCount,
             behind: seriesContextCount > 0 ? contextRows(records, readings) : nil)
-        if context.gapSecs != nil {
-            rows.timeGaps = (0..<records.rowCount).filter {
-                $0 + readings.earlier > 0 && readings.runs[$0 + readings.earlier] == 0
-            }
-        }
         return rows
     }
 
@@ -194,9 +194,40 @@ struct Encoder: Sendable, Hashable {
         return sum
     }
 
+    /// Writes what the flow reads of a feature with another reading or level.
+    ///
+    /// - Parameters:
+    ///   - k: The feature, by its place in `active`.
+    ///   - reading: Within the range of the training rows.
+    ///   - state: The parts of all features before the change, data units; empty without windows.
+    ///   - partChange: What a part of the feature's state changes by.
+    ///   - set: Takes the place and the value of each input.
+    /// - Returns: What the parts of its state then pay, in nats.
+    func rewrite(
+        active k: Int, reading: Double, state: ArraySlice<Double>,
+        partChange: (StateWindows, Int) -> Double, set: (Int, Float) -> Void
+    ) -> Double {
+        guard let windows else {
+            set(k, inputs[k].standardised(reading))
+            return 0
+        }
+        var penalty = 0.0
+        for part in 0..<windows.partCount {
+            let input = part * active.count + k
+            let value = state[state.startIndex + input] + partChange(windows, part)
+            set(input, inputs[input].standardised(inputs[input].clamped(value)))
+            penalty += inputs[input].penalty(value)
+        }
+        return penalty
+    }
+
     /// The batch's readings and those before them, each pulled into the range of the training rows.
-    private func readings(_ records: RecordBatch, after state: ContextState) -> Readings {
-        let looksBack = context.lags > 0 || windows != nil || context.gapSecs != nil
+    ///
+    /// - Parameter withPast: Whether windows are to be learned, which need readings as later ones see them.
+    func readings(
+        _ records: RecordBatch, after state: ContextState, withPast: Bool = false
+    ) -> Readings {
+        let looksBack = context.lags > 0 || windows != nil
         let earlier =
             looksBack ? state.rows(featureCount: columns.count) : (values: [], times: [])
         var values: [Double] = []
@@ -206,7 +237,9 @@ struct Encoder: Sendable, Hashable {
             for start in stride(from: 0, to: source.count, by: max(columns.count, 1)) {
                 for j in active {
                     values.append(columns[j].clamped(source[start + j]))
-                    if looksBack { past.append(columns[j].tamed(source[start + j])) }
+                    if withPast || windows != nil {
+                        past.append(columns[j].tamed(source[start + j]))
+                    }
                 }
             }
         }
@@ -274,16 +307,16 @@ struct Encoder: Sendable, Hashable {
     /// The inputs of some rows as if the stream had begun just before each, with what they pay for their range.
     ///
     /// - Parameters:
-    ///   - records: Whole records, from the stream's first on.
+    ///   - readings: Those of whole records, from the stream's first on.
     ///   - rows: Those asked for, each with its windows full.
     ///   - fullCount: How many windows are to be full.
     func begun(
-        _ records: RecordBatch, rows: [Int], fullCount: Int, using generator: inout SeededGenerator
+        _ readings: Readings, rows: [Int], fullCount: Int, using generator: inout SeededGenerator
     ) -> (x: Matrix<Float>, penalty: [Double]) {
         var x = Matrix<Float>(rowCount: rows.count, columnCount: inputCount)
         var penalty = [Double](repeating: 0, count: rows.count)
         guard let windows else { return (x, penalty) }
-        let readings = readings(records, after: ContextState())
+        let centers = centers
         var state = [Double](repeating: 0, count: inputCount)
         for (index, row) in rows.enumerated() {
             let known = Int.random(in: windows.known(fullCount: fullCount), using: &generator)

@@ -46,28 +46,18 @@ extension Encoder {
                     isPrevious
                     ? all.records.values[(source - 1) * columns.count + feature]
                     : columns[feature].median
-                put(stand, intoActive: k, of: all, row: source) { input, value in
+                let inside = columns[feature].clamped(stand)
+                let before = columns[feature].clamped(
+                    all.records.values[source * columns.count + feature])
+                _ = rewrite(
+                    active: k, reading: inside, state: all.state(of: source)
+                ) { windows, part in
+                    windows.stateChange(inside - before, part: part)
+                } set: { input, value in
                     x[row, input] = value
                 }
             }
         }
         return (x, known)
-    }
-
-    /// What the flow reads of a row when one of its features has another value.
-    private func put(
-        _ value: Double, intoActive k: Int, of rows: Rows, row: Int, set: (Int, Float) -> Void
-    ) {
-        let column = columns[active[k]]
-        let inside = column.clamped(value)
-        guard let windows else { return set(k, column.standardised(inside)) }
-        let before = column.clamped(rows.records.values[row * columns.count + active[k]])
-        for part in 0..<windows.partCount {
-            let input = part * active.count + k
-            let changed =
-                rows.states[row * inputCount + input]
-                + windows.stateChange(inside - before, part: part)
-            set(input, inputs[input].standardised(inputs[input].clamped(changed)))
-        }
     }
 }

@@ -181,7 +181,7 @@ extension Detector {
         for j in changed {
             found[j] = Search(expected: encoder.columns[j].lower, gain: constantPenalty)
         }
-        let state = state(of: scores, row: row)
+        let state = scores.rows.state(of: row)
         search(scores, row: row, record: record, state: state, &found) { k in
             encoder.columns[encoder.active[k]].quantiles
         } change: { _, value in
@@ -192,7 +192,7 @@ extension Detector {
             search(scores, row: row, record: record, state: state, &found) { k in
                 windows.parts[last + k].quantiles
             } change: { k, value in
-                .level(value - state[last + k])
+                .level(value - state[state.startIndex + last + k])
             }
         }
         // What stands in for a missing value is nobody's fault.
@@ -213,12 +213,6 @@ extension Detector {
         var reason: FeatureReason
         /// Where it is the level that is strange.
         var level: Level?
-    }
-
-    private func state(of scores: Scores, row: Int) -> ArraySlice<Double> {
-        let width = encoder.inputCount
-        let states = scores.rows.states
-        return states.isEmpty ? [] : ArraySlice(Array(states[(row * width)..<((row + 1) * width)]))
     }
 
     /// Tries candidates for every active feature and keeps what explains more than what was found before.
@@ -317,23 +311,14 @@ extension Detector {
         case .reading(let value): reading = column.snapped(value)
         case .level(let step): reading = column.snapped(before + step)
         }
-        guard let windows = encoder.windows else {
-            set(k, column.standardised(reading))
-            return (0, reading)
-        }
-        var penalty = 0.0
-        for part in 0..<windows.partCount {
-            let input = part * encoder.active.count + k
-            var value = state[state.startIndex + input]
+        let penalty = encoder.rewrite(active: k, reading: reading, state: state) { windows, part in
             switch change {
             case .reading:
-                value += windows.stateChange(reading - column.clamped(before), part: part)
-            case .level(let step):
-                if part == windows.lengths.count { value += step }
+                return windows.stateChange(reading - column.clamped(before), part: part)
+            case .level(let step): return part == windows.lengths.count ? step : 0
             }
-            let inside = windows.parts[input].clamped(value)
-            set(input, windows.parts[input].standardised(inside))
-            penalty += windows.parts[input].penalty(value)
+        } set: { input, value in
+            set(input, value)
         }
         return (penalty, reading)
     }

@@ -182,6 +182,14 @@ import Testing
         #expect(refused.reason.hasPrefix("it would alarm on"), "\(refused.reason)")
     }
 
+    @Test func recordsWithoutTimesHaveTheWindowsThatAreAskedFor() throws {
+        let detector = try Detector.fit(
+            Fixture.machine(600, seed: 3), options: DetectorOptions(members: 1, windows: [3])
+        ).detector
+        #expect(detector.windows == [3])
+        #expect(detector.gapSecs == nil)
+    }
+
     @Test func fileKeepsTheWindows() throws {
         let records = sensors(1_500, seed: 6)
         let detector = try fit(nil, records)
