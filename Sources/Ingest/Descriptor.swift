@@ -116,6 +116,14 @@ final class Descriptor: Sendable {
         bytes.removeSubrange(length...)
         return bytes
     }
+
+    /// Whether the file begins with some bytes and has others right before an offset.
+    func holds(
+        _ prefix: ArraySlice<UInt8>, recent: [UInt8], before offset: Int64, name: String
+    ) throws(IngestError) -> Bool {
+        guard try bytes(prefix.count, at: 0, name: name).elementsEqual(prefix) else { return false }
+        return try bytes(recent.count, at: offset - Int64(recent.count), name: name) == recent
+    }
 }
 
 /// Repeats a call that a signal broke off.

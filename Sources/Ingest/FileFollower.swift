@@ -9,14 +9,14 @@ import Glibc
 /// the file from its start as a new input. A line that has no end yet is held back until it has,
 /// or until its file is left; if no more than this line was cut off, reading goes on before it.
 ///
+/// Before the path is opened again, what was rotated away since is read: see `RotatedFiles`.
+///
 /// A CSV file that follows another may have no header of its own, because the writer of an
 /// emptied file went on: it is then read under the header before.
 ///
-/// - Note: What is written and then truncated between two looks is gone, unless a copy has it; so
-///   is a file that appears and is rotated away between two looks, or while nobody looked: of
-///   several rotations, what was read last and the newest file are read, not those in between,
-///   since nothing tells them from files that were read before. A file that was emptied while
-///   nobody looked is read under its own header only, unless a copy of it is found.
+/// - Note: What is written and then truncated between two looks is gone, unless a copy has it. A
+///   file that was emptied while nobody looked is read under its own header only, unless a copy of
+///   it is found.
 package struct FileFollower: Sendable {
     /// The fewest first bytes by which alone a copy of the file is known again.
     static let copyPrefixMinimum = 256
@@ -35,6 +35,8 @@ package struct FileFollower: Sendable {
     private var file: OpenFile?
     /// The header of the file before the next one.
     private var lastHeader: [UInt8]?
+    /// The file that was read to its end last.
+    private var left: LeftFile?
     private var nextInput = 1
 
     /// How many bytes are there and not delivered, at the last look.
@@ -126,7 +128,7 @@ package struct FileFollower: Sendable {
     }
 
     private mutating func look() throws(IngestError) -> LineBatch? {
-        if file == nil { file = try openFile(lastHeader: lastHeader) }
+        if file == nil { file = try openFile(lastHeader: lastHeader, after: left) }
         guard var current = file.take() else {
             backlogBytes = 0
             isCaughtUp = true
@@ -135,7 +137,7 @@ package struct FileFollower: Sendable {
         }
         do throws(IngestError) {
             var batch = try lines(of: &current)
-            file = batch?.isLast == true ? successor(of: current) : current
+            file = batch?.isLast == true ? try successor(of: current) : current
             batch?.resume = position(in: file ?? current)
             return batch
         } catch {
@@ -205,10 +207,22 @@ package struct FileFollower: Sendable {
     }
 
     /// What is read after the end of a file: if it was emptied, the same one from its start.
-    private mutating func successor(of file: OpenFile) -> OpenFile? {
+    ///
+    /// - Returns: `nil` if it is what the path leads to, or what was rotated away before that.
+    private mutating func successor(of file: OpenFile) throws(IngestError) -> OpenFile? {
         lastHeader = file.framer.header ?? file.framer.inheritedHeader
-        guard let handle = file.ending == .emptied ? file.handle : file.emptied else { return nil }
-        return OpenFile(handle: handle, framer: framer(inheritedHeader: lastHeader))
+        if file.ending == .emptied {
+            left = nil
+            return OpenFile(handle: file.handle, framer: framer(inheritedHeader: lastHeader))
+        }
+        let left = LeftFile(file, status: try file.handle.descriptor.status(name: path))
+        self.left = left
+        guard let emptied = file.emptied else { return nil }
+        if var missed = try openRotated(after: left, before: emptied, lastHeader: lastHeader) {
+            missed.emptied = emptied
+            return missed
+        }
+        return OpenFile(handle: emptied, framer: framer(inheritedHeader: lastHeader))
     }
 
     private func position(in file: OpenFile) -> FilePosition {
@@ -262,13 +276,8 @@ extension FileFollower {
     /// Whether the file's first bytes, and the last ones that were read, are still there.
     private func holds(_ framer: LineFramer, of file: OpenFile) throws(IngestError) -> Bool {
         let prefix = file.prefix.prefix(Int(min(framer.readOffset, Int64(file.prefix.count))))
-        let descriptor = file.handle.descriptor
-        guard try descriptor.bytes(prefix.count, at: 0, name: path).elementsEqual(prefix) else {
-            return false
-        }
-        let recent = framer.recentBytes
-        let start = framer.readOffset - Int64(recent.count)
-        return try descriptor.bytes(recent.count, at: start, name: path) == recent
+        return try file.handle.descriptor.holds(
+            prefix, recent: framer.recentBytes, before: framer.readOffset, name: path)
     }
 
     /// Goes back before a half line, if the file still holds everything up to there.

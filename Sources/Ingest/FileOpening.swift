@@ -12,10 +12,15 @@ extension FileFollower {
         path.lastIndex(of: "/").map { String(path[path.index(after: $0)...]) } ?? path
     }
 
-    /// Opens the file to read next: what is left of the one that `resume` knows, else the path.
+    /// Opens the file to read next: what is left of the one that `resume` knows, what was rotated
+    /// away since the last one, else the path.
     ///
-    /// - Parameter lastHeader: The header of the file before, if one was read.
-    mutating func openFile(lastHeader: [UInt8]?) throws(IngestError) -> OpenFile? {
+    /// - Parameters:
+    ///   - lastHeader: The header of the file before, if one was read.
+    ///   - left: The file before.
+    mutating func openFile(
+        lastHeader: [UInt8]?, after left: LeftFile?
+    ) throws(IngestError) -> OpenFile? {
         let descriptor = try Descriptor.open(path)
         var status: Descriptor.Status?
         if let descriptor {
@@ -43,11 +48,17 @@ extension FileFollower {
                 }
             }
         }
-        guard let descriptor, let status else { return nil }
+        // The path was opened before: what is rotated away from now on is that file.
+        let handle = descriptor.flatMap { descriptor in status.map { Handle(descriptor, $0) } }
+        if let left,
+            let missed = try openRotated(after: left, before: handle, lastHeader: lastHeader)
+        {
+            return missed
+        }
+        guard let handle else { return nil }
         let header = resume?.inheritedHeader ?? lastHeader
         resume = nil
-        return OpenFile(
-            handle: Handle(descriptor, status), framer: framer(inheritedHeader: header))
+        return OpenFile(handle: handle, framer: framer(inheritedHeader: header))
     }
 
     private mutating func open(
