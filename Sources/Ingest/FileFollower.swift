@@ -37,7 +37,7 @@ package struct FileFollower: Sendable {
     private var lastHeader: [UInt8]?
     /// The file that was read to its end last.
     private var left: LeftFile?
-    private var nextInput = 1
+    private var nextInput: Int
 
     /// How many bytes are there and not delivered, at the last look.
     package private(set) var backlogBytes: Int64 = 0
@@ -59,6 +59,9 @@ package struct FileFollower: Sendable {
             inode = status.inode
         }
     }
+
+    /// Device and inode of the file that is open.
+    package var identity: FileIdentity? { file.map { FileIdentity($0.handle) } }
 
     /// One incarnation of the file.
     struct OpenFile: Sendable {
@@ -89,10 +92,11 @@ package struct FileFollower: Sendable {
     ///   - resume: Where to go on, from an earlier batch.
     ///   - limits: How much goes into a batch.
     ///   - readBytes: How much is read at once.
+    ///   - firstInput: The number of the first input; the others follow it.
     ///   - now: The clock that files have their times from, since 1970.
     package init(
         path: String, format: FormatOptions, resume: FilePosition? = nil,
-        limits: BatchLimits = .init(), readBytes: Int = 256 << 10,
+        limits: BatchLimits = .init(), readBytes: Int = 256 << 10, firstInput: Int = 1,
         now: @escaping @Sendable () -> Duration = FileFollower.systemTime
     ) {
         self.path = path
@@ -100,6 +104,7 @@ package struct FileFollower: Sendable {
         self.resume = resume
         self.limits = limits
         self.readBytes = readBytes
+        nextInput = firstInput
         self.now = now
     }
 

@@ -7,6 +7,21 @@ extension FileFollower {
         path.lastIndex(of: "/").map { String(path[...$0]) } ?? "./"
     }
 
+    /// The folders in which something happens when a file grows, is rotated, or is the target of another link.
+    static func folders(of path: String) -> Set<String> {
+        func folder(_ path: String) -> String {
+            path.lastIndex(of: "/").map { String(path[...$0]) } ?? "./"
+        }
+        var folders: Set = [folder(path)]
+        if Descriptor.status(path: path, followsLinks: false)?.kind == S_IFLNK,
+            let target = realpath(path, nil)
+        {
+            folders.insert(folder(String(cString: target)))
+            free(target)
+        }
+        return folders
+    }
+
     /// The last part of the path.
     var base: String {
         path.lastIndex(of: "/").map { String(path[path.index(after: $0)...]) } ?? path
@@ -40,7 +55,7 @@ extension FileFollower {
                 return file
             }
             if !hasLookedForRemains {
-                let remains = try openRemains(of: resume, acceptsCopies: isSameInode == true)
+                let remains = try openRemains(of: resume)
                 hasLookedForRemains = true
                 if let remains {
                     self.resume = nil
@@ -61,7 +76,7 @@ extension FileFollower {
         return OpenFile(handle: handle, framer: framer(inheritedHeader: header))
     }
 
-    private mutating func open(
+    mutating func open(
         _ handle: Handle, at position: FilePosition, isCopy: Bool = false
     ) throws(IngestError) -> OpenFile {
         let prefix = try handle.descriptor.bytes(
@@ -95,11 +110,9 @@ extension FileFollower {
         return reader
     }
 
-    /// What is left of the file of a position: by its inode under another name, or, if the file
-    /// was emptied in place, a copy that begins with the same bytes.
-    private mutating func openRemains(
-        of position: FilePosition, acceptsCopies: Bool
-    ) throws(IngestError) -> OpenFile? {
+    /// What is left of the file of a position: by its inode under another name, or, if the file was emptied in place, a
+    /// copy that holds what it held; or else what it holds under the name that a rotation gave it after that.
+    private mutating func openRemains(of position: FilePosition) throws(IngestError) -> OpenFile? {
         // The fewer bytes there are to know the file by, the more its name has to say: inodes are
         // used again, and logs of one kind begin with the same header.
         let isWellKnown = position.prefixLength >= Self.copyPrefixMinimum
@@ -111,8 +124,7 @@ extension FileFollower {
         let candidates = try siblings { name, status in
             isMoved(status)
                 ? isWellKnown || name.hasPrefix(stem)
-                : isWellKnown && acceptsCopies && name.hasPrefix(base)
-                    && status.size >= position.offset
+                : isWellKnown && name.hasPrefix(base) && status.size >= position.offset
         }
         let moved = candidates.filter { isMoved($0.status) }
         for (name, status) in moved + candidates.filter({ !isMoved($0.status) }) {
@@ -122,6 +134,15 @@ extension FileFollower {
             else { continue }
             return try open(
                 Handle(descriptor, status), at: position, isCopy: !isMoved(status))
+        }
+        for (name, status) in moved where status.size > 0 && position.offset > 0 {
+            let last = name.split(separator: "/").last.map(String.init) ?? name
+            guard Self.isRotated(last, of: base), let descriptor = try Descriptor.open(name) else {
+                continue
+            }
+            return OpenFile(
+                handle: Handle(descriptor, status),
+                framer: framer(inheritedHeader: position.inheritedHeader))
         }
         return nil
     }
@@ -145,32 +166,12 @@ extension FileFollower {
     ) throws(IngestError) -> [(path: String, status: Descriptor.Status)] {
         let base = base
         var chosen: [(path: String, status: Descriptor.Status)] = []
-        for name in try Self.names(in: folder) where name != base {
+        for name in try Descriptor.names(in: folder) where name != base {
             guard let status = Descriptor.status(path: folder + name, followsLinks: false),
                 status.isRegular, isChosen(name, status)
             else { continue }
             chosen.append((folder + name, status))
         }
         return chosen.sorted { ($0.status.size, $1.path) > ($1.status.size, $0.path) }
-    }
-
-    /// The names in a folder; none if there is no folder.
-    private static func names(in folder: String) throws(IngestError) -> [String] {
-        guard let stream = opendir(folder) else {
-            guard errno == ENOENT else { throw .cannotOpen(path: folder, errno: errno) }
-            return []
-        }
-        defer { closedir(stream) }
-        var names: [String] = []
-        while true {
-            errno = 0
-            guard let entry = readdir(stream) else { break }
-            let name = withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
-                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-            }
-            if name != ".", name != ".." { names.append(name) }
-        }
-        guard errno == 0 else { throw .cannotRead(input: folder, errno: errno) }
-        return names
     }
 }

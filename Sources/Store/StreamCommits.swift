@@ -48,6 +48,9 @@ extension StateStore {
             if let checkpoint = commit.checkpoint {
                 try replace(checkpoint, stream: commit.stream, in: database)
             }
+            if let file = commit.file {
+                try replace(file, stream: commit.stream, in: database)
+            }
             return ids
         }
     }
@@ -59,6 +62,42 @@ extension StateStore {
                 database, sql: "SELECT * FROM checkpoints WHERE stream = ?", arguments: [stream]
             ).map(CheckpointRow.init(row:))
         }
+    }
+
+    /// Where the stream goes on in each file that it was read from, by their paths.
+    public func sourceFiles(stream: String) throws(StoreError) -> [SourcePosition] {
+        try read("source files") { database in
+            try Row.fetchAll(
+                database, sql: "SELECT * FROM source_files WHERE stream = ? ORDER BY source",
+                arguments: [stream]
+            ).map { row in
+                SourcePosition(
+                    path: row["source"], device: UInt64(bitPattern: row["device"]),
+                    inode: UInt64(bitPattern: row["inode"]), prefixHash: row["prefix_hash"],
+                    prefixLength: row["prefix_length_bytes"], offset: row["source_offset"],
+                    lineNumber: row["line_number"])
+            }
+        }
+    }
+
+    private func replace(
+        _ file: SourcePosition, stream: String, in database: Database
+    ) throws {
+        let statement = try database.cachedStatement(
+            sql: """
+                INSERT INTO source_files (stream, source, device, inode, prefix_hash,
+                    prefix_length_bytes, source_offset, line_number)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+                ON CONFLICT (stream, source) DO UPDATE SET
+                    device = excluded.device, inode = excluded.inode,
+                    prefix_hash = excluded.prefix_hash,
+                    prefix_length_bytes = excluded.prefix_length_bytes,
+                    source_offset = excluded.source_offset, line_number = excluded.line_number
+                """)
+        try statement.execute(arguments: [
+            stream, file.path, Int64(bitPattern: file.device), Int64(bitPattern: file.inode),
+            file.prefixHash, file.prefixLength, file.offset, file.lineNumber,
+        ])
     }
 
     func requireStream(_ name: String, in database: Database) throws {

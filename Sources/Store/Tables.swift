@@ -452,14 +452,17 @@ public struct StreamCommit: Sendable, Hashable {
     public var anomalies: [NewAnomaly]
     /// Where to go on after this batch.
     public var checkpoint: CheckpointRow?
+    /// Where to go on in one of several files of the stream, which is replaced by its path.
+    public var file: SourcePosition?
 
     /// Makes a commit.
     public init(
         stream: String, activation: ModelActivation? = nil, threshold: ThresholdRow? = nil,
         episodes: [EpisodeRow] = [], anomalies: [NewAnomaly] = [],
-        checkpoint: CheckpointRow? = nil
+        checkpoint: CheckpointRow? = nil, file: SourcePosition? = nil
     ) {
         self.stream = stream
+        self.file = file
         self.activation = activation
         self.threshold = threshold
         self.episodes = episodes
