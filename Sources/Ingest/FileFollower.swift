@@ -74,6 +74,8 @@ package struct FileFollower: Sendable {
         /// The file's first bytes as they were read.
         var prefix: [UInt8] = []
         var checkedAt: Int64 = 0
+        /// When it was written last as far as that was seen, or else the file before it.
+        var modifiedAt: Int64?
         /// Since when a file that has a successor was not seen to grow.
         var quietSince: Duration?
         var ending: Ending?
@@ -218,7 +220,9 @@ package struct FileFollower: Sendable {
         lastHeader = file.framer.header ?? file.framer.inheritedHeader
         if file.ending == .emptied {
             left = nil
-            return OpenFile(handle: file.handle, framer: framer(inheritedHeader: lastHeader))
+            return OpenFile(
+                handle: file.handle, framer: framer(inheritedHeader: lastHeader),
+                modifiedAt: file.modifiedAt)
         }
         let left = LeftFile(file, status: try file.handle.descriptor.status(name: path))
         self.left = left
@@ -227,13 +231,15 @@ package struct FileFollower: Sendable {
             missed.emptied = emptied
             return missed
         }
-        return OpenFile(handle: emptied, framer: framer(inheritedHeader: lastHeader))
+        return OpenFile(
+            handle: emptied, framer: framer(inheritedHeader: lastHeader),
+            modifiedAt: left.modifiedAt)
     }
 
     private func position(in file: OpenFile) -> FilePosition {
         FilePosition(
             path: path, device: file.handle.device, inode: file.handle.inode, prefix: file.prefix,
-            framer: file.framer)
+            framer: file.framer, modifiedAt: file.modifiedAt)
     }
 
     mutating func framer(
@@ -259,6 +265,8 @@ extension FileFollower {
         let chunk = wanted > 0 ? try descriptor.bytes(wanted, at: offset, name: path) : []
         // After the read: what passes the check now was not emptied before it was read.
         let status = try descriptor.status(name: path)
+        let modifiedBefore = current.modifiedAt
+        current.modifiedAt = status.changedAt
         let isShorter = status.size < offset + Int64(chunk.count)
         if isShorter || !chunk.isEmpty || status.changedAt != current.checkedAt {
             current.checkedAt = status.changedAt
@@ -271,6 +279,8 @@ extension FileFollower {
             }
         }
         if !chunk.isEmpty { current.quietSince = nil }
+        // What is read next is in the file, though it was not when it was written last before.
+        if chunk.isEmpty, current.framer.readOffset == 0 { current.modifiedAt = modifiedBefore }
         if current.prefix.count < FilePosition.prefixLimit, Int64(current.prefix.count) == offset {
             current.prefix += chunk.prefix(FilePosition.prefixLimit - current.prefix.count)
         }
@@ -302,13 +312,16 @@ extension FileFollower {
 
     /// Goes on in the copy of a file that was emptied, if there is one.
     private func goOnInCopy(_ current: inout OpenFile) throws(IngestError) -> Bool {
-        guard current.prefix.count >= Self.copyPrefixMinimum else { return false }
+        // A file of which little was read is known again only by the name that a rotation gives to its copy.
+        let isWellKnown = current.prefix.count >= Self.copyPrefixMinimum
+        guard current.framer.lineNumber > 1 || isWellKnown else { return false }
         let handle = current.handle
         let consumed = current.framer.consumedOffset
         let copies: [(path: String, status: Descriptor.Status)]
         do throws(IngestError) {
             copies = try siblings { name, status in
                 name.hasPrefix(base) && status.size >= consumed
+                    && (isWellKnown || Self.isRotated(name, of: base))
                     && (status.device, status.inode) != (handle.device, handle.inode)
             }
         } catch {

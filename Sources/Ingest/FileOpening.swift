@@ -45,35 +45,47 @@ extension FileFollower {
             }
             status = found
         }
+        var left = left
         if let resume {
-            let isSameInode = status.map { ($0.device, $0.inode) == (resume.device, resume.inode) }
-            if let descriptor, let status, isSameInode == true,
-                try resume.isIn(descriptor, status: status, name: path)
+            // Where nothing was read of a file, there is nothing to know it by.
+            if resume.offset > 0 || resume.modifiedAt == nil,
+                let file = try openKnown(resume, descriptor, status)
             {
-                let file = try open(Handle(descriptor, status), at: resume)
                 self.resume = nil
                 return file
             }
-            if !hasLookedForRemains {
-                let remains = try openRemains(of: resume)
-                hasLookedForRemains = true
-                if let remains {
-                    self.resume = nil
-                    return remains
-                }
-            }
+            left = LeftFile(resume) ?? left
         }
         // The path was opened before: what is rotated away from now on is that file.
         let handle = descriptor.flatMap { descriptor in status.map { Handle(descriptor, $0) } }
+        let lastHeader = resume?.inheritedHeader ?? lastHeader
         if let left,
             let missed = try openRotated(after: left, before: handle, lastHeader: lastHeader)
         {
+            resume = nil
             return missed
         }
         guard let handle else { return nil }
-        let header = resume?.inheritedHeader ?? lastHeader
         resume = nil
-        return OpenFile(handle: handle, framer: framer(inheritedHeader: header))
+        return OpenFile(
+            handle: handle, framer: framer(inheritedHeader: lastHeader),
+            modifiedAt: left?.modifiedAt)
+    }
+
+    /// The file of a position: what the path leads to, or what is left of it elsewhere.
+    private mutating func openKnown(
+        _ position: FilePosition, _ descriptor: Descriptor?, _ status: Descriptor.Status?
+    ) throws(IngestError) -> OpenFile? {
+        if let descriptor, let status,
+            (status.device, status.inode) == (position.device, position.inode),
+            try position.isIn(descriptor, status: status, name: path)
+        {
+            return try open(Handle(descriptor, status), at: position)
+        }
+        guard !hasLookedForRemains else { return nil }
+        let remains = try openRemains(of: position)
+        hasLookedForRemains = true
+        return remains
     }
 
     mutating func open(
@@ -90,7 +102,7 @@ extension FileFollower {
             framer: framer(
                 offset: position.offset, lineNumber: position.lineNumber, header: first.header,
                 inheritedHeader: first.inheritedHeader, tail: tail),
-            prefix: prefix)
+            prefix: prefix, modifiedAt: position.modifiedAt)
     }
 
     /// Reads the lines before a position until one tells the header that holds behind it.
@@ -111,7 +123,7 @@ extension FileFollower {
     }
 
     /// What is left of the file of a position: by its inode under another name, or, if the file was emptied in place, a
-    /// copy that holds what it held; or else what it holds under the name that a rotation gave it after that.
+    /// copy that holds what it held.
     private mutating func openRemains(of position: FilePosition) throws(IngestError) -> OpenFile? {
         // The fewer bytes there are to know the file by, the more its name has to say: inodes are
         // used again, and logs of one kind begin with the same header.
@@ -134,15 +146,6 @@ extension FileFollower {
             else { continue }
             return try open(
                 Handle(descriptor, status), at: position, isCopy: !isMoved(status))
-        }
-        for (name, status) in moved where status.size > 0 && position.offset > 0 {
-            let last = name.split(separator: "/").last.map(String.init) ?? name
-            guard Self.isRotated(last, of: base), let descriptor = try Descriptor.open(name) else {
-                continue
-            }
-            return OpenFile(
-                handle: Handle(descriptor, status),
-                framer: framer(inheritedHeader: position.inheritedHeader))
         }
         return nil
     }

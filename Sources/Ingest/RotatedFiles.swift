@@ -1,28 +1,37 @@
-/// What is known of a file that was read to its end.
+/// What is known of a file that was read to its end, or that is gone.
 struct LeftFile: Sendable {
-    let device: UInt64
-    let inode: UInt64
     /// When it was written last, in epoch nanoseconds.
     let modifiedAt: Int64
-    private let prefix: [UInt8]
-    private let recent: [UInt8]
-    private let readOffset: Int64
-    private let hasRecords: Bool
+    fileprivate let identity: FileIdentity?
+    fileprivate let content: Content
 
-    init(_ file: FileFollower.OpenFile, status: Descriptor.Status) {
-        device = file.handle.device
-        inode = file.handle.inode
-        modifiedAt = status.changedAt
-        prefix = file.prefix
-        recent = file.framer.recentBytes
-        readOffset = file.framer.readOffset
-        hasRecords = file.framer.lineNumber > 1
+    fileprivate enum Content {
+        /// The file's first bytes, and those right before an offset.
+        case read(prefix: [UInt8], recent: [UInt8], offset: Int64)
+        /// A place behind which there may be more in a copy.
+        case until(FilePosition)
+        case nothing
     }
 
-    /// Whether another file holds what this one held, so that it is a copy.
-    fileprivate func isIn(_ descriptor: Descriptor, name: String) throws(IngestError) -> Bool {
-        guard hasRecords else { return false }
-        return try descriptor.holds(prefix[...], recent: recent, before: readOffset, name: name)
+    /// A file that was read to its end.
+    init(_ file: FileFollower.OpenFile, status: Descriptor.Status) {
+        identity = FileIdentity(file.handle)
+        modifiedAt = status.changedAt
+        // A header alone is in every file.
+        let hasRecords = file.framer.lineNumber > 1
+        content =
+            hasRecords
+            ? .read(
+                prefix: file.prefix, recent: file.framer.recentBytes,
+                offset: file.framer.readOffset) : .nothing
+    }
+
+    /// The file of a position that is nowhere any more; `nil` if it is not known when it was written.
+    init?(_ position: FilePosition) {
+        guard let modifiedAt = position.modifiedAt else { return nil }
+        self.modifiedAt = modifiedAt
+        identity = nil
+        content = position.offset > 0 ? .until(position) : .nothing
     }
 }
 
@@ -42,13 +51,12 @@ extension FileFollower {
         after left: LeftFile, before next: Handle?, lastHeader: [UInt8]?
     ) throws(IngestError) -> OpenFile? {
         let base = base
+        let known = [left.identity, next.map { FileIdentity($0) }]
         let candidates: [(path: String, status: Descriptor.Status)]
         do throws(IngestError) {
             candidates = try siblings { name, status in
                 status.changedAt > left.modifiedAt && status.size > 0
-                    && Self.isRotated(name, of: base)
-                    && (status.device, status.inode) != (left.device, left.inode)
-                    && next.map { ($0.device, $0.inode) == (status.device, status.inode) } != true
+                    && Self.isRotated(name, of: base) && !known.contains(FileIdentity(status))
             }
         } catch {
             // A folder that may be passed through but not listed tells of no rotation.
@@ -56,11 +64,21 @@ extension FileFollower {
             return nil
         }
         for (name, status) in candidates.sorted(by: { $0.status.changedAt < $1.status.changedAt }) {
-            guard let descriptor = try Descriptor.open(name),
-                try !left.isIn(descriptor, name: name)
-            else { continue }
-            return OpenFile(
-                handle: Handle(descriptor, status), framer: framer(inheritedHeader: lastHeader))
+            guard let descriptor = try Descriptor.open(name) else { continue }
+            let handle = Handle(descriptor, status)
+            switch left.content {
+            case .read(let prefix, let recent, let offset)
+            where try descriptor.holds(prefix[...], recent: recent, before: offset, name: name):
+                // A copy of what was read.
+                continue
+            case .until(let position)
+            where try position.isIn(descriptor, status: status, name: name):
+                return try open(handle, at: position, isCopy: true)
+            case .read, .until, .nothing:
+                return OpenFile(
+                    handle: handle, framer: framer(inheritedHeader: lastHeader),
+                    modifiedAt: left.modifiedAt)
+            }
         }
         return nil
     }

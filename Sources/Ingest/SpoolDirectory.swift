@@ -109,7 +109,7 @@ struct SpoolDirectory {
     private func position(in file: Reading) -> FilePosition {
         FilePosition(
             path: file.path, device: file.handle.device, inode: file.handle.inode,
-            prefix: file.prefix, framer: file.framer)
+            prefix: file.prefix, framer: file.framer, modifiedAt: nil)
     }
 
     // MARK: Choosing

@@ -150,8 +150,10 @@ enum Migrations {
         );
         """
 
-    /// Where a stream goes on in each of several files.
+    /// When the file of a position had been written last, and where a stream goes on in each of several files.
     private static let schema3 = """
+        ALTER TABLE checkpoints ADD COLUMN source_modified_ns INTEGER;
+
         CREATE TABLE source_files (
             stream TEXT NOT NULL REFERENCES streams (name),
             source TEXT NOT NULL,
@@ -161,6 +163,7 @@ enum Migrations {
             prefix_length_bytes INTEGER NOT NULL,
             source_offset INTEGER NOT NULL,
             line_number INTEGER NOT NULL,
+            source_modified_ns INTEGER,
             PRIMARY KEY (stream, source)
         );
         """

@@ -365,12 +365,15 @@ public struct SourcePosition: Sendable, Hashable, Codable {
     public var offset: Int64
     /// Physical lines before that offset.
     public var lineNumber: Int64
+    /// When the file had been written last, in epoch nanoseconds; `nil` in what earlier builds stored.
+    public var modifiedAt: Int64?
 
     /// Makes a position.
     public init(
         path: String, device: UInt64, inode: UInt64, prefixHash: String, prefixLength: Int,
-        offset: Int64, lineNumber: Int64
+        offset: Int64, lineNumber: Int64, modifiedAt: Int64? = nil
     ) {
+        self.modifiedAt = modifiedAt
         self.path = path
         self.device = device
         self.inode = inode

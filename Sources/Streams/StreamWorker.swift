@@ -394,7 +394,8 @@ extension FilePosition {
         self.init(
             path: position.path, device: position.device, inode: position.inode,
             prefixHash: position.prefixHash, prefixLength: position.prefixLength,
-            offset: position.offset, lineNumber: position.lineNumber)
+            offset: position.offset, lineNumber: position.lineNumber,
+            modifiedAt: position.modifiedAt)
     }
 }
 
@@ -403,6 +404,7 @@ extension SourcePosition {
         self.init(
             path: position.path, device: position.device, inode: position.inode,
             prefixHash: position.prefixHash, prefixLength: position.prefixLength,
-            offset: position.offset, lineNumber: position.lineNumber)
+            offset: position.offset, lineNumber: position.lineNumber,
+            modifiedAt: position.modifiedAt)
     }
 }

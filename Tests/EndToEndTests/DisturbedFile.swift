@@ -26,7 +26,15 @@ struct DisturbedFile {
         _ = data.lines(rows)
     }
 
-    private mutating func note(_ deed: String) { deeds[deed, default: 0] += 1 }
+    /// The same in its order, for a run that failed.
+    private(set) var history: [String] = []
+
+    private mutating func note(_ deed: String) {
+        deeds[deed, default: 0] += 1
+        tell("\(deed) at record \(recordCount)")
+    }
+
+    mutating func tell(_ what: String) { history.append(what) }
 
     // MARK: Writing
 

@@ -19,7 +19,7 @@ enum Soak {
 
 /// A daemon that is killed again and again while its file is written, rotated, emptied and deleted.
 @Suite(.serialized, .timeLimit(.minutes(60))) struct DurabilityTests {
-    private static let rowsBefore = 600
+    static let rowsBefore = 600
 
     private static func pump(_ file: String) -> String {
         """
@@ -31,7 +31,7 @@ enum Soak {
     }
 
     /// A folder with the state of a daemon that has a model and has read all of its first file.
-    private func folderWithModel() async throws -> TemporaryDirectory {
+    static func folderWithModel() async throws -> TemporaryDirectory {
         let folder = try TemporaryDirectory()
         let daemon = DaemonProcess(folder: folder)
         _ = try await daemon.startWithModel()
@@ -39,7 +39,7 @@ enum Soak {
         return folder
     }
 
-    private func copy(of base: TemporaryDirectory) throws -> TemporaryDirectory {
+    static func copy(of base: TemporaryDirectory) throws -> TemporaryDirectory {
         let folder = try TemporaryDirectory()
         for name in ["state", "log"] {
             try FileManager.default.copyItem(atPath: base.file(name), toPath: folder.file(name))
@@ -64,14 +64,14 @@ enum Soak {
 
     @Test func killedAtAnyInstantItFindsWhatAnUndisturbedRunFinds() async throws {
         let begin = ContinuousClock.now
-        let base = try await folderWithModel()
+        let base = try await Self.folderWithModel()
         let run = KillRun(
-            daemon: DaemonProcess(folder: try copy(of: base)), rowsBefore: Self.rowsBefore,
+            daemon: DaemonProcess(folder: try Self.copy(of: base)), rowsBefore: Self.rowsBefore,
             seed: Soak.seed)
         try run.daemon.configure(Self.pump(run.file.name))
         try await run.disturb(kills: Soak.kills)
 
-        let undisturbed = DaemonProcess(folder: try copy(of: base))
+        let undisturbed = DaemonProcess(folder: try Self.copy(of: base))
         try undisturbed.folder.write(run.file.truth, to: "truth.csv")
         try undisturbed.configure(Self.pump("truth.csv"))
         try await undisturbed.start()

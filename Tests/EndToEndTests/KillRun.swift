@@ -39,7 +39,10 @@ final class KillRun {
         try await file.append(100, by: &chance) { _ in }
         try await catchUp()
         while killCount < kills {
-            if !daemon.isRunning { try daemon.launch() }
+            if !daemon.isRunning {
+                try daemon.launch()
+                file.tell("started")
+            }
             for _ in 0..<chance.number(1...4) {
                 try await write()
                 try await pause(chance.number(Self.shortestLife...60))
@@ -104,7 +107,8 @@ final class KillRun {
         } catch {
             throw WaitedInVain(
                 description: "\(error)\nwanted \(records) records, \(faults) bad lines; there are "
-                    + "\(last?.recordsTotal ?? -1), \(last?.faultsTotal ?? -1); \(summary)")
+                    + "\(last?.recordsTotal ?? -1), \(last?.faultsTotal ?? -1); \(summary)\n"
+                    + file.history.suffix(30).joined(separator: "\n"))
         }
     }
 
@@ -115,12 +119,14 @@ final class KillRun {
             daemon.signal(SIGTERM)
             if chance.happens(0.5) {
                 _ = try await daemon.exitCode()
+                file.tell("stopped")
                 stopCount += 1
                 return
             }
             try await pause(chance.number(0...60))
         }
         daemon.kill()
+        file.tell("killed")
         killCount += 1
         while chance.happens(0.3) {
             try daemon.launch()
