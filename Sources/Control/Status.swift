@@ -105,6 +105,8 @@ public struct StreamStatus: Sendable, Hashable, Codable {
     public var refusedConnections: Int?
     /// Records that left the training window before there was a model to score them.
     public var unscoredTotal: Int64?
+    /// Gaps in time: steps far longer than the usual ones, after which a record was judged without its past.
+    public var gapsTotal: Int64?
     /// Lines of clients that could not be taken: before a stop, or after an error that closed the socket.
     public var lostTotal: Int64?
     /// Anomalies that were no alarm because of the budget, a rule, a maintenance window or a label, by what kept them from it, the

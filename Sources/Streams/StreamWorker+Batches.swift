@@ -143,6 +143,7 @@ extension StreamWorker {
         let threads = ProcessInfo.processInfo.activeProcessorCount
         let parallel: ParallelFor =
             records.rowCount < Self.parallelRows ? .serial : .threads(threads)
+        next.counters.gaps += Int64(detector.gapCount(records, after: next.context))
         let scores = detector.score(records, state: &next.context, parallel: parallel)
         let verdicts = detector.verdicts(scores, threshold: serving.threshold)
         var upcoming = verdicts[...]
@@ -167,8 +168,9 @@ extension StreamWorker {
                 findings.take(event)
             }
             if next.hasBudget {
+                let isBeginning = next.episodes.open?.sequence != openBefore
                 next.pace.observe(
-                    beginsEpisode: verdict != nil && next.episodes.open?.sequence != openBefore,
+                    beginning: isBeginning ? verdict?.pValue : nil,
                     probability: serving.threshold.probability)
             }
             guard let verdict else { continue }

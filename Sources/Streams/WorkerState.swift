@@ -40,6 +40,8 @@ package struct WorkerState: Encodable {
         package var faults: [String: Int64] = [:]
         /// Records that left the window before there was a model to score them.
         package var unscored: Int64 = 0
+        /// Gaps in time: the records after them were judged without their past.
+        package var gaps: Int64 = 0
         /// Lines that a socket's clients had sent and that could not be taken before the end.
         package var lost: Int64 = 0
         /// Anomalies that were no alarm, by what kept them from it.
@@ -146,6 +148,7 @@ extension WorkerState.Counters: Codable {
         anomalies = try container.decodeIfPresent(Int64.self, forKey: .anomalies) ?? 0
         faults = try container.decodeIfPresent([String: Int64].self, forKey: .faults) ?? [:]
         unscored = try container.decodeIfPresent(Int64.self, forKey: .unscored) ?? 0
+        gaps = try container.decodeIfPresent(Int64.self, forKey: .gaps) ?? 0
         lost = try container.decodeIfPresent(Int64.self, forKey: .lost) ?? 0
         suppressed =
             try container.decodeIfPresent([String: Int64].self, forKey: .suppressed) ?? [:]

@@ -222,6 +222,9 @@ struct StatusView {
         var text = Format.count(stream.recordsTotal)
         if stream.recordsPerSec > 0 { text += ", \(Format.rate(perSecond: stream.recordsPerSec))" }
         if let last = stream.lastRecordAt { text += ", the newest \(age(last)) ago" }
+        if let count = stream.gapsTotal, count > 0 {
+            text += ", \(Format.plural(count, "gap")) in time"
+        }
         if let count = stream.unscoredTotal, count > 0 {
             text += ", \(Format.count(count)) not scored"
         }

@@ -54,6 +54,7 @@ enum StatusMessages {
         status.connections = inflow.connections
         status.refusedConnections = inflow.refusedConnections
         status.unscoredTotal = snapshot.counters.unscored
+        status.gapsTotal = snapshot.counters.gaps
         status.lostTotal = snapshot.counters.lost
         status.suppressed = snapshot.counters.suppressed
             .sorted { ($1.value, $0.key) < ($0.value, $1.key) }
