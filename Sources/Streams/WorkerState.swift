@@ -62,6 +62,8 @@ package struct WorkerState: Encodable {
     /// What the serving model remembers of the newest records.
     var context = ContextState()
     var episodes: EpisodeTracker
+    /// How much rarer an anomaly must be to alarm, because there were more than asked for.
+    var pace = AlarmPace()
     /// Records inside episodes: they stay out of the next fit.
     var excluded = ExcludedRanges()
     /// Records without a time of their own that arrived during maintenance.
@@ -125,6 +127,12 @@ package struct WorkerState: Encodable {
         self = try decoder.decode(WorkerState.self, from: Data(bytes))
     }
 
+    /// Whether the alarms have a budget; a log-likelihood that a person set has none.
+    var hasBudget: Bool {
+        if case .logLikelihood = choice { return false }
+        return true
+    }
+
     /// Records that wait for the first model.
     var pendingCount: Int64 { pendingFrom.map { max(0, windowTotal - $0) } ?? 0 }
 }
@@ -160,6 +168,7 @@ extension WorkerState: Decodable {
         windowTotal = try value(.windowTotal, or: 0)
         pendingFrom = try container.decodeIfPresent(Int64.self, forKey: .pendingFrom)
         context = try value(.context, or: ContextState())
+        pace = try value(.pace, or: AlarmPace())
         excluded = try value(.excluded, or: ExcludedRanges())
         maintained = try value(.maintained, or: ExcludedRanges())
         withheld = try value(.withheld, or: ExcludedRanges())

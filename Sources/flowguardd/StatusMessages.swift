@@ -31,6 +31,7 @@ enum StatusMessages {
             try store.anomalyCount(
                 stream: worker.name, since: Date().timeIntervalSince1970 - 86_400))
         status.measured = measured(snapshot)
+        status.largestAlarmingPValue = snapshot.largestAlarmingPValue
         status.threshold = snapshot.serving.map { threshold($0) }
         status.model = snapshot.serving.map { ModelMessage($0.row) }
         status.fit = snapshot.fit.flatMap { progress($0) }
