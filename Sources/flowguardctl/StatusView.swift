@@ -214,6 +214,13 @@ struct StatusView {
                 text += ", \(Format.count(refused)) turned away"
             }
         }
+        if let mode = stream.watchMode { text += ", by \(mode)" }
+        if let bytes = stream.spooledBytes, bytes > 0 {
+            text += ", \(Format.bytes(bytes)) spooled"
+        }
+        if let files = stream.failedFiles, files > 0 {
+            text += ", \(Format.plural(files, "file")) failed"
+        }
         if stream.backlogBytes > 0 { text += ", \(Format.bytes(stream.backlogBytes)) behind" }
         return text
     }
@@ -230,6 +237,12 @@ struct StatusView {
         }
         if let count = stream.lostTotal, count > 0 {
             text += ", \(Format.count(count)) lost"
+        }
+        if let count = stream.droppedTotal, count > 0 {
+            text += ", \(Format.count(count)) dropped"
+        }
+        if let count = stream.duplicatesTotal, count > 0 {
+            text += ", \(Format.count(count)) sent twice"
         }
         return text
     }
