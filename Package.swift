@@ -104,6 +104,12 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser")
             ],
             path: "samples/tool", swiftSettings: settings),
+        .executableTarget(
+            name: "flowguard-densities",
+            dependencies: [
+                "FlowDensity", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            path: "samples/densities", swiftSettings: settings),
         .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
         .testTarget(
             name: "FlowDensityTests", dependencies: ["FlowDensity", "TestSupport"],

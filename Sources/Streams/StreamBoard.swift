@@ -46,6 +46,8 @@ package struct StreamSnapshot: Sendable {
     package var recordsPerSec = 0.0
     package var recordsPerDay = 0.0
     package var askedProbability: Double?
+    /// The largest p-value that begins an episode while alarms are more than asked for; `nil`: the threshold decides.
+    package var largestAlarmingPValue: Double?
     /// Whether a person set the threshold, instead of the configuration.
     package var isThresholdByHand = false
     /// Records scored and anomalies found since the threshold holds.

@@ -153,6 +153,7 @@ extension StreamWorker {
         let threads = ProcessInfo.processInfo.activeProcessorCount
         let parallel: ParallelFor =
             records.rowCount < Self.parallelRows ? .serial : .threads(threads)
+        next.counters.gaps += Int64(detector.gapCount(records, after: next.context))
         let scores = detector.score(records, state: &next.context, parallel: parallel)
         let verdicts = detector.verdicts(scores, threshold: serving.threshold)
         var upcoming = verdicts[...]
@@ -163,23 +164,30 @@ extension StreamWorker {
         for row in 0..<records.rowCount {
             var verdict = upcoming.first?.row == row ? upcoming.popFirst() : nil
             let recordTime = records.times[row].isFinite ? records.times[row] : nil
+            let arrival = arrivals?[row].time ?? now
+            let number = firstNumber + Int64(row)
             if let found = verdict,
-                let cause = suppression(
-                    of: found, time: recordTime, number: firstNumber + Int64(row), in: next)
+                let cause = suppression(of: found, time: recordTime, number: number, in: next)
+                    ?? overBudget(found, at: recordTime ?? arrival, in: next)
             {
                 next.counters.suppressed[cause, default: 0] += 1
                 verdict = nil
             }
             let openBefore = next.episodes.open?.sequence
-            let arrival = arrivals?[row].time ?? now
             for event in next.episodes.observe(time: recordTime ?? arrival, verdict: verdict) {
                 findings.take(event)
+            }
+            if next.hasBudget {
+                let isBeginning = next.episodes.open?.sequence != openBefore
+                next.pace.observe(
+                    beginning: isBeginning ? verdict?.pValue : nil,
+                    probability: serving.threshold.probability)
             }
             guard let verdict else { continue }
             alarms += 1
             let episode = next.episodes.open?.sequence
             judged.anomalies.append(JudgedRecords.Anomaly(row: row, episode: episode))
-            next.excluded.exclude(firstNumber + Int64(row), joining: episode == openBefore)
+            next.excluded.exclude(number, joining: episode == openBefore)
             findings.anomalies.append(
                 NewAnomaly(
                     detectedAt: arrival, recordTime: recordTime, source: source,
@@ -192,7 +200,7 @@ extension StreamWorker {
                             name: $0.name, value: ReasonValue($0.value),
                             expected: ReasonValue($0.expected),
                             contribution: $0.contribution)
-                    }, summary: verdict.summary, recordNumber: firstNumber + Int64(row)))
+                    }, summary: verdict.summary, recordNumber: number))
         }
         observeDrift(scores, firstNumber: firstNumber, with: detector, in: &next)
         if environment.replay != nil { findings.judged.append(judged) }

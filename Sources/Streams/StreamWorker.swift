@@ -382,6 +382,7 @@ package actor StreamWorker {
             snapshot.scoreDrift = scoreDrift
             snapshot.recordsPerDay = recordsPerDay
             snapshot.askedProbability = asked
+            snapshot.largestAlarmingPValue = largestAlarmingPValue
             snapshot.isThresholdByHand = state.choice != .configured
             snapshot.scoredSinceThreshold = state.scoredSinceThreshold
             snapshot.anomaliesSinceThreshold = state.anomaliesSinceThreshold

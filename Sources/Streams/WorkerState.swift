@@ -40,6 +40,8 @@ package struct WorkerState: Encodable {
         package var faults: [String: Int64] = [:]
         /// Records that left the window before there was a model to score them.
         package var unscored: Int64 = 0
+        /// Gaps in time: the records after them were judged without their past.
+        package var gaps: Int64 = 0
         /// Lines that a socket's clients had sent and that could not be taken before the end.
         package var lost: Int64 = 0
         /// Lines that were dropped because the clients were ahead, as the configuration allows.
@@ -66,6 +68,8 @@ package struct WorkerState: Encodable {
     /// What the serving model remembers of the newest records.
     var context = ContextState()
     var episodes: EpisodeTracker
+    /// How much rarer an anomaly must be to alarm, because there were more than asked for.
+    var pace = AlarmPace()
     /// Records inside episodes: they stay out of the next fit.
     var excluded = ExcludedRanges()
     /// Records without a time of their own that arrived during maintenance.
@@ -133,6 +137,12 @@ package struct WorkerState: Encodable {
         self = try decoder.decode(WorkerState.self, from: Data(bytes))
     }
 
+    /// Whether the alarms have a budget; a log-likelihood that a person set has none.
+    var hasBudget: Bool {
+        if case .logLikelihood = choice { return false }
+        return true
+    }
+
     /// Records that wait for the first model.
     var pendingCount: Int64 { pendingFrom.map { max(0, windowTotal - $0) } ?? 0 }
 }
@@ -146,6 +156,7 @@ extension WorkerState.Counters: Codable {
         anomalies = try container.decodeIfPresent(Int64.self, forKey: .anomalies) ?? 0
         faults = try container.decodeIfPresent([String: Int64].self, forKey: .faults) ?? [:]
         unscored = try container.decodeIfPresent(Int64.self, forKey: .unscored) ?? 0
+        gaps = try container.decodeIfPresent(Int64.self, forKey: .gaps) ?? 0
         lost = try container.decodeIfPresent(Int64.self, forKey: .lost) ?? 0
         dropped = try container.decodeIfPresent(Int64.self, forKey: .dropped) ?? 0
         duplicates = try container.decodeIfPresent(Int64.self, forKey: .duplicates) ?? 0
@@ -170,6 +181,7 @@ extension WorkerState: Decodable {
         windowTotal = try value(.windowTotal, or: 0)
         pendingFrom = try container.decodeIfPresent(Int64.self, forKey: .pendingFrom)
         context = try value(.context, or: ContextState())
+        pace = try value(.pace, or: AlarmPace())
         excluded = try value(.excluded, or: ExcludedRanges())
         maintained = try value(.maintained, or: ExcludedRanges())
         withheld = try value(.withheld, or: ExcludedRanges())

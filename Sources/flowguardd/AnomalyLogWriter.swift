@@ -12,8 +12,9 @@ extension AnomalyMessage {
             id: row.id, time: Date(timeIntervalSince1970: anomaly.detectedAt), stream: row.stream,
             recordTime: anomaly.recordTime.map(Date.init(timeIntervalSince1970:)),
             logLikelihood: anomaly.logLikelihood, threshold: anomaly.threshold,
-            pValue: anomaly.pValue, tail: anomaly.tail, episode: anomaly.episode,
-            model: anomaly.model, source: anomaly.source, offset: anomaly.sourceOffset,
+            pValue: anomaly.pValue, tail: anomaly.tail, reasonCode: anomaly.reasonCode,
+            episode: anomaly.episode, model: anomaly.model, source: anomaly.source,
+            offset: anomaly.sourceOffset,
             features: anomaly.reasons.map {
                 Feature(
                     name: $0.name, value: Value($0.value), expected: Value($0.expected),

@@ -118,6 +118,10 @@ enum Metrics {
                     help: "Records that left the window before there was a model."
                 ) { Double($0.snapshot.counters.unscored) },
                 Metric(
+                    name: "flowguard_gaps_total", type: "counter",
+                    help: "Gaps in the time of the records."
+                ) { Double($0.snapshot.counters.gaps) },
+                Metric(
                     name: "flowguard_lost_lines_total", type: "counter",
                     help: "Lines of clients that could not be taken before a stop."
                 ) { Double($0.snapshot.counters.lost) },

@@ -31,6 +31,7 @@ enum StatusMessages {
             try store.anomalyCount(
                 stream: worker.name, since: Date().timeIntervalSince1970 - 86_400))
         status.measured = measured(snapshot)
+        status.largestAlarmingPValue = snapshot.largestAlarmingPValue
         status.threshold = snapshot.serving.map { threshold($0) }
         status.model = snapshot.serving.map { ModelMessage($0.row) }
         status.fit = snapshot.fit.flatMap { progress($0) }
@@ -53,6 +54,7 @@ enum StatusMessages {
         status.connections = inflow.connections
         status.refusedConnections = inflow.refusedConnections
         status.unscoredTotal = snapshot.counters.unscored
+        status.gapsTotal = snapshot.counters.gaps
         status.lostTotal = snapshot.counters.lost
         status.droppedTotal = worker.board.droppedLines
         status.duplicatesTotal = snapshot.counters.duplicates
