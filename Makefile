@@ -7,6 +7,10 @@ DESTDIR ?=
 # Options of Benchmarks/accuracy/run, as --only skab or --markdown docs/accuracy.md.
 ACCURACY ?=
 
+# What `make soak` does: how often the daemon is killed in each run, and by which seed.
+KILLS   ?= 1000
+SEED    ?= 1
+
 # Every step takes the same flags: other flags would build everything anew.
 BUILD_FLAGS := -c release --explicit-target-dependency-import-check error
 SWIFT_FILES := Package.swift Sources Tests samples
@@ -14,7 +18,7 @@ SWIFT_FILES := Package.swift Sources Tests samples
 BIN         := .build/release
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build test demo accuracy format lint unit-check install uninstall test-systemd ci clean
+.PHONY: help deps build test soak demo accuracy format lint unit-check install uninstall test-systemd ci clean
 
 help: ## list the targets
 	@echo "flowguard: make TARGET"
@@ -32,6 +36,10 @@ build: deps ## build everything, tests included, in release mode
 
 test: build ## build and run all tests
 	$(SWIFT) test --skip-build $(BUILD_FLAGS)
+
+soak: build ## kill the daemon 1,000 times a run against the truth (KILLS=, SEED=; an hour)
+	FLOWGUARD_SOAK_KILLS=$(KILLS) FLOWGUARD_SOAK_SEED=$(SEED) \
+	  $(SWIFT) test --skip-build $(BUILD_FLAGS) --filter 'DurabilityTests'
 
 demo: build ## watch a daemon learn two streams and catch their faults (2 minutes)
 	@scripts/demo $(BIN)

@@ -345,9 +345,9 @@ package actor StreamWorker {
             error != nil
             ? .failing
             : hasEnded
-            ? .stopped
-            : state.counters.records == 0 && state.windowTotal == 0
-                ? .waiting : serving == nil ? .learning : .watching
+                ? .stopped
+                : state.counters.records == 0 && state.windowTotal == 0
+                    ? .waiting : serving == nil ? .learning : .watching
         let needed = Int64(configuration.fit.firstAfterRecords)
         let held = heldCount
         let recordsPerDay = recordsPerDay

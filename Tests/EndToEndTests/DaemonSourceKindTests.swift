@@ -26,7 +26,8 @@ import Testing
         let folder = daemon.folder
         #expect(
             try daemon.stream()?.waitingFor
-                == "no file that \(folder.file("log/pump-*.csv")) matches has a complete record yet")
+                == "no file that \(folder.file("log/pump-*.csv")) matches has a complete record yet"
+        )
         var data = PumpData()
         for name in ["log/pump-a.csv", "log/pump-b.csv"] {
             try folder.write(PumpData.header + data.lines(100), to: name)
@@ -221,6 +222,7 @@ import Testing
     @Test func writersOfANamedPipeComeAndGo() async throws {
         let daemon = try await started("{pipe: run/in.fifo}", more: ", format: csv")
         let path = daemon.folder.file("run/in.fifo")
+        try await daemon.wait("the pipe") { FileManager.default.fileExists(atPath: path) }
         var data = PumpData()
         for round in 1...3 {
             let writer = try FileHandle(forWritingTo: URL(fileURLWithPath: path))

@@ -141,7 +141,9 @@ import Testing
         // The store takes nothing, and more comes than the memory holds.
         let lock = try StoreLock(daemon.folder.file("state/flowguard.sqlite"))
         let count = 100_000
-        let text = (1...count).map { "{\"a\":\($0),\"filler\":\"\($0 % 10)\($0 % 7)abcdefghijklmn\"}\n" }
+        let text = (1...count).map {
+            "{\"a\":\($0),\"filler\":\"\($0 % 10)\($0 % 7)abcdefghijklmn\"}\n"
+        }
         for start in stride(from: 0, to: count, by: 1_000) {
             try client.send(text[start..<(start + 1_000)].joined())
         }
