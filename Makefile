@@ -37,7 +37,7 @@ build: deps ## build everything, tests included, in release mode
 test: build ## build and run all tests
 	$(SWIFT) test --skip-build $(BUILD_FLAGS)
 
-soak: build ## kill the daemon 1,000 times a run against the truth (KILLS=, SEED=; an hour)
+soak: build ## kill the daemon 1,000 times a run against the truth (KILLS=, SEED=)
 	FLOWGUARD_SOAK_KILLS=$(KILLS) FLOWGUARD_SOAK_SEED=$(SEED) \
 	  $(SWIFT) test --skip-build $(BUILD_FLAGS) --filter 'DurabilityTests'
 
