@@ -17,6 +17,7 @@ let package = Package(
     name: "flowguard",
     products: [
         .library(name: "FlowDensity", targets: ["FlowDensity"]),
+        .library(name: "Detection", targets: ["Detection"]),
         .executable(name: "flowguardd", targets: ["flowguardd"]),
         .executable(name: "flowguardctl", targets: ["flowguardctl"]),
     ],

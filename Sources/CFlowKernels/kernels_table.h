@@ -3,6 +3,9 @@
 const FG_JOIN(fg_kernels_, FG_SUFFIX, , ) FG_JOIN(fg_, FG_LEVEL_NAME, _, FG_SUFFIX) = {
     .dense = FN(dense),
     .dense_backward = FN(dense_backward),
+    .pack = FN(pack),
+    .dense_packed = FN(dense_packed),
+    .weight_gradient = FN(weight_gradient),
     .row_sums = FN(row_sums),
     .clamp = FN(clamp),
     .clamp_backward = FN(clamp_backward),
@@ -25,6 +28,11 @@ const FG_JOIN(fg_kernels_, FG_SUFFIX, , ) FG_JOIN(fg_, FG_LEVEL_NAME, _, FG_SUFF
     .adam = FN(adam),
 };
 
+#undef FG_UNROLL
+#undef FG_INLINE
+#undef FG_OVER_OUTPUTS
+#undef FG_OVER_BLOCKS
+#undef FG_LANE_COUNT
 #undef FN
 #undef FG_SUFFIX
 #undef REAL

@@ -4,6 +4,9 @@ struct Architecture<Scalar: FlowScalar>: Sendable {
     /// Where each layer's parameters begin in the flow's buffer.
     let offsets: [Int]
     let parameterCount: Int
+    /// Where each layer's parameters begin among the working ones, with what it derives behind them.
+    let workingOffsets: [Int]
+    let workingCount: Int
     let featureCount: Int
     let contextCount: Int
     /// The size within which the context is handed to the conditioners.
@@ -21,6 +24,15 @@ struct Architecture<Scalar: FlowScalar>: Sendable {
             offsets.append(count)
             count += layer.parameterCount
         }
+        var workingOffsets: [Int] = []
+        var workingCount = 0
+        for layer in layers {
+            workingOffsets.append(workingCount)
+            workingCount +=
+                layer.derivedStart + WorkingParameters<Scalar>.aligned(layer.derivedCount)
+        }
+        self.workingOffsets = workingOffsets
+        self.workingCount = workingCount
         self.offsets = offsets
         parameterCount = count
         featureCount = layers.first?.featureCount ?? 0

@@ -92,6 +92,8 @@ public struct Coupling<Law: CouplingLaw>: Bijector {
     public var featureCount: Int { split.featureCount }
     /// Those of the conditioner.
     public var parameterShapes: [ParameterShape] { conditioner.parameterShapes }
+    /// What the conditioner derives.
+    public var derivedCount: Int { conditioner.derivedCount }
     /// The conditioner's input, hidden activations and output, and what the law keeps.
     public var recordCount: Int {
         conditioner.inputCount + conditioner.recordCount + conditioner.outputCount
@@ -105,6 +107,13 @@ public struct Coupling<Law: CouplingLaw>: Bijector {
         _ parameters: UnsafeMutablePointer<Scalar>, using generator: inout SeededGenerator
     ) {
         conditioner.initialize(parameters, using: &generator)
+    }
+
+    /// Lets the conditioner derive.
+    public func derive(
+        from parameters: UnsafePointer<Scalar>, into derived: UnsafeMutablePointer<Scalar>
+    ) {
+        conditioner.derive(from: parameters, into: derived)
     }
 
     /// Maps a tile from the data's side to the latent side.
@@ -170,7 +179,8 @@ public struct Coupling<Law: CouplingLaw>: Bijector {
         let hidden = tile.record + conditioner.inputCount * stride
         conditioner.forward(
             rows: tile.rowCount, stride: stride, x: tile.record,
-            y: hidden + conditioner.recordCount * stride, record: hidden, parameters: parameters)
+            y: hidden + conditioner.recordCount * stride, record: hidden,
+            panels: parameters + derivedStart)
     }
 
     /// What belongs to the `index`-th transformed feature.

@@ -76,6 +76,9 @@ package enum KernelLevel: Int, CaseIterable, Sendable {
 /// does and how far past the last row it may touch. All are plain C functions, without state: that is
 /// why a set may be shared.
 public final class Kernels<Scalar: FlowScalar>: @unchecked Sendable {
+    /// Outputs in a panel of packed weights.
+    package static var panelOutputs: Int { Int(FG_PANEL) }
+
     package let dense:
         (
             _ rows: Int, _ stride: Int, _ outputs: Int, _ inputs: Int,
@@ -87,6 +90,23 @@ public final class Kernels<Scalar: FlowScalar>: @unchecked Sendable {
             _ rows: Int, _ stride: Int, _ outputs: Int, _ inputs: Int,
             _ weights: UnsafePointer<Scalar>, _ dy: UnsafePointer<Scalar>,
             _ mask: UnsafePointer<Scalar>?, _ dx: UnsafeMutablePointer<Scalar>
+        ) -> Void
+    package let pack:
+        (
+            _ outputs: Int, _ inputs: Int, _ weights: UnsafePointer<Scalar>,
+            _ bias: UnsafePointer<Scalar>, _ panels: UnsafeMutablePointer<Scalar>
+        ) -> Void
+    package let densePacked:
+        (
+            _ rows: Int, _ stride: Int, _ outputs: Int, _ inputs: Int,
+            _ panels: UnsafePointer<Scalar>, _ x: UnsafePointer<Scalar>,
+            _ y: UnsafeMutablePointer<Scalar>, _ relu: Int32
+        ) -> Void
+    package let weightGradient:
+        (
+            _ rows: Int, _ stride: Int, _ outputs: Int, _ inputs: Int,
+            _ dy: UnsafePointer<Scalar>, _ x: UnsafePointer<Scalar>,
+            _ room: UnsafeMutablePointer<Scalar>, _ gradient: UnsafeMutablePointer<Scalar>
         ) -> Void
     package let rowSums:
         (
@@ -192,6 +212,9 @@ public final class Kernels<Scalar: FlowScalar>: @unchecked Sendable {
     fileprivate init(_ table: fg_kernels_f32) where Scalar == Float {
         dense = table.dense
         denseBackward = table.dense_backward
+        pack = table.pack
+        densePacked = table.dense_packed
+        weightGradient = table.weight_gradient
         rowSums = table.row_sums
         clamp = table.clamp
         clampBackward = table.clamp_backward
@@ -217,6 +240,9 @@ public final class Kernels<Scalar: FlowScalar>: @unchecked Sendable {
     fileprivate init(_ table: fg_kernels_f64) where Scalar == Double {
         dense = table.dense
         denseBackward = table.dense_backward
+        pack = table.pack
+        densePacked = table.dense_packed
+        weightGradient = table.weight_gradient
         rowSums = table.row_sums
         clamp = table.clamp
         clampBackward = table.clamp_backward

@@ -174,11 +174,13 @@ struct ShardedGradient<Scalar: FlowScalar> {
     /// - Returns: The mean of −ln p over the rows that are not trimmed away, in nats.
     @_specialize(where Scalar == Float)
     @_specialize(where Scalar == Double)
-    mutating func compute(parameters: [Scalar], step: Int, parallel: ParallelFor) -> Double {
+    mutating func compute(
+        working: WorkingParameters<Scalar>, step: Int, parallel: ParallelFor
+    ) -> Double {
         let batch = batches.next(batchSize)
         let weights =
             trimFraction > 0
-            ? keptRows(batch, parameters: parameters, step: step, parallel: parallel) : nil
+            ? keptRows(batch, working: working, step: step, parallel: parallel) : nil
         let keptCount = weights.map { Int($0.reduce(0, +)) } ?? batchSize
         let rowWeight = Scalar(1 / Double(keptCount))
         let architecture = architecture
@@ -188,25 +190,22 @@ struct ShardedGradient<Scalar: FlowScalar> {
                 shard.gradient.update(repeating: 0)
                 shard.lossSum = 0
             }
-            parameters.withUnsafeBufferPointer { parameters in
-                guard let parameters = parameters.baseAddress else { return }
-                architecture.forwardAndBackward(
-                    tile, workspace: shard.workspace, parameters: parameters, gradient: gradient
-                ) { latent, x, rowGradients in
-                    let kernels = Scalar._kernels
-                    let features = architecture.featureCount
-                    kernels.normalLogDensity(
-                        latent.rowCount, latent.stride, features, latent.x, latent.logDet)
-                    rowGradients.update(repeating: 0, count: latent.stride)
-                    for (row, place) in range.enumerated() {
-                        let weight = weights?[place] ?? 1
-                        guard weight > 0 else { continue }
-                        shard.lossSum -= latent.logDet[row]
-                        rowGradients[row] = -rowWeight
-                    }
-                    kernels.normalBackward(
-                        latent.rowCount, latent.stride, features, rowGradients, latent.x, x)
+            architecture.forwardAndBackward(
+                tile, workspace: shard.workspace, working: working, gradient: gradient
+            ) { latent, x, rowGradients in
+                let kernels = Scalar._kernels
+                let features = architecture.featureCount
+                kernels.normalLogDensity(
+                    latent.rowCount, latent.stride, features, latent.x, latent.logDet)
+                rowGradients.update(repeating: 0, count: latent.stride)
+                for (row, place) in range.enumerated() {
+                    let weight = weights?[place] ?? 1
+                    guard weight > 0 else { continue }
+                    shard.lossSum -= latent.logDet[row]
+                    rowGradients[row] = -rowWeight
                 }
+                kernels.normalBackward(
+                    latent.rowCount, latent.stride, features, rowGradients, latent.x, x)
             }
         }
         guard let total = shards[0].gradient.baseAddress else { return 0 }
@@ -219,17 +218,14 @@ struct ShardedGradient<Scalar: FlowScalar> {
 
     /// 1 for each row of the batch that stays, 0 for the share of lowest density.
     private func keptRows(
-        _ batch: [Int], parameters: [Scalar], step: Int, parallel: ParallelFor
+        _ batch: [Int], working: WorkingParameters<Scalar>, step: Int, parallel: ParallelFor
     ) -> [Double] {
         let architecture = architecture
         var densities = [Double](repeating: 0, count: batch.count)
         densities.withUnsafeMutableBufferPointer { densities in
             nonisolated(unsafe) let densities = densities
             forEachTile(batch, step: step, parallel: parallel) { _, tile, range in
-                parameters.withUnsafeBufferPointer { parameters in
-                    guard let parameters = parameters.baseAddress else { return }
-                    architecture.forward(tile, parameters: parameters)
-                }
+                architecture.forward(tile, working: working)
                 Scalar._kernels.normalLogDensity(
                     tile.rowCount, tile.stride, architecture.featureCount, tile.x, tile.logDet)
                 for (row, place) in range.enumerated() {
