@@ -7,6 +7,9 @@
 
 #define FG_IS_DOUBLE 0
 #include "kernels_elementwise.h"
+#include "kernels_columns.h"
+#include "kernels_logistic.h"
+#include "kernels_spline.h"
 #include "kernels_dense.h"
 #include "kernels_transpose.h"
 #include "kernels_panels.h"
@@ -16,6 +19,9 @@
 
 #define FG_IS_DOUBLE 1
 #include "kernels_elementwise.h"
+#include "kernels_columns.h"
+#include "kernels_logistic.h"
+#include "kernels_spline.h"
 #include "kernels_dense.h"
 #include "kernels_transpose.h"
 #include "kernels_panels.h"

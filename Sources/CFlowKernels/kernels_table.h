@@ -8,8 +8,10 @@ const FG_JOIN(fg_kernels_, FG_SUFFIX, , ) FG_JOIN(fg_, FG_LEVEL_NAME, _, FG_SUFF
     .weight_gradient = FN(weight_gradient),
     .row_sums = FN(row_sums),
     .clamp = FN(clamp),
+    .clamp_columns = FN(clamp_columns),
     .clamp_backward = FN(clamp_backward),
     .affine_forward = FN(affine_forward),
+    .affine_forward_columns = FN(affine_forward_columns),
     .affine_inverse = FN(affine_inverse),
     .affine_backward = FN(affine_backward),
     .scale_shift = FN(scale_shift),
@@ -19,10 +21,19 @@ const FG_JOIN(fg_kernels_, FG_SUFFIX, , ) FG_JOIN(fg_, FG_LEVEL_NAME, _, FG_SUFF
     .sum = FN(sum),
     .normal_log_density = FN(normal_log_density),
     .normal_backward = FN(normal_backward),
+    .logistic_log_density = FN(logistic_log_density),
+    .logistic_backward = FN(logistic_backward),
+    .spline_forward = FN(spline_forward),
+    .spline_inverse = FN(spline_inverse),
+    .spline_backward = FN(spline_backward),
+    .add_relu = FN(add_relu),
+    .add_where_positive = FN(add_where_positive),
     .load_tile = FN(load_tile),
     .store_tile = FN(store_tile),
     .exp = FN(exp_all),
     .tanh = FN(tanh_all),
+    .log = FN(log_all),
+    .softplus = FN(softplus_all),
     .add = FN(add),
     .sum_of_squares = FN(sum_of_squares),
     .adam = FN(adam),
@@ -33,6 +44,10 @@ const FG_JOIN(fg_kernels_, FG_SUFFIX, , ) FG_JOIN(fg_, FG_LEVEL_NAME, _, FG_SUFF
 #undef FG_OVER_OUTPUTS
 #undef FG_OVER_BLOCKS
 #undef FG_LANE_COUNT
+#undef FG_OVER_ROWS
+#undef FG_LOAD_DOUBLES
+#undef FG_STORE_DOUBLES
+#undef FG_TOTAL
 #undef FN
 #undef FG_SUFFIX
 #undef REAL

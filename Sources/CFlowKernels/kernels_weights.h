@@ -71,5 +71,31 @@ static void FN(weight_gradient)(long terms, long stride, long outputs, long inpu
     }
 }
 
+// Sums of LANES features at a time: their partial sums are turned, so that all are ended at once. A
+// tile's rows are few enough for sums of the scalar itself.
+static void FN(row_sums)(long rows, long stride, long features, const REAL *x, REAL *sums) {
+    const long whole = rows / LANES * LANES;
+    for (long f = 0; f < features; f += LANES) {
+        const long held = features - f < LANES ? features - f : LANES;
+        REAL partial[FG_LANE_COUNT * FG_LANE_COUNT], turned[FG_LANE_COUNT * FG_LANE_COUNT];
+        REAL total[FG_LANE_COUNT];
+        for (long lane = 0; lane < held; lane++) {
+            const REAL *column = x + (f + lane) * stride;
+            VEC sum = 0;
+            for (long r = 0; r < whole; r += LANES) sum += FN(load)(column + r);
+            FN(store)(partial + lane * LANES, sum);
+        }
+        FN(transpose_block)(partial, LANES, held, turned, LANES);
+        VEC sum = FN(load)(turned);
+        FG_UNROLL for (long lane = 1; lane < FG_LANE_COUNT; lane++)
+            sum += FN(load)(turned + lane * LANES);
+        FN(store)(total, sum);
+        for (long lane = 0; lane < held; lane++) {
+            for (long r = whole; r < rows; r++) total[lane] += x[(f + lane) * stride + r];
+            sums[f + lane] += total[lane];
+        }
+    }
+}
+
 #undef FG_ADD
 #undef FG_SUM

@@ -6,7 +6,7 @@ import RealModule
 ///     backward   h̄ₗ₋₁ = Wₗᵀ (h̄ₗ ⊙ [hₗ > 0])     W̄ₗ = Σ (h̄ₗ ⊙ [hₗ > 0]) hₗ₋₁ᵀ     b̄ₗ = Σ h̄ₗ ⊙ [hₗ > 0]
 ///
 /// The last layer begins at zero, so a coupling layer begins as the identity.
-struct Conditioner<Scalar: FlowScalar>: Sendable {
+struct Conditioner<Scalar: FlowScalar>: CouplingNetwork {
     let inputCount: Int
     let hiddenWidth: Int
     let hiddenLayers: Int
@@ -87,16 +87,22 @@ struct Conditioner<Scalar: FlowScalar>: Sendable {
         }
     }
 
+    /// A row is one position.
+    var positions: Int { 1 }
+
     /// `y = network(x)` on the columns of a tile; keeps the hidden activations in `record`.
     ///
-    /// - Parameter panels: What `derive` made.
+    /// - Parameter derived: The panels that `derive` made.
+    @_specialize(where Scalar == Float)
+    @_specialize(where Scalar == Double)
     func forward(
         rows: Int, stride: Int, x: UnsafePointer<Scalar>, y: UnsafeMutablePointer<Scalar>,
-        record: UnsafeMutablePointer<Scalar>, panels: UnsafePointer<Scalar>
+        record: UnsafeMutablePointer<Scalar>, parameters: UnsafePointer<Scalar>,
+        derived: UnsafePointer<Scalar>
     ) {
         let kernels = Scalar._kernels
         var input = x
-        var panels = panels
+        var panels = derived
         for layer in 0...hiddenLayers {
             let (inputs, outputs) = sides(layer)
             let isLast = layer == hiddenLayers
@@ -111,6 +117,8 @@ struct Conditioner<Scalar: FlowScalar>: Sendable {
     /// Adds the gradients by the parameters.
     ///
     /// - Returns: The gradient by the input, in `scratch`.
+    @_specialize(where Scalar == Float)
+    @_specialize(where Scalar == Double)
     func backward(
         rows: Int, stride: Int, x: UnsafePointer<Scalar>, dy: UnsafePointer<Scalar>,
         record: UnsafePointer<Scalar>, scratch: UnsafeMutablePointer<Scalar>,

@@ -24,6 +24,17 @@ public struct ProductSizes: Sendable {
     var leftStride: Int
     var rightStride: Int
     var resultStride: Int
+
+    package init(
+        rows: Int, columns: Int, terms: Int, leftStride: Int, rightStride: Int, resultStride: Int
+    ) {
+        self.rows = rows
+        self.columns = columns
+        self.terms = terms
+        self.leftStride = leftStride
+        self.rightStride = rightStride
+        self.resultStride = resultStride
+    }
 }
 
 /// What a step of Adam needs to know beside the gradient.
@@ -118,6 +129,11 @@ public final class Kernels<Scalar: FlowScalar>: @unchecked Sendable {
             _ rows: Int, _ bound: Scalar, _ x: UnsafePointer<Scalar>,
             _ y: UnsafeMutablePointer<Scalar>
         ) -> Void
+    package let clampColumns:
+        (
+            _ rows: Int, _ stride: Int, _ count: Int, _ features: UnsafePointer<Int>,
+            _ bound: Scalar, _ x: UnsafePointer<Scalar>, _ y: UnsafeMutablePointer<Scalar>
+        ) -> Void
     package let clampBackward:
         (
             _ rows: Int, _ bound: Scalar, _ y: UnsafePointer<Scalar>, _ dy: UnsafePointer<Scalar>,
@@ -128,6 +144,14 @@ public final class Kernels<Scalar: FlowScalar>: @unchecked Sendable {
             _ rows: Int, _ bound: Scalar, _ s: UnsafeMutablePointer<Scalar>,
             _ scale: UnsafeMutablePointer<Scalar>, _ t: UnsafePointer<Scalar>,
             _ x: UnsafeMutablePointer<Scalar>, _ logDet: UnsafeMutablePointer<Double>
+        ) -> Void
+    package let affineForwardColumns:
+        (
+            _ rows: Int, _ stride: Int, _ count: Int, _ features: UnsafePointer<Int>,
+            _ bound: Scalar, _ s: UnsafeMutablePointer<Scalar>,
+            _ scale: UnsafeMutablePointer<Scalar>, _ t: UnsafePointer<Scalar>,
+            _ kept: UnsafeMutablePointer<Scalar>, _ x: UnsafeMutablePointer<Scalar>,
+            _ logDet: UnsafeMutablePointer<Double>
         ) -> Void
     package let affineInverse:
         (
@@ -165,6 +189,42 @@ public final class Kernels<Scalar: FlowScalar>: @unchecked Sendable {
             _ rows: Int, _ stride: Int, _ features: Int, _ rowGradient: UnsafePointer<Scalar>,
             _ x: UnsafePointer<Scalar>, _ dx: UnsafeMutablePointer<Scalar>
         ) -> Void
+    package let logisticLogDensity:
+        (
+            _ rows: Int, _ stride: Int, _ features: Int, _ x: UnsafePointer<Scalar>,
+            _ logDensity: UnsafeMutablePointer<Double>
+        ) -> Void
+    package let logisticBackward:
+        (
+            _ rows: Int, _ stride: Int, _ features: Int, _ rowGradient: UnsafePointer<Scalar>,
+            _ x: UnsafePointer<Scalar>, _ dx: UnsafeMutablePointer<Scalar>
+        ) -> Void
+    package let splineForward:
+        (
+            _ rows: Int, _ bins: Int, _ bound: Scalar, _ step: Int,
+            _ numbers: UnsafeMutablePointer<Scalar>, _ x: UnsafeMutablePointer<Scalar>,
+            _ logDet: UnsafeMutablePointer<Double>
+        ) -> Void
+    package let splineInverse:
+        (
+            _ rows: Int, _ bins: Int, _ bound: Scalar, _ step: Int,
+            _ numbers: UnsafeMutablePointer<Scalar>, _ x: UnsafeMutablePointer<Scalar>,
+            _ logDet: UnsafeMutablePointer<Double>
+        ) -> Void
+    package let splineBackward:
+        (
+            _ rows: Int, _ bins: Int, _ bound: Scalar, _ step: Int,
+            _ numbers: UnsafePointer<Scalar>, _ x: UnsafePointer<Scalar>,
+            _ dl: UnsafePointer<Scalar>, _ dx: UnsafeMutablePointer<Scalar>,
+            _ dn: UnsafeMutablePointer<Scalar>
+        ) -> Void
+    package let addReLU:
+        (_ rows: Int, _ x: UnsafePointer<Scalar>, _ y: UnsafeMutablePointer<Scalar>) -> Void
+    package let addWherePositive:
+        (
+            _ rows: Int, _ mask: UnsafePointer<Scalar>, _ dy: UnsafePointer<Scalar>,
+            _ dx: UnsafeMutablePointer<Scalar>
+        ) -> Void
     package let loadTile:
         (
             _ rows: Int, _ stride: Int, _ features: Int, _ table: UnsafePointer<Scalar>,
@@ -181,6 +241,12 @@ public final class Kernels<Scalar: FlowScalar>: @unchecked Sendable {
     package let tanh:
         (_ count: Int, _ x: UnsafePointer<Scalar>, _ y: UnsafeMutablePointer<Scalar>) ->
             Void
+    package let log:
+        (_ count: Int, _ x: UnsafePointer<Scalar>, _ y: UnsafeMutablePointer<Scalar>) ->
+            Void
+    package let softplus:
+        (_ count: Int, _ x: UnsafePointer<Scalar>, _ y: UnsafeMutablePointer<Scalar>) ->
+            Void
     package let add:
         (
             _ count: Int, _ addend: UnsafePointer<Scalar>, _ sum: UnsafeMutablePointer<Scalar>
@@ -193,9 +259,10 @@ public final class Kernels<Scalar: FlowScalar>: @unchecked Sendable {
             _ second: UnsafeMutablePointer<Scalar>, _ average: UnsafeMutablePointer<Scalar>
         ) -> Void
 
-    /// One step of Adam with decoupled weight decay, and the running average of the weights.
+    /// One step of Adam with decoupled weight decay, and the running average of the weights, for a
+    /// range of the parameters.
     package func adam(
-        _ count: Int, _ step: AdamStep, gradient: UnsafePointer<Scalar>,
+        _ range: Range<Int>, _ step: AdamStep, gradient: UnsafePointer<Scalar>,
         parameters: UnsafeMutablePointer<Scalar>, first: UnsafeMutablePointer<Scalar>,
         second: UnsafeMutablePointer<Scalar>, average: UnsafeMutablePointer<Scalar>
     ) {
@@ -206,7 +273,10 @@ public final class Kernels<Scalar: FlowScalar>: @unchecked Sendable {
             second_correction: 1 / (1 - Double.pow(AdamStep.secondDecay, step.count)),
             learning_rate: step.learningRate, weight_decay: step.weightDecay,
             epsilon: AdamStep.epsilon, average_decay: step.averageDecay)
-        adamStep(count, &step, gradient, parameters, first, second, average)
+        let start = range.lowerBound
+        adamStep(
+            range.count, &step, gradient + start, parameters + start, first + start,
+            second + start, average + start)
     }
 
     fileprivate init(_ table: fg_kernels_f32) where Scalar == Float {
@@ -217,8 +287,10 @@ public final class Kernels<Scalar: FlowScalar>: @unchecked Sendable {
         weightGradient = table.weight_gradient
         rowSums = table.row_sums
         clamp = table.clamp
+        clampColumns = table.clamp_columns
         clampBackward = table.clamp_backward
         affineForward = table.affine_forward
+        affineForwardColumns = table.affine_forward_columns
         affineInverse = table.affine_inverse
         affineBackward = table.affine_backward
         scaleShift = table.scale_shift
@@ -228,10 +300,19 @@ public final class Kernels<Scalar: FlowScalar>: @unchecked Sendable {
         sum = table.sum
         normalLogDensity = table.normal_log_density
         normalBackward = table.normal_backward
+        logisticLogDensity = table.logistic_log_density
+        logisticBackward = table.logistic_backward
+        splineForward = table.spline_forward
+        splineInverse = table.spline_inverse
+        splineBackward = table.spline_backward
+        addReLU = table.add_relu
+        addWherePositive = table.add_where_positive
         loadTile = table.load_tile
         storeTile = table.store_tile
         exp = table.exp
         tanh = table.tanh
+        log = table.log
+        softplus = table.softplus
         add = table.add
         sumOfSquares = table.sum_of_squares
         adamStep = table.adam
@@ -245,8 +326,10 @@ public final class Kernels<Scalar: FlowScalar>: @unchecked Sendable {
         weightGradient = table.weight_gradient
         rowSums = table.row_sums
         clamp = table.clamp
+        clampColumns = table.clamp_columns
         clampBackward = table.clamp_backward
         affineForward = table.affine_forward
+        affineForwardColumns = table.affine_forward_columns
         affineInverse = table.affine_inverse
         affineBackward = table.affine_backward
         scaleShift = table.scale_shift
@@ -256,10 +339,19 @@ public final class Kernels<Scalar: FlowScalar>: @unchecked Sendable {
         sum = table.sum
         normalLogDensity = table.normal_log_density
         normalBackward = table.normal_backward
+        logisticLogDensity = table.logistic_log_density
+        logisticBackward = table.logistic_backward
+        splineForward = table.spline_forward
+        splineInverse = table.spline_inverse
+        splineBackward = table.spline_backward
+        addReLU = table.add_relu
+        addWherePositive = table.add_where_positive
         loadTile = table.load_tile
         storeTile = table.store_tile
         exp = table.exp
         tanh = table.tanh
+        log = table.log
+        softplus = table.softplus
         add = table.add
         sumOfSquares = table.sum_of_squares
         adamStep = table.adam

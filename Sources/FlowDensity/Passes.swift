@@ -206,8 +206,7 @@ extension Architecture {
         nonisolated(unsafe) let result = result
         forEachTile(rows, context: context, parallel: parallel) { tile, first in
             forward(tile, working: working)
-            Scalar._kernels.normalLogDensity(
-                tile.rowCount, tile.stride, featureCount, tile.x, tile.logDet)
+            base.addLogDensity(of: tile, featureCount: featureCount)
             for row in 0..<tile.rowCount {
                 let value = tile.logDet[row]
                 // The comparison is false for NaN.

@@ -4,6 +4,8 @@ struct MinibatchSource<Scalar: FlowScalar>: Sendable {
     let context: Matrix<Scalar>?
     let noise: TrainingNoise<Scalar>?
     let seed: UInt64
+    /// The rows of the present minibatch.
+    private(set) var batch: [Int] = []
     private var order: [Int]
     private var drawn: Int
     private var generator: SeededGenerator
@@ -23,9 +25,9 @@ struct MinibatchSource<Scalar: FlowScalar>: Sendable {
 
     var rowCount: Int { rows.rowCount }
 
-    /// The next rows, each once before any comes again.
-    mutating func next(_ count: Int) -> [Int] {
-        var batch: [Int] = []
+    /// Draws the next minibatch, each row once before any comes again.
+    mutating func draw(_ count: Int) {
+        batch.removeAll(keepingCapacity: true)
         batch.reserveCapacity(count)
         while batch.count < count {
             if drawn == order.count {
@@ -36,7 +38,6 @@ struct MinibatchSource<Scalar: FlowScalar>: Sendable {
             batch += order[drawn..<drawn + taken]
             drawn += taken
         }
-        return batch
     }
 
     /// Puts rows into a tile, with their noise.
@@ -113,6 +114,8 @@ struct ShardedGradient<Scalar: FlowScalar> {
     /// A shard has so many rows at least, where the batch has.
     static var smallestShard: Int { 64 }
     static var largestShardCount: Int { 8 }
+    /// The parameters whose gradients are added at a time.
+    private static var partLength: Int { 32_768 }
 
     private let architecture: Architecture<Scalar>
     private var batches: MinibatchSource<Scalar>
@@ -155,9 +158,13 @@ struct ShardedGradient<Scalar: FlowScalar> {
         }
     }
 
-    /// The Euclidean norm of the gradient.
+    /// The Euclidean norm of the gradient by the parameters that are learned.
     var norm: Double {
-        withTotal { Scalar._kernels.sumOfSquares(architecture.parameterCount, $0).squareRoot() }
+        withTotal { gradient in
+            architecture.learnedRanges.reduce(0) { sum, range in
+                sum + Scalar._kernels.sumOfSquares(range.count, gradient + range.lowerBound)
+            }.squareRoot()
+        }
     }
 
     /// Calls `body` with the gradient, summed over all shards.
@@ -177,7 +184,8 @@ struct ShardedGradient<Scalar: FlowScalar> {
     mutating func compute(
         working: WorkingParameters<Scalar>, step: Int, parallel: ParallelFor
     ) -> Double {
-        let batch = batches.next(batchSize)
+        batches.draw(batchSize)
+        let batch = batches.batch
         let weights =
             trimFraction > 0
             ? keptRows(batch, working: working, step: step, parallel: parallel) : nil
@@ -193,10 +201,8 @@ struct ShardedGradient<Scalar: FlowScalar> {
             architecture.forwardAndBackward(
                 tile, workspace: shard.workspace, working: working, gradient: gradient
             ) { latent, x, rowGradients in
-                let kernels = Scalar._kernels
                 let features = architecture.featureCount
-                kernels.normalLogDensity(
-                    latent.rowCount, latent.stride, features, latent.x, latent.logDet)
+                architecture.base.addLogDensity(of: latent, featureCount: features)
                 rowGradients.update(repeating: 0, count: latent.stride)
                 for (row, place) in range.enumerated() {
                     let weight = weights?[place] ?? 1
@@ -204,16 +210,29 @@ struct ShardedGradient<Scalar: FlowScalar> {
                     shard.lossSum -= latent.logDet[row]
                     rowGradients[row] = -rowWeight
                 }
-                kernels.normalBackward(
-                    latent.rowCount, latent.stride, features, rowGradients, latent.x, x)
+                architecture.base.backward(
+                    latent, featureCount: features, rowGradient: rowGradients, dx: x)
             }
         }
-        guard let total = shards[0].gradient.baseAddress else { return 0 }
-        for shard in shards.dropFirst() {
-            guard let gradient = shard.gradient.baseAddress else { continue }
-            Scalar._kernels.add(architecture.parameterCount, gradient, total)
-        }
+        addShards(parallel: parallel)
         return shards.reduce(0) { $0 + $1.lossSum } / Double(keptCount)
+    }
+
+    /// Adds the gradients of all shards to the first, in their order: a part after the other, each
+    /// so short that its sum stays in the cache.
+    private func addShards(parallel: ParallelFor) {
+        guard shards.count > 1 else { return }
+        let shards = shards
+        let count = architecture.parameterCount
+        parallel((count + Self.partLength - 1) / Self.partLength) { part in
+            let first = part * Self.partLength
+            guard let total = shards[0].gradient.baseAddress else { return }
+            for index in 1..<shards.count {
+                guard let gradient = shards[index].gradient.baseAddress else { continue }
+                Scalar._kernels.add(
+                    min(Self.partLength, count - first), gradient + first, total + first)
+            }
+        }
     }
 
     /// 1 for each row of the batch that stays, 0 for the share of lowest density.
@@ -226,8 +245,8 @@ struct ShardedGradient<Scalar: FlowScalar> {
             nonisolated(unsafe) let densities = densities
             forEachTile(batch, step: step, parallel: parallel) { _, tile, range in
                 architecture.forward(tile, working: working)
-                Scalar._kernels.normalLogDensity(
-                    tile.rowCount, tile.stride, architecture.featureCount, tile.x, tile.logDet)
+                architecture.base.addLogDensity(
+                    of: tile, featureCount: architecture.featureCount)
                 for (row, place) in range.enumerated() {
                     let density = tile.logDet[row]
                     densities[place] = density.isNaN ? -.infinity : density

@@ -30,10 +30,10 @@ final class WorkingParameters<Scalar: FlowScalar>: @unchecked Sendable {
             "the layers have \(architecture.parameterCount) parameters, found \(parameters.count)")
         guard let first = parameters.baseAddress else { return }
         for index in architecture.layers.indices {
-            let layer = architecture.layers[index]
+            let range = architecture.parameterRange(ofLayer: index)
             let own = start + architecture.workingOffsets[index]
-            own.update(from: first + architecture.offsets[index], count: layer.parameterCount)
-            layer.derive(from: own, into: own + layer.derivedStart)
+            own.update(from: first + range.lowerBound, count: range.count)
+            architecture.layers[index].derive(from: own, into: own + Self.aligned(range.count))
         }
     }
 

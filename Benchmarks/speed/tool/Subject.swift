@@ -37,27 +37,12 @@ struct Subject {
         let (features, layers) = (request.features ?? 2, request.layers ?? 1)
         var options = FlowOptions()
         options.couplingLayers = layers
+        // As the peers have it: nothing but couplings, over halves in turn.
+        options.partition = .halves
+        options.normalization = FlowNormalization.none
         options.hiddenWidth = request.width ?? 1
         flow = .realNVP(features: features, options: options)
-        let weights = try floats(request.weights ?? "")
-        // A step is an ActNorm, here the identity, and a coupling; the driver gives the couplings'.
-        let stepCount = flow.parameters.count / layers
-        var parameters: [Float] = []
-        var taken = 0
-        for layer in 0..<layers {
-            let norm = [Float](repeating: 0, count: 2 * features)
-            let isEven = layer % 2 == 0
-            // The halves of an odd number of features differ by one, and with them the couplings.
-            let count = Self.couplingCount(
-                reads: isEven ? (features + 1) / 2 : features / 2, features: features,
-                width: options.hiddenWidth)
-            parameters += norm + weights[taken..<taken + count]
-            taken += count
-        }
-        guard parameters.count == flow.parameters.count, taken == weights.count else {
-            throw WrongWeights(found: weights.count, perStep: stepCount)
-        }
-        flow.parameters = parameters
+        flow.parameters = try floats(request.weights ?? "")
         let table = try floats(request.rows ?? "")
         rows = Matrix(
             rowCount: table.count / features, columnCount: features, storage: table)
@@ -66,11 +51,6 @@ struct Subject {
         reply.count = Double(flow.parameters.count)
         reply.note = "OpenBLAS \(BLASCore.prepare())"
         return reply
-    }
-
-    private static func couplingCount(reads: Int, features: Int, width: Int) -> Int {
-        let outputs = 2 * (features - reads)
-        return (reads + 1) * width + (width + 1) * width + (width + 1) * outputs
     }
 
     private func likelihoods(into path: String) throws -> Reply {
@@ -180,10 +160,4 @@ struct Subject {
 struct UnknownRequest: Error, CustomStringConvertible {
     var op: String
     var description: String { "expected load, score, latency or another request, found '\(op)'" }
-}
-
-struct WrongWeights: Error, CustomStringConvertible {
-    var found: Int
-    var perStep: Int
-    var description: String { "\(found) weights are not those of couplings of about \(perStep)" }
 }
