@@ -65,11 +65,16 @@ public struct InvertibleLinear<Scalar: FlowScalar>: Bijector {
         permutation = Array(0..<channels.count).shuffled(using: &generator)
     }
 
-    /// Sets the layer to its permutation.
+    /// Sets the triangles at random, so that each channel carries something of each other one from
+    /// the beginning, and the diagonal to one.
     public func initialize(
         _ parameters: UnsafeMutablePointer<Scalar>, using generator: inout SeededGenerator
     ) {
-        parameters.update(repeating: 0, count: parameterCount)
+        let triangles = UnsafeMutableBufferPointer(start: parameters, count: 2 * triangleCount)
+        generator.fillNormal(triangles)
+        let deviation = Scalar(0.5 / Double(side).squareRoot())
+        for place in triangles.indices { triangles[place] *= deviation }
+        (parameters + 2 * triangleCount).update(repeating: 0, count: side)
     }
 
     private func logScale(_ raw: Scalar) -> Scalar {
