@@ -14,7 +14,7 @@ SWIFT_FILES := Package.swift Sources Tests samples
 BIN         := .build/release
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build test demo accuracy format lint unit-check install uninstall test-systemd ci clean
+.PHONY: help deps build test demo accuracy docs pictures format lint unit-check install uninstall test-systemd ci clean
 
 help: ## list the targets
 	@echo "flowguard: make TARGET"
@@ -38,6 +38,12 @@ demo: build ## watch a daemon learn two streams and catch their faults (2 minute
 
 accuracy: build ## print every accuracy table beside its goal (needs data: docs/accuracy.md)
 	@Benchmarks/accuracy/run --verbose $(ACCURACY)
+
+docs: deps ## build the pages of the FlowDensity library, a static site in .build-docs/site
+	@SWIFT="$(SWIFT)" scripts/build-docs
+
+pictures: build ## draw the densities of docs/densities.md anew (some minutes)
+	$(BIN)/flowguard-densities --output docs/pictures
 
 format: ## put all Swift files into the project's format
 	$(SWIFT) format -i -r $(SWIFT_FILES)

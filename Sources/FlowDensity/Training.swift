@@ -98,14 +98,15 @@ extension Flow {
             parameters.withUnsafeMutableBufferPointer { buffer in
                 if let start = buffer.baseAddress { layer.start(start + offset, from: reached) }
             }
-            reached = Architecture(
-                layers: [layer], featureCount: architecture.featureCount,
-                contextCount: architecture.contextCount, contextBound: architecture.contextBound
-            ).map(
-                reached, context: reachedContext,
-                parameters: Array(parameters[offset..<offset + layer.parameterCount]),
-                inverse: false
-            ).rows
+            reached =
+                Architecture(
+                    layers: [layer], featureCount: architecture.featureCount,
+                    contextCount: architecture.contextCount, contextBound: architecture.contextBound
+                ).map(
+                    reached, context: reachedContext,
+                    parameters: Array(parameters[offset..<offset + layer.parameterCount]),
+                    inverse: false
+                ).rows
         }
         return parameters
     }
