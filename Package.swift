@@ -137,7 +137,10 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "EndToEndTests",
-            dependencies: ["Control", "Store", "TestSupport", "flowguardd", "flowguardctl"],
+            dependencies: [
+                "Control", "Store", "TestSupport", "flowguardd", "flowguardctl",
+                .product(name: "GRDB", package: "GRDB.swift"),
+            ],
             swiftSettings: settings),
         .testTarget(
             name: "SamplesTests", dependencies: ["flowguard-samples", "flowguard-densities"],

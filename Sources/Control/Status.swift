@@ -57,7 +57,7 @@ public enum StreamState: String, Sendable, Hashable, Codable, CaseIterable {
 public struct StreamStatus: Sendable, Hashable, Codable {
     /// The stream's name.
     public var name: String
-    /// `file` or `socket`.
+    /// `file`, `directory`, `socket`, `datagram`, `pipe` or `stdin`.
     public var sourceKind: String
     /// The source's path.
     public var source: String
@@ -105,8 +105,20 @@ public struct StreamStatus: Sendable, Hashable, Codable {
     public var refusedConnections: Int?
     /// Records that left the training window before there was a model to score them.
     public var unscoredTotal: Int64?
+    /// Gaps in time: steps far longer than the usual ones, after which a record was judged without its past.
+    public var gapsTotal: Int64?
     /// Lines of clients that could not be taken: before a stop, or after an error that closed the socket.
     public var lostTotal: Int64?
+    /// Lines that were dropped because clients were ahead and `overflow` is `drop_oldest`.
+    public var droppedTotal: Int64?
+    /// Lines that clients sent again though they were committed.
+    public var duplicatesTotal: Int64?
+    /// Bytes of clients' lines that wait on disk.
+    public var spooledBytes: Int64?
+    /// Files of a directory that could not be read, since the source was opened.
+    public var failedFiles: Int?
+    /// How changes of files are learned of: `inotify` or `polling`.
+    public var watchMode: String?
     /// Anomalies that were no alarm because of the budget, a rule, a maintenance window or a label, by what kept them from it, the
     /// greatest number first.
     public var suppressed: [SuppressedCount]?

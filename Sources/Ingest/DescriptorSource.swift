@@ -30,14 +30,16 @@ public final class DescriptorSource: LineSource {
     ///   - name: The input's name in messages, such as `standard input`.
     ///   - format: How its lines are read.
     ///   - limits: How much goes into a batch.
+    ///   - input: The number of the input.
     public init(
-        descriptor: Int32, name: String, format: FormatOptions, limits: BatchLimits = .init()
+        descriptor: Int32, name: String, format: FormatOptions, limits: BatchLimits = .init(),
+        input: Int = 1
     ) {
         self.descriptor = descriptor
         self.name = name
         readBytes = min(limits.bytes, 64 * limits.lines)
         queue = DispatchQueue(label: "flowguard.ingest.descriptor")
-        let framer = LineFramer(format: format, limits: limits, input: 1, name: name)
+        let framer = LineFramer(format: format, limits: limits, input: input, name: name)
         state = Mutex(
             State(framer: framer, chunk: [UInt8](repeating: 0, count: max(readBytes, 64 << 10))))
     }
@@ -55,7 +57,7 @@ public final class DescriptorSource: LineSource {
         return try result.get()
     }
 
-    /// Ends the source.
+    /// Ends the source: it reads nothing more, and `next()` gives the complete lines that are held before `nil`.
     public func stop() {
         isStopped.store(true, ordering: .relaxed)
     }
@@ -65,6 +67,9 @@ public final class DescriptorSource: LineSource {
         state.withLock { $0.isDone }
     }
 
+    /// Whether no complete line waits to be delivered.
+    var hasNothingHeld: Bool { state.withLock { !$0.framer.hasCompleteLine } }
+
     private func read(_ state: inout State) throws(IngestError) -> LineBatch? {
         while !state.isDone {
             let isFull = state.framer.hasCompleteLine && state.framer.pendingCount >= readBytes
@@ -73,7 +78,7 @@ public final class DescriptorSource: LineSource {
                 try readOnce(&state)
                 continue
             }
-            if isStopped.load(ordering: .relaxed) { return nil }
+            if isStopped.load(ordering: .relaxed), !state.framer.hasCompleteLine { return nil }
             if let batch = state.framer.takeBatch(atEnd: state.isAtEnd) {
                 state.isDone = batch.isLast
                 return batch

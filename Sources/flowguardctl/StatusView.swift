@@ -214,6 +214,13 @@ struct StatusView {
                 text += ", \(Format.count(refused)) turned away"
             }
         }
+        if let mode = stream.watchMode { text += ", by \(mode)" }
+        if let bytes = stream.spooledBytes, bytes > 0 {
+            text += ", \(Format.bytes(bytes)) spooled"
+        }
+        if let files = stream.failedFiles, files > 0 {
+            text += ", \(Format.plural(files, "file")) failed"
+        }
         if stream.backlogBytes > 0 { text += ", \(Format.bytes(stream.backlogBytes)) behind" }
         return text
     }
@@ -222,11 +229,20 @@ struct StatusView {
         var text = Format.count(stream.recordsTotal)
         if stream.recordsPerSec > 0 { text += ", \(Format.rate(perSecond: stream.recordsPerSec))" }
         if let last = stream.lastRecordAt { text += ", the newest \(age(last)) ago" }
+        if let count = stream.gapsTotal, count > 0 {
+            text += ", \(Format.plural(count, "gap")) in time"
+        }
         if let count = stream.unscoredTotal, count > 0 {
             text += ", \(Format.count(count)) not scored"
         }
         if let count = stream.lostTotal, count > 0 {
             text += ", \(Format.count(count)) lost"
+        }
+        if let count = stream.droppedTotal, count > 0 {
+            text += ", \(Format.count(count)) dropped"
+        }
+        if let count = stream.duplicatesTotal, count > 0 {
+            text += ", \(Format.count(count)) sent twice"
         }
         return text
     }
