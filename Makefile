@@ -16,7 +16,7 @@ SWIFT_FILES := Package.swift Sources Tests samples Benchmarks
 BIN         := .build/release
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build test demo accuracy speed format lint unit-check install uninstall test-systemd ci clean
+.PHONY: help deps build test demo accuracy speed docs pictures format lint unit-check install uninstall test-systemd ci clean
 
 help: ## list the targets
 	@echo "flowguard: make TARGET"
@@ -43,6 +43,12 @@ accuracy: build ## print every accuracy table beside its goal (needs data: docs/
 
 speed: ## measure the flows beside Python peers and the machine's limits (an hour: docs/benchmarks.md)
 	@Benchmarks/speed/run $(SPEED)
+
+docs: deps ## build the pages of the FlowDensity library, a static site in .build-docs/site
+	@SWIFT="$(SWIFT)" scripts/build-docs
+
+pictures: build ## draw the densities of docs/densities.md anew (some minutes)
+	$(BIN)/flowguard-densities --output docs/pictures
 
 format: ## put all Swift files into the project's format
 	$(SWIFT) format -i -r $(SWIFT_FILES)

@@ -144,9 +144,17 @@ let package = Package(
             ],
             swiftSettings: settings),
         .testTarget(
-            name: "SamplesTests", dependencies: ["flowguard-samples"], swiftSettings: settings),
+            name: "SamplesTests", dependencies: ["flowguard-samples", "flowguard-densities"],
+            swiftSettings: settings),
         .testTarget(name: "TidyTests", swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6],
     cxxLanguageStandard: .cxx17
 )
+
+// With the plugin among the dependencies every build of the tests compiles its tools too, so only
+// `make docs` asks for it.
+if Context.environment["FLOWGUARD_DOCUMENTATION"] != nil {
+    package.dependencies.append(
+        .package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.4.0"))
+}
