@@ -15,6 +15,8 @@ public final class DescriptorSource: LineSource {
     private let queue: DispatchQueue
     private let state: Mutex<State>
     private let isStopped = Atomic(false)
+    /// Apart from the state, which is taken while the source waits.
+    private let holdsLines = Atomic(false)
 
     private struct State {
         var framer: LineFramer
@@ -62,13 +64,10 @@ public final class DescriptorSource: LineSource {
         isStopped.store(true, ordering: .relaxed)
     }
 
-    /// Whether the end was delivered.
+    /// Whether no complete line that was read waits to be delivered.
     public func isCaughtUp() -> Bool {
-        state.withLock { $0.isDone }
+        !holdsLines.load(ordering: .relaxed)
     }
-
-    /// Whether no complete line waits to be delivered.
-    var hasNothingHeld: Bool { state.withLock { !$0.framer.hasCompleteLine } }
 
     private func read(_ state: inout State) throws(IngestError) -> LineBatch? {
         while !state.isDone {
@@ -81,6 +80,7 @@ public final class DescriptorSource: LineSource {
             if isStopped.load(ordering: .relaxed), !state.framer.hasCompleteLine { return nil }
             if let batch = state.framer.takeBatch(atEnd: state.isAtEnd) {
                 state.isDone = batch.isLast
+                holdsLines.store(state.framer.hasCompleteLine, ordering: .relaxed)
                 return batch
             }
         }
@@ -106,6 +106,7 @@ public final class DescriptorSource: LineSource {
             state.isAtEnd = true
         } else {
             state.chunk.withUnsafeBytes { state.framer.append(.init(rebasing: $0[..<count])) }
+            holdsLines.store(state.framer.hasCompleteLine, ordering: .relaxed)
         }
     }
 }
