@@ -106,6 +106,12 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser")
             ],
             path: "samples/tool", swiftSettings: settings),
+        .executableTarget(
+            name: "flowguard-densities",
+            dependencies: [
+                "FlowDensity", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            path: "samples/densities", swiftSettings: settings),
         .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
         .testTarget(
             name: "FlowDensityTests", dependencies: ["FlowDensity", "TestSupport"],
@@ -133,7 +139,10 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "EndToEndTests",
-            dependencies: ["Control", "Store", "TestSupport", "flowguardd", "flowguardctl"],
+            dependencies: [
+                "Control", "Store", "TestSupport", "flowguardd", "flowguardctl",
+                .product(name: "GRDB", package: "GRDB.swift"),
+            ],
             swiftSettings: settings),
         .testTarget(
             name: "SamplesTests", dependencies: ["flowguard-samples"], swiftSettings: settings),

@@ -7,12 +7,16 @@
 
 #define FG_IS_DOUBLE 0
 #include "kernels_elementwise.h"
+#include "kernels_logistic.h"
+#include "kernels_spline.h"
 #include "kernels_dense.h"
 #include "kernels_table.h"
 #undef FG_IS_DOUBLE
 
 #define FG_IS_DOUBLE 1
 #include "kernels_elementwise.h"
+#include "kernels_logistic.h"
+#include "kernels_spline.h"
 #include "kernels_dense.h"
 #include "kernels_table.h"
 #undef FG_IS_DOUBLE

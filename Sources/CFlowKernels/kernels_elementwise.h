@@ -185,6 +185,18 @@ static void FN(add_scaled)(long rows, REAL factor, const REAL *x, REAL *y) {
     FG_OVER_ROWS FN(store)(y + r, FN(load)(y + r) + FN(load)(x + r) * factor);
 }
 
+static void FN(add_relu)(long rows, const REAL *x, REAL *y) {
+    FG_OVER_ROWS FN(store)(y + r, __builtin_elementwise_max(
+        FN(load)(y + r) + FN(load)(x + r), (VEC)0));
+}
+
+static void FN(add_where_positive)(long rows, const REAL *mask, const REAL *dy, REAL *dx) {
+    FG_OVER_ROWS {
+        VEC passed = FN(load)(mask + r) > (VEC)0 ? FN(load)(dy + r) : (VEC)0;
+        FN(store)(dx + r, FN(load)(dx + r) + passed);
+    }
+}
+
 static void FN(add_constant)(long rows, double value, double *log_det) {
     for (long r = 0; r < rows; r++) log_det[r] += value;
 }
@@ -304,8 +316,3 @@ static void FN(adam)(long count, const fg_adam_step *step, const REAL *gradient,
 #undef FG_SCALAR_STORE
 #undef FG_ADAM
 }
-
-#undef FG_OVER_ROWS
-#undef FG_LOAD_DOUBLES
-#undef FG_STORE_DOUBLES
-#undef FG_TOTAL

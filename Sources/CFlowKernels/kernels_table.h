@@ -16,15 +16,28 @@ const FG_JOIN(fg_kernels_, FG_SUFFIX, , ) FG_JOIN(fg_, FG_LEVEL_NAME, _, FG_SUFF
     .sum = FN(sum),
     .normal_log_density = FN(normal_log_density),
     .normal_backward = FN(normal_backward),
+    .logistic_log_density = FN(logistic_log_density),
+    .logistic_backward = FN(logistic_backward),
+    .spline_forward = FN(spline_forward),
+    .spline_inverse = FN(spline_inverse),
+    .spline_backward = FN(spline_backward),
+    .add_relu = FN(add_relu),
+    .add_where_positive = FN(add_where_positive),
     .load_tile = FN(load_tile),
     .store_tile = FN(store_tile),
     .exp = FN(exp_all),
     .tanh = FN(tanh_all),
+    .log = FN(log_all),
+    .softplus = FN(softplus_all),
     .add = FN(add),
     .sum_of_squares = FN(sum_of_squares),
     .adam = FN(adam),
 };
 
+#undef FG_OVER_ROWS
+#undef FG_LOAD_DOUBLES
+#undef FG_STORE_DOUBLES
+#undef FG_TOTAL
 #undef FN
 #undef FG_SUFFIX
 #undef REAL

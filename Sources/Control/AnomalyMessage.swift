@@ -62,6 +62,8 @@ public struct AnomalyMessage: Sendable, Hashable, Decodable {
     public var pValue: Double
     /// The tail, `low` or `high`.
     public var tail: String
+    /// What kind of anomaly it is, such as `improbable` or `too_likely`; `nil`: a daemon of an earlier build says nothing.
+    public var reasonCode: String?
     /// Number of the stream's episode that it is in.
     public var episode: Int64?
     /// The model that scored it.
@@ -82,8 +84,9 @@ public struct AnomalyMessage: Sendable, Hashable, Decodable {
     /// Makes a message.
     public init(
         id: Int64, time: Date, stream: String, recordTime: Date?, logLikelihood: Double,
-        threshold: Double, pValue: Double, tail: String, episode: Int64?, model: Int64,
-        source: String, offset: Int64, features: [Feature], summary: String,
+        threshold: Double, pValue: Double, tail: String, reasonCode: String? = nil,
+        episode: Int64?, model: Int64, source: String, offset: Int64, features: [Feature],
+        summary: String,
         label: String? = nil, note: String? = nil
     ) {
         self.id = id
@@ -94,6 +97,7 @@ public struct AnomalyMessage: Sendable, Hashable, Decodable {
         self.threshold = threshold
         self.pValue = pValue
         self.tail = tail
+        self.reasonCode = reasonCode
         self.episode = episode
         self.model = model
         self.source = source
@@ -118,6 +122,10 @@ public struct AnomalyMessage: Sendable, Hashable, Decodable {
         text.raw(",\"threshold\":\(LineText.fixed(threshold, decimals: 5))")
         text.raw(",\"p_value\":\(LineText.probability(pValue)),\"tail\":")
         text.string(tail)
+        if let reasonCode {
+            text.raw(",\"reason_code\":")
+            text.string(reasonCode)
+        }
         text.raw(",\"episode\":\(episode.map(String.init) ?? "null"),\"model\":\(model)")
         text.raw(",\"source\":")
         text.string(source)

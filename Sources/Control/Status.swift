@@ -57,7 +57,7 @@ public enum StreamState: String, Sendable, Hashable, Codable, CaseIterable {
 public struct StreamStatus: Sendable, Hashable, Codable {
     /// The stream's name.
     public var name: String
-    /// `file` or `socket`.
+    /// `file`, `directory`, `socket`, `datagram`, `pipe` or `stdin`.
     public var sourceKind: String
     /// The source's path.
     public var source: String
@@ -83,6 +83,8 @@ public struct StreamStatus: Sendable, Hashable, Codable {
     public var asked: AlarmRate
     /// The alarms that there are; `nil` before there is anything to measure.
     public var measured: MeasuredAlarms?
+    /// The largest p-value that begins an episode while alarms are more than asked for; `nil`: the threshold alone decides.
+    public var largestAlarmingPValue: Double?
     /// Where normal ends; `nil` before the first model.
     public var threshold: ThresholdMessage?
     /// The model that serves; `nil` before the first one.
@@ -103,9 +105,21 @@ public struct StreamStatus: Sendable, Hashable, Codable {
     public var refusedConnections: Int?
     /// Records that left the training window before there was a model to score them.
     public var unscoredTotal: Int64?
+    /// Gaps in time: steps far longer than the usual ones, after which a record was judged without its past.
+    public var gapsTotal: Int64?
     /// Lines of clients that could not be taken: before a stop, or after an error that closed the socket.
     public var lostTotal: Int64?
-    /// Anomalies that were no alarm because of a rule, a maintenance window or a label, by what kept them from it, the
+    /// Lines that were dropped because clients were ahead and `overflow` is `drop_oldest`.
+    public var droppedTotal: Int64?
+    /// Lines that clients sent again though they were committed.
+    public var duplicatesTotal: Int64?
+    /// Bytes of clients' lines that wait on disk.
+    public var spooledBytes: Int64?
+    /// Files of a directory that could not be read, since the source was opened.
+    public var failedFiles: Int?
+    /// How changes of files are learned of: `inotify` or `polling`.
+    public var watchMode: String?
+    /// Anomalies that were no alarm because of the budget, a rule, a maintenance window or a label, by what kept them from it, the
     /// greatest number first.
     public var suppressed: [SuppressedCount]?
     /// How far its records have moved from those that the model learned from; `nil` before the first model.
@@ -158,7 +172,7 @@ public struct FaultCount: Sendable, Hashable, Codable {
 
 /// How many anomalies one thing kept from alarming.
 public struct SuppressedCount: Sendable, Hashable, Codable {
-    /// `maintenance`, a rule such as `pressure only above`, or a label such as `label 4711`.
+    /// `budget`, `maintenance`, a rule such as `pressure only above`, or a label such as `label 4711`.
     public var cause: String
     /// How many anomalies, since the stream was first seen.
     public var count: Int64

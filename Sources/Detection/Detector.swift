@@ -100,6 +100,16 @@ public struct Detector: Sendable {
         return Scores(logLikelihood: logLikelihood, pValue: pValue, rows: rows)
     }
 
+    /// How many of the records come after a gap in time.
+    ///
+    /// - Parameter state: The stream's context, as before `score`.
+    public func gapCount(_ records: RecordBatch, after state: ContextState) -> Int {
+        let before = state.rows(featureCount: schema.features.count).times.last ?? .nan
+        return zip([before] + records.times, records.times).count {
+            Readings.isGap(from: $0, to: $1, gapSecs: gapSecs)
+        }
+    }
+
     private func probability(of logLikelihood: Double, fullWindows: Int?) -> Double {
         guard let fullWindows else { return calibration.pValue(logLikelihood).pValue }
         return min(

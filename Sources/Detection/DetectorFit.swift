@@ -69,7 +69,8 @@ extension Detector {
             steps: training.steps,
             heldOutLogLikelihood: scores.reduce(0, +) / Double(scores.count),
             stopReason: training.stopReason,
-            notes: notes(on: encoder, restarts: training.restarts))
+            notes: notes(
+                on: encoder, gaps: detectedGaps(records, encoder), restarts: training.restarts))
         let detector = Detector(
             options: options, summary: summary, encoder: encoder, flows: training.flows,
             calibration: Calibration(logLikelihoods: scores),
@@ -124,13 +125,14 @@ extension Detector {
             options: options, rowCount: split.training.count,
             featureCount: encoder.inputCount, isSeries: encoder.schema.time != nil)
         var generator = SeededGenerator(seed: options.seed)
-        let data = TrainingData(rows, split, encoder, plan, using: &generator)
         var members: [Flow<Float>] = []
         var steps = 0
         var restarts = 0
         var stopReason = ""
         for member in 0..<plan.members {
             let base = member * plan.training.maximumSteps
+            let data = TrainingData(
+                rows, split.fold(member), encoder, plan, using: &generator)
             let fitted = try train(data, plan, parallel, using: &generator) { report in
                 progress(
                     FitProgress(
@@ -147,7 +149,7 @@ extension Detector {
             flows: FlowMixture(members), steps: steps, restarts: restarts, stopReason: stopReason)
     }
 
-    /// What every member is fitted to.
+    /// What a member is fitted to.
     private struct TrainingData {
         let x: Matrix<Float>
         let context: Matrix<Float>?
@@ -288,8 +290,21 @@ extension Detector {
         return mean > 2 * (variance / Double(pieces)).squareRoot()
     }
 
-    private static func notes(on encoder: Encoder, restarts: Int) -> [String] {
+    /// Gaps in time among the records, where the density looks back.
+    private static func detectedGaps(_ records: RecordBatch, _ encoder: Encoder) -> Int {
+        guard encoder.windows != nil || encoder.context.lags > 0 else { return 0 }
+        return zip(records.times, records.times.dropFirst()).count {
+            Readings.isGap(from: $0, to: $1, gapSecs: encoder.context.gapSecs)
+        }
+    }
+
+    private static func notes(on encoder: Encoder, gaps: Int, restarts: Int) -> [String] {
         var notes: [String] = []
+        if gaps > 0, let gapSecs = encoder.context.gapSecs {
+            notes.append(
+                "\(gaps) steps of time are longer than \(NumberText.short(gapSecs)) s: "
+                    + "the records after such a gap are judged without those before it")
+        }
         for (name, column) in zip(encoder.schema.features, encoder.columns) {
             if column.isConstant {
                 notes.append(
@@ -310,20 +325,40 @@ extension Detector {
 
 /// Which rows train, which decide when to stop, which calibrate.
 struct Split {
-    var training: [Int] = []
-    var validation: [Int] = []
-    var calibration: [Int] = []
+    private(set) var training: [Int] = []
+    private(set) var validation: [Int] = []
+    private(set) var calibration: [Int] = []
+    /// The parts of their blocks, of twenty, in which the rows that are not for calibration lie.
+    private let parts: [(row: Int, part: Int)]
 
-    /// Shares of each block: 65 % train, 10 % validate, 25 % calibrate.
+    private static let partCount = 20
+    /// Twentieths of a block: 65 % train, 10 % validate, 25 % calibrate.
+    private static let learning = 15
+    private static let validating = 2
+
     init(rows: [Int]) {
         let blockLength = max(40, rows.count / 50)
-        for (index, row) in rows.enumerated() {
-            let place = index % blockLength * 20 / blockLength
-            switch place {
-            case ..<13: training.append(row)
-            case ..<15: validation.append(row)
-            default: calibration.append(row)
-            }
+        let placed = rows.enumerated().map { index, row in
+            (row: row, part: index % blockLength * Self.partCount / blockLength)
         }
+        calibration = placed.filter { $0.part >= Self.learning }.map(\.row)
+        parts = placed.filter { $0.part < Self.learning }
+        deal(validatingFrom: Self.learning - Self.validating)
+    }
+
+    /// The split for one of several flows: each has other rows that decide when to stop.
+    ///
+    /// So a strange record among them makes one flow worse, not all; and each row teaches most of the flows.
+    func fold(_ member: Int) -> Split {
+        var fold = self
+        let places = Self.learning - Self.validating + 1
+        fold.deal(validatingFrom: places - 1 - member * 2 * Self.validating % places)
+        return fold
+    }
+
+    private mutating func deal(validatingFrom first: Int) {
+        let validates = first..<first + Self.validating
+        training = parts.filter { !validates.contains($0.part) }.map(\.row)
+        validation = parts.filter { validates.contains($0.part) }.map(\.row)
     }
 }

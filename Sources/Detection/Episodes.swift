@@ -51,6 +51,15 @@ public struct EpisodeTracker: Sendable, Hashable, Codable {
         self.cooldownSecs = cooldownSecs
     }
 
+    /// Whether an anomaly of this time would belong to the open episode.
+    ///
+    /// - Parameter time: In epoch seconds.
+    public func isOpen(at time: Double) -> Bool {
+        guard let open else { return false }
+        return time - open.lastAt <= cooldownSecs
+            && open.lastAt - time <= max(cooldownSecs, Self.disorderSecs)
+    }
+
     /// Takes a record in; call it for every record, in order.
     ///
     /// - Parameters:
@@ -60,10 +69,7 @@ public struct EpisodeTracker: Sendable, Hashable, Codable {
     /// - Returns: None for a normal record in quiet times; an ended episode comes before a started one.
     public mutating func observe(time: Double, verdict: Verdict?) -> [Event] {
         var events: [Event] = []
-        if let episode = open,
-            time - episode.lastAt > cooldownSecs
-                || episode.lastAt - time > max(cooldownSecs, Self.disorderSecs)
-        {
+        if let episode = open, !isOpen(at: time) {
             events.append(.ended(episode))
             open = nil
         }

@@ -47,6 +47,8 @@ public enum ReasonCode: String, Sendable, Hashable, Codable, CaseIterable {
     case improbable
     /// More likely than normal records are: a stuck or zeroed sensor.
     case tooLikely = "too_likely"
+    /// The level of a feature over the longest window is off, more than its last reading is.
+    case levelShifted = "level_shifted"
     /// A feature that had a single value in training has another one.
     case constantChanged = "constant_changed"
     /// A category has a value that is new to a closed set, or a feature that always had a value has none.
@@ -129,16 +131,19 @@ extension Detector {
         let new = (scores.rows.discrete.neverSeen[row] ?? []).map {
             encoder.discrete.columns[$0].name
         }
-        let code: ReasonCode =
-            !changed.isEmpty
-            ? .constantChanged
-            : !new.isEmpty ? .neverSeen : tail == .low ? .improbable : .tooLikely
         let found = reasons(scores, row: row, changed: changed)
         let features = combined(found.map(\.reason), discreteReasons(scores, row: row))
         let levels = Dictionary(
             uniqueKeysWithValues: found.compactMap { reason in
                 reason.level.map { (reason.reason.name, $0) }
             })
+        let isLevel = features.first.map { levels[$0.name] != nil } ?? false
+        let code: ReasonCode =
+            !changed.isEmpty
+            ? .constantChanged
+            : !new.isEmpty
+                ? .neverSeen
+                : tail == .high ? .tooLikely : isLevel ? .levelShifted : .improbable
         return Verdict(
             row: row, logLikelihood: value, threshold: crossed, pValue: scores.pValue[row],
             tail: tail, reasonCode: code, features: features,
@@ -330,7 +335,7 @@ extension Detector {
         switch code {
         case .tooLikely:
             return "every reading is more typical than normal records are: a stuck or zeroed sensor"
-        case .constantChanged, .improbable, .neverSeen:
+        case .constantChanged, .improbable, .levelShifted, .neverSeen:
             guard let first = features.first, first.contribution > 0 else {
                 return "the combination of all features is improbable"
             }

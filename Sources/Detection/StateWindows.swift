@@ -163,7 +163,7 @@ struct Readings: Sendable {
         return sum / Double(length)
     }
 
-    private static func isGap(from earlier: Double, to later: Double, gapSecs: Double?) -> Bool {
+    static func isGap(from earlier: Double, to later: Double, gapSecs: Double?) -> Bool {
         guard let gapSecs else { return false }
         return abs(later - earlier) > gapSecs
     }

@@ -1,6 +1,7 @@
 import RealModule
 
-/// Scale and shift of each feature, set by the first rows to zero mean and unit variance.
+/// Scale and shift of each feature, set by the first rows to zero mean and unit variance; over windows,
+/// of each channel.
 ///
 ///     forward          zⱼ = xⱼ · exp(sⱼ) + bⱼ
 ///     inverse          xⱼ = (zⱼ − bⱼ) · exp(−sⱼ)
@@ -21,20 +22,27 @@ public struct ActNorm<Scalar: FlowScalar>: Bijector {
     /// What the layer is called in a model file.
     public var name: String { "actnorm" }
     /// The number of features of a row.
-    public let featureCount: Int
-    /// `log_scale` (ŝ) and `shift` (b) of each feature.
+    public var featureCount: Int { channels.featureCount }
+    /// The shape of the windows, where there is one.
+    public var structure: [String: [Int]] { channels.structure }
+    /// Which features share scale and shift.
+    let channels: Channels
+    /// `log_scale` (ŝ) and `shift` (b) of each channel.
     public var parameterShapes: [ParameterShape] {
         [
-            ParameterShape(name: "log_scale", shape: [featureCount]),
-            ParameterShape(name: "shift", shape: [featureCount]),
+            ParameterShape(name: "log_scale", shape: [channels.count]),
+            ParameterShape(name: "shift", shape: [channels.count]),
         ]
     }
     /// The input is kept.
     public var recordCount: Int { featureCount }
 
-    /// A layer for rows of `featureCount` features.
-    public init(featureCount: Int) {
-        self.featureCount = featureCount
+    /// A layer for rows of `featureCount` features, or for windows of as many channels by positions,
+    /// where all features of a channel share scale and shift.
+    ///
+    /// - Precondition: `positions` divides `featureCount`.
+    public init(featureCount: Int, positions: Int = 1) {
+        channels = Channels(featureCount: featureCount, positions: positions)
     }
 
     /// Sets the layer to the identity.
@@ -46,29 +54,21 @@ public struct ActNorm<Scalar: FlowScalar>: Bijector {
 
     /// Sets scale and shift so that these rows come out with zero mean and unit variance.
     public func start(_ parameters: UnsafeMutablePointer<Scalar>, from rows: Matrix<Scalar>) {
-        for feature in 0..<featureCount {
-            let start = Self.start(of: rows, feature: feature)
-            parameters[feature] = start.rawLogScale
-            parameters[featureCount + feature] = start.shift
+        for channel in 0..<channels.count {
+            let start = Self.start(of: rows, channel: channel, of: channels)
+            parameters[channel] = start.rawLogScale
+            parameters[channels.count + channel] = start.shift
         }
     }
 
-    /// The ŝ and the shift that give a feature of these rows zero mean and unit variance.
+    /// The ŝ and the shift that give a channel of these rows zero mean and unit variance.
     static func start(
-        of rows: Matrix<Scalar>, feature: Int
+        of rows: Matrix<Scalar>, channel: Int, of channels: Channels
     ) -> (rawLogScale: Scalar, shift: Scalar) {
-        let count = Double(max(rows.rowCount, 1))
-        var mean = 0.0
-        for row in 0..<rows.rowCount { mean += Double(rows[row, feature]) }
-        mean /= count
-        var variance = 0.0
-        for row in 0..<rows.rowCount {
-            let distance = Double(rows[row, feature]) - mean
-            variance += distance * distance
-        }
+        let (mean, variance) = channels.moments(of: rows, channel: channel)
         let bound = Double(logScaleBound)
         // Within three quarters of the bound, where a step of training still moves ŝ.
-        let target = -0.5 * Double.log(max(variance / count, 1e-30))
+        let target = -0.5 * Double.log(max(variance, 1e-30))
         let logScale = min(max(target, -0.75 * bound), 0.75 * bound)
         return (
             Scalar(bound * Double.atanh(logScale / bound)), Scalar(-mean * Double.exp(logScale))
@@ -85,12 +85,15 @@ public struct ActNorm<Scalar: FlowScalar>: Bijector {
     public func forward(_ tile: Tile<Scalar>, parameters: UnsafePointer<Scalar>) {
         tile.record.update(from: tile.x, count: featureCount * tile.stride)
         var logDet = 0.0
-        for feature in 0..<featureCount {
-            let s = logScale(parameters[feature])
-            logDet += Double(s)
-            Scalar._kernels.scaleShift(
-                tile.rowCount, Scalar.exp(s), parameters[featureCount + feature],
-                tile.x + feature * tile.stride)
+        for channel in 0..<channels.count {
+            let s = logScale(parameters[channel])
+            logDet += Double(channels.positions) * Double(s)
+            let scale = Scalar.exp(s)
+            for feature in channels.features(of: channel) {
+                Scalar._kernels.scaleShift(
+                    tile.rowCount, scale, parameters[channels.count + channel],
+                    tile.x + feature * tile.stride)
+            }
         }
         Scalar._kernels.addConstant(tile.rowCount, logDet, tile.logDet)
     }
@@ -100,13 +103,15 @@ public struct ActNorm<Scalar: FlowScalar>: Bijector {
     @_specialize(where Scalar == Double)
     public func inverse(_ tile: Tile<Scalar>, parameters: UnsafePointer<Scalar>) {
         var logDet = 0.0
-        for feature in 0..<featureCount {
-            let s = logScale(parameters[feature])
-            logDet -= Double(s)
+        for channel in 0..<channels.count {
+            let s = logScale(parameters[channel])
+            logDet -= Double(channels.positions) * Double(s)
             let scale = Scalar.exp(-s)
-            Scalar._kernels.scaleShift(
-                tile.rowCount, scale, -parameters[featureCount + feature] * scale,
-                tile.x + feature * tile.stride)
+            for feature in channels.features(of: channel) {
+                Scalar._kernels.scaleShift(
+                    tile.rowCount, scale, -parameters[channels.count + channel] * scale,
+                    tile.x + feature * tile.stride)
+            }
         }
         Scalar._kernels.addConstant(tile.rowCount, logDet, tile.logDet)
     }
@@ -118,17 +123,23 @@ public struct ActNorm<Scalar: FlowScalar>: Bijector {
         _ tile: Tile<Scalar>, gradient: GradientTile<Scalar>, parameters: UnsafePointer<Scalar>
     ) {
         let kernels = Scalar._kernels
-        let logDetSum = kernels.sum(tile.rowCount, gradient.logDet)
-        for feature in 0..<featureCount {
-            let s = logScale(parameters[feature])
+        let logDetSum =
+            Double(channels.positions) * kernels.sum(tile.rowCount, gradient.logDet)
+        for channel in 0..<channels.count {
+            let s = logScale(parameters[channel])
             let share = s / Self.logScaleBound
             let scale = Scalar.exp(s)
-            let dz = gradient.x + feature * tile.stride
-            let x = tile.record + feature * tile.stride
-            gradient.parameters[featureCount + feature] += Scalar(kernels.sum(tile.rowCount, dz))
-            let scaleGradient = kernels.dot(tile.rowCount, dz, x) * Double(scale) + logDetSum
-            gradient.parameters[feature] += Scalar(scaleGradient) * (1 - share * share)
-            kernels.scaleShift(tile.rowCount, scale, 0, dz)
+            var byShift = 0.0
+            var byScale = 0.0
+            for feature in channels.features(of: channel) {
+                let dz = gradient.x + feature * tile.stride
+                byShift += kernels.sum(tile.rowCount, dz)
+                byScale += kernels.dot(tile.rowCount, dz, tile.record + feature * tile.stride)
+                kernels.scaleShift(tile.rowCount, scale, 0, dz)
+            }
+            gradient.parameters[channels.count + channel] += Scalar(byShift)
+            let scaleGradient = byScale * Double(scale) + logDetSum
+            gradient.parameters[channel] += Scalar(scaleGradient) * (1 - share * share)
         }
     }
 }

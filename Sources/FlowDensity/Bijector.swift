@@ -4,6 +4,8 @@ public struct ParameterShape: Sendable, Hashable {
     public var name: String
     /// The sides, outermost first.
     public var shape: [Int]
+    /// Whether these are running statistics, which follow the rows instead of the gradient.
+    public var isStatistic = false
 
     /// The number of parameters.
     public var count: Int { shape.reduce(1, *) }
@@ -24,7 +26,8 @@ public protocol Bijector<Scalar>: Sendable {
 
     /// What the layer is called in a model file, such as "actnorm".
     var name: String { get }
-    /// The number of features of a row.
+    /// The number of features that the layer maps: the first ones of a row, the others stay as they
+    /// are.
     var featureCount: Int { get }
     /// Index lists that shape the layer and are written to a model file, such as a feature split.
     var structure: [String: [Int]] { get }
@@ -40,6 +43,9 @@ public protocol Bijector<Scalar>: Sendable {
         _ parameters: UnsafeMutablePointer<Scalar>, using generator: inout SeededGenerator)
     /// Sets parameters by the rows that reach the layer when training begins; may do nothing.
     func start(_ parameters: UnsafeMutablePointer<Scalar>, from rows: Matrix<Scalar>)
+    /// Moves the running statistics among the parameters after a step, by what `backward` summed in
+    /// their places of the gradient; does nothing in a layer without any.
+    func follow(_ parameters: UnsafeMutablePointer<Scalar>, gradient: UnsafePointer<Scalar>)
     /// Maps a tile from the data's side to the latent side.
     func forward(_ tile: Tile<Scalar>, parameters: UnsafePointer<Scalar>)
     /// Maps a tile from the latent side to the data's side.
@@ -61,6 +67,11 @@ extension Bijector {
 
     /// Leaves the parameters as they are.
     public func start(_ parameters: UnsafeMutablePointer<Scalar>, from rows: Matrix<Scalar>) {}
+
+    /// There is nothing to move.
+    public func follow(
+        _ parameters: UnsafeMutablePointer<Scalar>, gradient: UnsafePointer<Scalar>
+    ) {}
 }
 
 extension Bijector {
@@ -116,13 +127,20 @@ extension Bijector {
 }
 
 extension Flow {
+    /// The places of the parameters that are learned: all but running statistics.
+    package var learnedParameters: [Int] { architecture.learnedRanges.flatMap { Array($0) } }
+
     /// The gradient by the parameters of the mean of −ln p over some rows.
     package func lossGradient(
         _ rows: Matrix<Scalar>, context: Matrix<Scalar>? = nil
     ) -> [Scalar] {
-        var latentGradient = forward(rows, context: context).z
+        let z = forward(rows, context: context).z
+        var latentGradient = z
         let weight = 1 / Scalar(rows.rowCount)
-        for index in latentGradient.storage.indices { latentGradient.storage[index] *= weight }
+        for index in z.storage.indices {
+            latentGradient.storage[index] =
+                weight * -architecture.base.slope(at: z.storage[index])
+        }
         return architecture.backward(
             rows, context: context, parameters: parameters, latentGradient: latentGradient,
             logDetGradient: [Scalar](repeating: -weight, count: rows.rowCount)

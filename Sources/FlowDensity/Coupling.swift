@@ -1,43 +1,3 @@
-/// A partition of the features into those that a coupling layer reads and those that it changes.
-public struct FeatureSplit: Sendable, Hashable {
-    /// The features that pass through unchanged and that the conditioner reads (I₁).
-    public let passedThrough: [Int]
-    /// The features that are changed (I₂).
-    public let transformed: [Int]
-
-    /// A partition given by its parts.
-    ///
-    /// - Precondition: Each feature is in one part, and one feature at least is transformed.
-    public init(passedThrough: [Int], transformed: [Int]) {
-        precondition(
-            (passedThrough + transformed).sorted()
-                == Array(0..<passedThrough.count + transformed.count) && !transformed.isEmpty,
-            "a feature split holds each feature once and transforms at least one")
-        self.passedThrough = passedThrough
-        self.transformed = transformed
-    }
-
-    /// The number of features.
-    public var featureCount: Int { passedThrough.count + transformed.count }
-
-    /// The split of the n-th coupling layer of a flow: first half by second half and the other way
-    /// round, then odd features by even ones and the other way round, and so on.
-    ///
-    /// One feature alone is always transformed; its conditioner sees the context alone.
-    public static func alternating(featureCount: Int, layer: Int) -> FeatureSplit {
-        precondition(featureCount >= 1, "a flow has at least one feature")
-        let features = Array(0..<featureCount)
-        guard featureCount > 1 else { return FeatureSplit(passedThrough: [], transformed: [0]) }
-        let isFirst: (Int) -> Bool =
-            layer % 4 < 2 ? { $0 < (featureCount + 1) / 2 } : { $0 % 2 == 0 }
-        let first = features.filter(isFirst)
-        let second = features.filter { !isFirst($0) }
-        return layer % 2 == 0
-            ? FeatureSplit(passedThrough: first, transformed: second)
-            : FeatureSplit(passedThrough: second, transformed: first)
-    }
-}
-
 /// The general coupling layer: a partition, a coupling law, a conditioner.
 ///
 /// With features split into `a` (passed through) and `b` (transformed), context `c`, law `g` and
@@ -65,28 +25,57 @@ public struct Coupling<Law: CouplingLaw>: Bijector {
     public let law: Law
     /// The largest size of a feature that the conditioner sees.
     public let inputBound: Scalar
-    let conditioner: Conditioner<Scalar>
+    let conditioner: any CouplingNetwork<Scalar>
 
     /// A coupling layer.
+    ///
+    /// - Parameters:
+    ///   - split: Which features are read and which are changed; for a window, position after
+    ///     position, with as many features of each kind at every one.
+    ///   - contextCount: The number of columns of the context.
+    ///   - law: How a feature is changed.
+    ///   - hiddenWidth: The units of the conditioner's hidden layers; of a window, at each position.
+    ///   - hiddenLayers: The conditioner's hidden layers, or its residual blocks.
+    ///   - inputBound: The largest size of a feature that the conditioner sees.
+    ///   - isResidual: Whether the conditioner is made of residual blocks.
+    ///   - positions: The positions of a window, over which the conditioner slides; 1 for a row.
+    ///   - kernelWidth: The positions that a conditioner's layer sees at once, an odd number.
+    /// - Precondition: `positions` divides both parts of the split; `kernelWidth` is odd.
     public init(
         split: FeatureSplit, contextCount: Int, law: Law, hiddenWidth: Int, hiddenLayers: Int,
-        inputBound: Scalar
+        inputBound: Scalar, isResidual: Bool = false, positions: Int = 1, kernelWidth: Int = 1
     ) {
         self.split = split
         self.contextCount = contextCount
         self.law = law
         self.inputBound = inputBound
-        conditioner = Conditioner(
-            inputCount: split.passedThrough.count + contextCount, hiddenWidth: hiddenWidth,
-            hiddenLayers: hiddenLayers,
-            outputCount: law.numbersPerFeature * split.transformed.count)
+        let outputCount = law.numbersPerFeature * split.transformed.count
+        if positions == 1 && !isResidual {
+            conditioner = Conditioner(
+                inputCount: split.passedThrough.count + contextCount, hiddenWidth: hiddenWidth,
+                hiddenLayers: hiddenLayers, outputCount: outputCount)
+        } else {
+            conditioner = SlidingConditioner(
+                positions: positions, inputChannels: split.passedThrough.count / positions,
+                contextCount: contextCount, outputChannels: outputCount / positions,
+                hiddenWidth: hiddenWidth, hiddenLayers: hiddenLayers, kernelWidth: kernelWidth,
+                isResidual: isResidual)
+            precondition(
+                conditioner.outputCount == outputCount
+                    && conditioner.inputCount == split.passedThrough.count + contextCount,
+                "a split of \(positions) positions has as many features of each part at every one")
+        }
     }
 
     /// What the layer is called in a model file.
     public var name: String { "\(law.name)_coupling" }
-    /// The feature split.
+    /// The feature split, and over windows the conditioner's positions.
     public var structure: [String: [Int]] {
-        ["passed_through": split.passedThrough, "transformed": split.transformed]
+        var structure = [
+            "passed_through": split.passedThrough, "transformed": split.transformed,
+        ]
+        if conditioner.positions > 1 { structure["positions"] = [conditioner.positions] }
+        return structure
     }
     /// The number of features of a row.
     public var featureCount: Int { split.featureCount }
@@ -112,6 +101,10 @@ public struct Coupling<Law: CouplingLaw>: Bijector {
     @_specialize(where Law == AffineLaw<Double>)
     @_specialize(where Law == AdditiveLaw<Float>)
     @_specialize(where Law == AdditiveLaw<Double>)
+    @_specialize(where Law == MultiplicativeLaw<Float>)
+    @_specialize(where Law == MultiplicativeLaw<Double>)
+    @_specialize(where Law == SplineLaw<Float>)
+    @_specialize(where Law == SplineLaw<Double>)
     public func forward(_ tile: Tile<Scalar>, parameters: UnsafePointer<Scalar>) {
         condition(tile, parameters: parameters)
         for (index, feature) in split.transformed.enumerated() {
@@ -124,6 +117,10 @@ public struct Coupling<Law: CouplingLaw>: Bijector {
     @_specialize(where Law == AffineLaw<Double>)
     @_specialize(where Law == AdditiveLaw<Float>)
     @_specialize(where Law == AdditiveLaw<Double>)
+    @_specialize(where Law == MultiplicativeLaw<Float>)
+    @_specialize(where Law == MultiplicativeLaw<Double>)
+    @_specialize(where Law == SplineLaw<Float>)
+    @_specialize(where Law == SplineLaw<Double>)
     public func inverse(_ tile: Tile<Scalar>, parameters: UnsafePointer<Scalar>) {
         condition(tile, parameters: parameters)
         for (index, feature) in split.transformed.enumerated() {
@@ -136,6 +133,10 @@ public struct Coupling<Law: CouplingLaw>: Bijector {
     @_specialize(where Law == AffineLaw<Double>)
     @_specialize(where Law == AdditiveLaw<Float>)
     @_specialize(where Law == AdditiveLaw<Double>)
+    @_specialize(where Law == MultiplicativeLaw<Float>)
+    @_specialize(where Law == MultiplicativeLaw<Double>)
+    @_specialize(where Law == SplineLaw<Float>)
+    @_specialize(where Law == SplineLaw<Double>)
     public func backward(
         _ tile: Tile<Scalar>, gradient: GradientTile<Scalar>, parameters: UnsafePointer<Scalar>
     ) {
@@ -143,7 +144,7 @@ public struct Coupling<Law: CouplingLaw>: Bijector {
         for (index, feature) in split.transformed.enumerated() {
             law.backward(
                 column(index, of: tile), dx: gradient.x + feature * stride,
-                logDet: gradient.logDet, numbers: gradient.scratch + index * stride)
+                logDet: gradient.logDet, numbers: gradient.scratch + place(index) * stride)
         }
         let inputGradient = conditioner.backward(
             rows: tile.rowCount, stride: stride, x: tile.record, dy: gradient.scratch,
@@ -173,19 +174,24 @@ public struct Coupling<Law: CouplingLaw>: Bijector {
             y: hidden + conditioner.recordCount * stride, record: hidden, parameters: parameters)
     }
 
+    /// The transformed features at each position, which is every one of a row.
+    private var group: Int { split.transformed.count / conditioner.positions }
+
+    /// Where the first number of the `index`-th transformed feature stands among all numbers: each
+    /// position has its own, number by number.
+    private func place(_ index: Int) -> Int {
+        index / group * group * law.numbersPerFeature + index % group
+    }
+
     /// What belongs to the `index`-th transformed feature.
     private func column(_ index: Int, of tile: Tile<Scalar>) -> CouplingColumn<Scalar> {
         let stride = tile.stride
-        let count = split.transformed.count
-        let numbers =
-            tile.record + (conditioner.inputCount + conditioner.recordCount + index) * stride
-        let kept =
-            tile.record
-            + (conditioner.inputCount + conditioner.recordCount + conditioner.outputCount + index)
-            * stride
+        let numbers = tile.record + (conditioner.inputCount + conditioner.recordCount) * stride
+        let kept = numbers + conditioner.outputCount * stride
         return CouplingColumn(
-            rowCount: tile.rowCount, numbers: numbers, step: count * stride, record: kept,
-            recordStep: count * stride, logDet: tile.logDet)
+            rowCount: tile.rowCount, numbers: numbers + place(index) * stride,
+            step: group * stride, record: kept + index * stride,
+            recordStep: split.transformed.count * stride, logDet: tile.logDet)
     }
 }
 
@@ -194,3 +200,9 @@ public typealias AdditiveCoupling<Scalar: FlowScalar> = Coupling<AdditiveLaw<Sca
 
 /// The coupling layer of RealNVP and Glow.
 public typealias AffineCoupling<Scalar: FlowScalar> = Coupling<AffineLaw<Scalar>>
+
+/// The coupling layer that scales alone.
+public typealias MultiplicativeCoupling<Scalar: FlowScalar> = Coupling<MultiplicativeLaw<Scalar>>
+
+/// The coupling layer of neural spline flows.
+public typealias SplineCoupling<Scalar: FlowScalar> = Coupling<SplineLaw<Scalar>>

@@ -39,8 +39,9 @@ public struct DiagonalScaling<Scalar: FlowScalar>: Bijector {
 
     /// Sets the scale so that these rows come out with unit variance.
     public func start(_ parameters: UnsafeMutablePointer<Scalar>, from rows: Matrix<Scalar>) {
+        let channels = Channels(featureCount: featureCount, positions: 1)
         for feature in 0..<featureCount {
-            let start = ActNorm.start(of: rows, feature: feature)
+            let start = ActNorm.start(of: rows, channel: feature, of: channels)
             parameters[feature] = start.rawLogScale
         }
     }

@@ -1,8 +1,8 @@
 /// A normalizing flow: a density of rows, given a context, that can be computed and sampled exactly.
 ///
 ///     forward   z = f(x; c)        from the data to the latent space
-///     density   ln p(x | c) = Σⱼ ln N(zⱼ; 0, 1) + log|det ∂z/∂x|
-///     inverse   x = f⁻¹(z; c)      a sample, when z is drawn from the standard normal distribution
+///     density   ln p(x | c) = Σⱼ ln p_base(zⱼ) + log|det ∂z/∂x|
+///     inverse   x = f⁻¹(z; c)      a sample, when z is drawn from the base density
 ///
 /// A flow is a value: a copy is a snapshot. Features should be standardized (zero mean, unit
 /// variance) by the caller.
@@ -33,20 +33,16 @@ public struct Flow<Scalar: FlowScalar>: Sendable {
     ///   - contextCount: The number of columns of the context.
     ///   - options: The recipe and its sizes.
     ///   - generator: Where the hidden layers' start is drawn from.
-    /// - Precondition: There is a feature, a coupling layer, a hidden layer and a hidden unit, and
-    ///   the bounds are positive.
+    /// - Precondition: There is a feature, a coupling layer, a hidden layer and a hidden unit, the
+    ///   bounds are positive, and a given partition or window is one of the features.
     public init(
         featureCount: Int, contextCount: Int = 0, options: FlowOptions = .init(),
         using generator: inout some RandomNumberGenerator
     ) {
         precondition(featureCount >= 1, "a flow has at least one feature")
         precondition(contextCount >= 0, "a flow has no negative number of context columns")
-        precondition(
-            options.couplingLayers >= 1 && options.hiddenLayers >= 1 && options.hiddenWidth >= 1,
-            "a flow has at least one coupling layer, hidden layer and hidden unit")
-        precondition(
-            options.logScaleBound > 0 && options.conditionerInputBound > 0,
-            "the bounds of a flow are positive")
+        let problem = options.problem(featureCount: featureCount)
+        precondition(problem == nil, problem ?? "")
         self.init(
             architecture: Architecture(
                 featureCount: featureCount, contextCount: contextCount, options: options),
@@ -124,7 +120,8 @@ public struct Flow<Scalar: FlowScalar>: Sendable {
         using generator: inout some RandomNumberGenerator
     ) -> Matrix<Scalar> {
         var latent = Matrix<Scalar>(rowCount: count, columnCount: featureCount)
-        latent.storage.withUnsafeMutableBufferPointer { generator.fillNormal($0) }
+        let base = options.base
+        latent.storage.withUnsafeMutableBufferPointer { base.fill($0, using: &generator) }
         return inverse(latent, context: context).x
     }
 }

@@ -31,7 +31,7 @@ public enum FlowDensityError: Error, Equatable, CustomStringConvertible {
         case .cutShort(let file, let expected, let found):
             "\(file) is cut short: its header describes \(expected) bytes, found \(found)"
         case .otherFormatVersion(let file, let found, let supported):
-            "\(file) has model format version \(found), this build reads version \(supported)"
+            "\(file) has model format version \(found), this build reads versions \(supported)"
         case .checksumMismatch(let file, let stored, let computed):
             "\(file) is damaged: its checksum is \(stored), its bytes give \(computed)"
         case .badTensor(let file, let tensor, let reason):

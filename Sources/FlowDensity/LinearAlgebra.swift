@@ -145,6 +145,42 @@ public final class Kernels<Scalar: FlowScalar>: @unchecked Sendable {
             _ rows: Int, _ stride: Int, _ features: Int, _ rowGradient: UnsafePointer<Scalar>,
             _ x: UnsafePointer<Scalar>, _ dx: UnsafeMutablePointer<Scalar>
         ) -> Void
+    package let logisticLogDensity:
+        (
+            _ rows: Int, _ stride: Int, _ features: Int, _ x: UnsafePointer<Scalar>,
+            _ logDensity: UnsafeMutablePointer<Double>
+        ) -> Void
+    package let logisticBackward:
+        (
+            _ rows: Int, _ stride: Int, _ features: Int, _ rowGradient: UnsafePointer<Scalar>,
+            _ x: UnsafePointer<Scalar>, _ dx: UnsafeMutablePointer<Scalar>
+        ) -> Void
+    package let splineForward:
+        (
+            _ rows: Int, _ bins: Int, _ bound: Scalar, _ step: Int,
+            _ numbers: UnsafeMutablePointer<Scalar>, _ x: UnsafeMutablePointer<Scalar>,
+            _ logDet: UnsafeMutablePointer<Double>
+        ) -> Void
+    package let splineInverse:
+        (
+            _ rows: Int, _ bins: Int, _ bound: Scalar, _ step: Int,
+            _ numbers: UnsafeMutablePointer<Scalar>, _ x: UnsafeMutablePointer<Scalar>,
+            _ logDet: UnsafeMutablePointer<Double>
+        ) -> Void
+    package let splineBackward:
+        (
+            _ rows: Int, _ bins: Int, _ bound: Scalar, _ step: Int,
+            _ numbers: UnsafePointer<Scalar>, _ x: UnsafePointer<Scalar>,
+            _ dl: UnsafePointer<Scalar>, _ dx: UnsafeMutablePointer<Scalar>,
+            _ dn: UnsafeMutablePointer<Scalar>
+        ) -> Void
+    package let addReLU:
+        (_ rows: Int, _ x: UnsafePointer<Scalar>, _ y: UnsafeMutablePointer<Scalar>) -> Void
+    package let addWherePositive:
+        (
+            _ rows: Int, _ mask: UnsafePointer<Scalar>, _ dy: UnsafePointer<Scalar>,
+            _ dx: UnsafeMutablePointer<Scalar>
+        ) -> Void
     package let loadTile:
         (
             _ rows: Int, _ stride: Int, _ features: Int, _ table: UnsafePointer<Scalar>,
@@ -161,6 +197,12 @@ public final class Kernels<Scalar: FlowScalar>: @unchecked Sendable {
     package let tanh:
         (_ count: Int, _ x: UnsafePointer<Scalar>, _ y: UnsafeMutablePointer<Scalar>) ->
             Void
+    package let log:
+        (_ count: Int, _ x: UnsafePointer<Scalar>, _ y: UnsafeMutablePointer<Scalar>) ->
+            Void
+    package let softplus:
+        (_ count: Int, _ x: UnsafePointer<Scalar>, _ y: UnsafeMutablePointer<Scalar>) ->
+            Void
     package let add:
         (
             _ count: Int, _ addend: UnsafePointer<Scalar>, _ sum: UnsafeMutablePointer<Scalar>
@@ -173,9 +215,10 @@ public final class Kernels<Scalar: FlowScalar>: @unchecked Sendable {
             _ second: UnsafeMutablePointer<Scalar>, _ average: UnsafeMutablePointer<Scalar>
         ) -> Void
 
-    /// One step of Adam with decoupled weight decay, and the running average of the weights.
+    /// One step of Adam with decoupled weight decay, and the running average of the weights, for a
+    /// range of the parameters.
     package func adam(
-        _ count: Int, _ step: AdamStep, gradient: UnsafePointer<Scalar>,
+        _ range: Range<Int>, _ step: AdamStep, gradient: UnsafePointer<Scalar>,
         parameters: UnsafeMutablePointer<Scalar>, first: UnsafeMutablePointer<Scalar>,
         second: UnsafeMutablePointer<Scalar>, average: UnsafeMutablePointer<Scalar>
     ) {
@@ -186,7 +229,10 @@ public final class Kernels<Scalar: FlowScalar>: @unchecked Sendable {
             second_correction: 1 / (1 - Double.pow(AdamStep.secondDecay, step.count)),
             learning_rate: step.learningRate, weight_decay: step.weightDecay,
             epsilon: AdamStep.epsilon, average_decay: step.averageDecay)
-        adamStep(count, &step, gradient, parameters, first, second, average)
+        let start = range.lowerBound
+        adamStep(
+            range.count, &step, gradient + start, parameters + start, first + start,
+            second + start, average + start)
     }
 
     fileprivate init(_ table: fg_kernels_f32) where Scalar == Float {
@@ -205,10 +251,19 @@ public final class Kernels<Scalar: FlowScalar>: @unchecked Sendable {
         sum = table.sum
         normalLogDensity = table.normal_log_density
         normalBackward = table.normal_backward
+        logisticLogDensity = table.logistic_log_density
+        logisticBackward = table.logistic_backward
+        splineForward = table.spline_forward
+        splineInverse = table.spline_inverse
+        splineBackward = table.spline_backward
+        addReLU = table.add_relu
+        addWherePositive = table.add_where_positive
         loadTile = table.load_tile
         storeTile = table.store_tile
         exp = table.exp
         tanh = table.tanh
+        log = table.log
+        softplus = table.softplus
         add = table.add
         sumOfSquares = table.sum_of_squares
         adamStep = table.adam
@@ -230,10 +285,19 @@ public final class Kernels<Scalar: FlowScalar>: @unchecked Sendable {
         sum = table.sum
         normalLogDensity = table.normal_log_density
         normalBackward = table.normal_backward
+        logisticLogDensity = table.logistic_log_density
+        logisticBackward = table.logistic_backward
+        splineForward = table.spline_forward
+        splineInverse = table.spline_inverse
+        splineBackward = table.spline_backward
+        addReLU = table.add_relu
+        addWherePositive = table.add_where_positive
         loadTile = table.load_tile
         storeTile = table.store_tile
         exp = table.exp
         tanh = table.tanh
+        log = table.log
+        softplus = table.softplus
         add = table.add
         sumOfSquares = table.sum_of_squares
         adamStep = table.adam

@@ -7,6 +7,10 @@ extension Flow {
     /// Metadata: `family`, `features`, `context`, `coupling_layers`, `hidden_width`,
     /// `hidden_layers`, `log_scale_bound`, `conditioner_input_bound`, `norm_log_scale_bound`, and
     /// `layers`, the layers' names from the data to the latent space, with commas between.
+    ///
+    /// What departs from the first version's recipes is written as `law`, `partition`, `base`,
+    /// `normalization`, `conditioner`, `spline_bins`, `spline_bound` and `window` (channels, length,
+    /// scales and kernel width), and the file is then one of version 2.
     public func write(into file: inout TensorFile, prefix: String = "flow.") {
         file.metadata[prefix + "family"] = options.family.rawValue
         file.metadata[prefix + "features"] = String(featureCount)
@@ -18,6 +22,9 @@ extension Flow {
         file.metadata[prefix + "conditioner_input_bound"] = String(options.conditionerInputBound)
         file.metadata[prefix + "norm_log_scale_bound"] = String(
             Double(ActNorm<Scalar>.logScaleBound))
+        let additions = options.additions
+        for (key, value) in additions { file.metadata[prefix + key] = value }
+        if !additions.isEmpty { file.formatVersion = max(file.formatVersion, 2) }
         file.metadata[prefix + "layers"] = architecture.layers.map(\.name).joined(separator: ",")
         for (index, layer) in architecture.layers.enumerated() {
             var offset = architecture.offsets[index]
@@ -42,6 +49,11 @@ extension Flow {
         let options = try reader.options()
         let features = try reader.integer("features", 1...FlowReader.largestSide)
         let context = try reader.integer("context", 0...FlowReader.largestSide)
+        if let problem = options.problem(featureCount: features) {
+            throw .badMetadata(
+                file: file.name, key: prefix + "features", found: String(features),
+                expected: "what suits the other entries: \(problem)")
+        }
         let architecture = Architecture<Scalar>(
             featureCount: features, contextCount: context, options: options)
         try reader.check(architecture)
@@ -58,6 +70,28 @@ extension Flow {
     }
 }
 
+extension FlowOptions {
+    /// The entries of a model file by which the options depart from those of version 1.
+    fileprivate var additions: [String: String] {
+        let usual = FlowOptions()
+        var entries: [String: String] = [:]
+        entries["law"] = law?.rawValue
+        entries["normalization"] = normalization?.rawValue
+        if partition != usual.partition { entries["partition"] = partition.description }
+        if base != usual.base { entries["base"] = base.rawValue }
+        if conditioner != usual.conditioner { entries["conditioner"] = conditioner.rawValue }
+        if splineBins != usual.splineBins { entries["spline_bins"] = String(splineBins) }
+        if effectiveLaw == .spline || splineBound != usual.splineBound {
+            entries["spline_bound"] = String(splineBound)
+        }
+        if let window {
+            entries["window"] =
+                "\(window.channels),\(window.length),\(window.scales),\(window.kernelWidth)"
+        }
+        return entries
+    }
+}
+
 /// Reads sizes and tensors of a flow, none of them believed before it is checked.
 private struct FlowReader {
     static let largestSide = 16_384
@@ -67,19 +101,57 @@ private struct FlowReader {
 
     func options() throws(FlowDensityError) -> FlowOptions {
         var options = FlowOptions()
-        let family = try file.metadataValue(prefix + "family")
-        guard let known = FlowFamily(rawValue: family) else {
-            throw .badMetadata(
-                file: file.name, key: prefix + "family", found: family,
-                expected: FlowFamily.allCases.map(\.rawValue).joined(separator: ", "))
-        }
-        options.family = known
+        options.family = try choice("family", file.metadataValue(prefix + "family"))
         options.couplingLayers = try integer("coupling_layers", 1...1024)
         options.hiddenWidth = try integer("hidden_width", 1...Self.largestSide)
         options.hiddenLayers = try integer("hidden_layers", 1...64)
         options.logScaleBound = try positive("log_scale_bound")
         options.conditionerInputBound = try positive("conditioner_input_bound")
+        options.law = try optionalChoice("law")
+        options.normalization = try optionalChoice("normalization")
+        options.base = try optionalChoice("base") ?? options.base
+        options.conditioner = try optionalChoice("conditioner") ?? options.conditioner
+        if has("spline_bins") { options.splineBins = try integer("spline_bins", 2...256) }
+        if has("spline_bound") { options.splineBound = try positive("spline_bound") }
+        if let text = file.metadata[prefix + "partition"] {
+            guard let partition = FeaturePartition(text) else {
+                throw .badMetadata(
+                    file: file.name, key: prefix + "partition", found: text,
+                    expected: "alternating, halves, parity, or lists such as 0,1;2,3")
+            }
+            options.partition = partition
+        }
+        if let text = file.metadata[prefix + "window"] {
+            let sides = text.split(separator: ",").compactMap { Int($0) }
+            guard sides.count == 4, text.split(separator: ",").count == 4 else {
+                throw .badMetadata(
+                    file: file.name, key: prefix + "window", found: text,
+                    expected: "channels, length, scales and kernel width, such as 4,32,2,3")
+            }
+            options.window = WindowShape(
+                channels: sides[0], length: sides[1], scales: sides[2], kernelWidth: sides[3])
+        }
         return options
+    }
+
+    private func has(_ key: String) -> Bool { file.metadata[prefix + key] != nil }
+
+    private func choice<Choice: RawRepresentable<String> & CaseIterable>(
+        _ key: String, _ text: String
+    ) throws(FlowDensityError) -> Choice {
+        guard let known = Choice(rawValue: text) else {
+            throw .badMetadata(
+                file: file.name, key: prefix + key, found: text,
+                expected: Choice.allCases.map(\.rawValue).joined(separator: ", "))
+        }
+        return known
+    }
+
+    private func optionalChoice<Choice: RawRepresentable<String> & CaseIterable>(
+        _ key: String
+    ) throws(FlowDensityError) -> Choice? {
+        guard let text = file.metadata[prefix + key] else { return nil }
+        return try choice(key, text)
     }
 
     func integer(_ key: String, _ range: ClosedRange<Int>) throws(FlowDensityError) -> Int {

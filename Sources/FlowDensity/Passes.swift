@@ -213,8 +213,7 @@ extension Architecture {
                 nonisolated(unsafe) let result = result
                 forEachTile(rows, context: context, parallel: parallel) { tile, first in
                     withAddress(of: parameters) { forward(tile, parameters: $0) }
-                    Scalar._kernels.normalLogDensity(
-                        tile.rowCount, tile.stride, featureCount, tile.x, tile.logDet)
+                    base.addLogDensity(of: tile, featureCount: featureCount)
                     for row in 0..<tile.rowCount {
                         let value = tile.logDet[row]
                         // The comparison is false for NaN.

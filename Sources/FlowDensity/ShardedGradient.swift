@@ -155,9 +155,13 @@ struct ShardedGradient<Scalar: FlowScalar> {
         }
     }
 
-    /// The Euclidean norm of the gradient.
+    /// The Euclidean norm of the gradient by the parameters that are learned.
     var norm: Double {
-        withTotal { Scalar._kernels.sumOfSquares(architecture.parameterCount, $0).squareRoot() }
+        withTotal { gradient in
+            architecture.learnedRanges.reduce(0) { sum, range in
+                sum + Scalar._kernels.sumOfSquares(range.count, gradient + range.lowerBound)
+            }.squareRoot()
+        }
     }
 
     /// Calls `body` with the gradient, summed over all shards.
@@ -193,10 +197,8 @@ struct ShardedGradient<Scalar: FlowScalar> {
                 architecture.forwardAndBackward(
                     tile, workspace: shard.workspace, parameters: parameters, gradient: gradient
                 ) { latent, x, rowGradients in
-                    let kernels = Scalar._kernels
                     let features = architecture.featureCount
-                    kernels.normalLogDensity(
-                        latent.rowCount, latent.stride, features, latent.x, latent.logDet)
+                    architecture.base.addLogDensity(of: latent, featureCount: features)
                     rowGradients.update(repeating: 0, count: latent.stride)
                     for (row, place) in range.enumerated() {
                         let weight = weights?[place] ?? 1
@@ -204,8 +206,8 @@ struct ShardedGradient<Scalar: FlowScalar> {
                         shard.lossSum -= latent.logDet[row]
                         rowGradients[row] = -rowWeight
                     }
-                    kernels.normalBackward(
-                        latent.rowCount, latent.stride, features, rowGradients, latent.x, x)
+                    architecture.base.backward(
+                        latent, featureCount: features, rowGradient: rowGradients, dx: x)
                 }
             }
         }
@@ -230,8 +232,8 @@ struct ShardedGradient<Scalar: FlowScalar> {
                     guard let parameters = parameters.baseAddress else { return }
                     architecture.forward(tile, parameters: parameters)
                 }
-                Scalar._kernels.normalLogDensity(
-                    tile.rowCount, tile.stride, architecture.featureCount, tile.x, tile.logDet)
+                architecture.base.addLogDensity(
+                    of: tile, featureCount: architecture.featureCount)
                 for (row, place) in range.enumerated() {
                     let density = tile.logDet[row]
                     densities[place] = density.isNaN ? -.infinity : density

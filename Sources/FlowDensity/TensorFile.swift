@@ -4,7 +4,7 @@
 /// header, the raw tensors. `__metadata__` holds, beside the caller's entries,
 ///
 ///     format          "flowguard"
-///     format_version  "1"
+///     format_version  "1", or "2" where the flow has what version 1 does not know
 ///     checksum        "fnv1a64:" and 16 hexadecimal digits
 ///
 /// The checksum is 64-bit FNV-1a over the header and the tensors (all bytes from the ninth on), with
@@ -117,8 +117,14 @@ public struct TensorFile: Sendable {
         }
     }
 
-    /// The version of the format that this build writes and reads.
-    public static let formatVersion = "1"
+    /// The versions of the format that this build reads.
+    ///
+    /// A file is written in the lowest version that holds what is in it, so that older builds read
+    /// what they can and refuse the rest.
+    public static let formatVersions = 1...2
+
+    /// The version of the format that the file needs.
+    public internal(set) var formatVersion = 1
 
     /// Text by key; the keys `format`, `format_version` and `checksum` are the container's own.
     public var metadata: [String: String] = [:]
@@ -138,6 +144,7 @@ public struct TensorFile: Sendable {
     public init(decoding bytes: [UInt8], name: String) throws(FlowDensityError) {
         let decoded = try TensorFileDecoder(bytes: bytes, file: name).decode()
         self.name = name
+        formatVersion = decoded.version
         metadata = decoded.metadata
         tensors = decoded.tensors
     }
@@ -146,7 +153,7 @@ public struct TensorFile: Sendable {
     public func encoded() -> [UInt8] {
         var metadata = metadata
         metadata["format"] = Self.format
-        metadata["format_version"] = Self.formatVersion
+        metadata["format_version"] = String(formatVersion)
         metadata["checksum"] = Self.checksumPrefix + Self.checksumPlaceholder
         var header = "{\"__metadata__\":{"
         header += metadata.sorted { $0.key < $1.key }

@@ -9,17 +9,18 @@ struct TensorFileDecoder {
     let file: String
 
     func decode() throws(FlowDensityError) -> (
-        metadata: [String: String], tensors: [String: TensorFile.Tensor]
+        version: Int, metadata: [String: String], tensors: [String: TensorFile.Tensor]
     ) {
         let data = try headerEnd()
         let header = try parsedHeader(8..<data)
         guard var metadata = header.metadata, metadata["format"] == TensorFile.format else {
             throw .notAModel(file: file, reason: "its metadata names no format 'flowguard'")
         }
-        let version = metadata["format_version"] ?? "none"
-        guard version == TensorFile.formatVersion else {
+        let written = metadata["format_version"] ?? "none"
+        guard let version = Int(written), TensorFile.formatVersions.contains(version) else {
+            let known = TensorFile.formatVersions
             throw .otherFormatVersion(
-                file: file, found: version, supported: TensorFile.formatVersion)
+                file: file, found: written, supported: "\(known.lowerBound) to \(known.upperBound)")
         }
         let dataCount = try describedDataCount(header.entries)
         guard bytes.count - data >= dataCount else {
@@ -36,7 +37,7 @@ struct TensorFileDecoder {
             tensors[name] = try tensor(name, entry, data: data)
         }
         for key in ["format", "format_version", "checksum"] { metadata[key] = nil }
-        return (metadata, tensors)
+        return (version, metadata, tensors)
     }
 
     /// The index of the first byte after the header.

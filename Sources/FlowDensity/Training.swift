@@ -98,17 +98,16 @@ extension Flow {
             parameters.withUnsafeMutableBufferPointer { buffer in
                 if let start = buffer.baseAddress { layer.start(start + offset, from: reached) }
             }
-            let own = Array(parameters[offset..<offset + layer.parameterCount])
-            reached = Self.mapped(reached, by: layer, context: reachedContext, parameters: own)
+            reached = Architecture(
+                layers: [layer], featureCount: architecture.featureCount,
+                contextCount: architecture.contextCount, contextBound: architecture.contextBound
+            ).map(
+                reached, context: reachedContext,
+                parameters: Array(parameters[offset..<offset + layer.parameterCount]),
+                inverse: false
+            ).rows
         }
         return parameters
-    }
-
-    private static func mapped(
-        _ rows: Matrix<Scalar>, by layer: some Bijector<Scalar>, context: Matrix<Scalar>?,
-        parameters: [Scalar]
-    ) -> Matrix<Scalar> {
-        layer.forward(rows, context: context, parameters: parameters).z
     }
 }
 
@@ -221,11 +220,14 @@ struct Trainer<Scalar: FlowScalar> {
         let adam = AdamStep(
             count: optimizerSteps, gradientScale: min(1, options.gradientNormLimit / norm),
             learningRate: rate, weightDecay: options.weightDecay, averageDecay: decay)
-        let kernels = Scalar._kernels
         gradients.withTotal { gradient in
-            kernels.adam(
-                parameters.count, adam, gradient: gradient, parameters: &parameters,
-                first: &first, second: &second, average: &average)
+            for range in architecture.learnedRanges {
+                Scalar._kernels.adam(
+                    range, adam, gradient: gradient, parameters: &parameters, first: &first,
+                    second: &second, average: &average)
+            }
+            architecture.follow(
+                gradient, parameters: &parameters, average: &average, averageDecay: decay)
         }
     }
 

@@ -12,6 +12,23 @@ final class Descriptor: Sendable {
         close(number)
     }
 
+    /// Opens a named pipe for reading, without waiting for a writer.
+    static func openPipe(_ path: String) throws(IngestError) -> Descriptor {
+        let number = retrying { Glibc.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) }
+        guard number >= 0 else { throw .cannotOpen(path: path, errno: errno) }
+        return Descriptor(number: number)
+    }
+
+    /// A descriptor of one's own for what another one leads to.
+    static func duplicate(_ original: Int32, name: String) throws(IngestError) -> Descriptor {
+        let number = fcntl(original, F_DUPFD_CLOEXEC, 0)
+        guard number >= 0 else { throw .cannotOpen(path: name, errno: errno) }
+        return Descriptor(number: number)
+    }
+
+    /// Takes over a descriptor that is open.
+    static func owning(_ number: Int32) -> Descriptor { Descriptor(number: number) }
+
     /// What there is to know of a file.
     struct Status: Sendable {
         var device: UInt64
@@ -65,6 +82,12 @@ final class Descriptor: Sendable {
         return nil
     }
 
+    /// An inotify instance; `nil` if the system gives none.
+    static func inotify() -> Descriptor? {
+        let number = inotify_init1(Int32(IN_NONBLOCK | IN_CLOEXEC))
+        return number < 0 ? nil : Descriptor(number: number)
+    }
+
     func status(name: String) throws(IngestError) -> Status {
         var info = stat()
         guard fstat(number, &info) == 0 else { throw .cannotRead(input: name, errno: errno) }
@@ -80,6 +103,47 @@ final class Descriptor: Sendable {
         var info = stat()
         let result = followsLinks ? stat(path, &info) : lstat(path, &info)
         return result == 0 ? Status(info) : nil
+    }
+
+    /// The names in a folder; none if there is no folder.
+    static func names(in folder: String) throws(IngestError) -> [String] {
+        guard let stream = opendir(folder) else {
+            guard errno == ENOENT else { throw .cannotOpen(path: folder, errno: errno) }
+            return []
+        }
+        defer { closedir(stream) }
+        var names: [String] = []
+        while true {
+            errno = 0
+            guard let entry = readdir(stream) else { break }
+            let name = withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
+                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if name != ".", name != ".." { names.append(name) }
+        }
+        guard errno == 0 else { throw .cannotRead(input: folder, errno: errno) }
+        return names
+    }
+
+    /// The kind of file system that a device holds, such as `ext4`; `nil` if it is not mounted here.
+    ///
+    /// From `/proc/self/mountinfo`: `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw`.
+    static func fileSystem(ofDevice device: UInt64) -> String? {
+        guard let file = try? open("/proc/self/mountinfo"),
+            let bytes = try? file.bytes(1 << 20, at: 0, name: "mountinfo")
+        else { return nil }
+        // As <sys/sysmacros.h> takes it apart, which Glibc's module leaves out.
+        let major = ((device >> 8) & 0xFFF) | ((device >> 32) & ~0xFFF)
+        let minor = (device & 0xFF) | ((device >> 12) & ~0xFF)
+        let number = "\(major):\(minor)"
+        for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n") {
+            let fields = line.split(separator: " ")
+            guard fields.count > 2, fields[2] == number,
+                let dash = fields.firstIndex(of: "-"), dash + 1 < fields.count
+            else { continue }
+            return String(fields[dash + 1])
+        }
+        return nil
     }
 
     /// Reads from an offset; less than asked for only at the end of the file.
@@ -115,6 +179,14 @@ final class Descriptor: Sendable {
         if let failure { throw failure }
         bytes.removeSubrange(length...)
         return bytes
+    }
+
+    /// Whether the file begins with some bytes and has others right before an offset.
+    func holds(
+        _ prefix: ArraySlice<UInt8>, recent: [UInt8], before offset: Int64, name: String
+    ) throws(IngestError) -> Bool {
+        guard try bytes(prefix.count, at: 0, name: name).elementsEqual(prefix) else { return false }
+        return try bytes(recent.count, at: offset - Int64(recent.count), name: name) == recent
     }
 }
 

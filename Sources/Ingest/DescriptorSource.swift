@@ -29,20 +29,25 @@ public final class DescriptorSource: LineSource {
     ///   - name: The input's name in messages, such as `standard input`.
     ///   - format: How its lines are read.
     ///   - limits: How much goes into a batch.
+    ///   - input: The number of the input.
     public convenience init(
-        descriptor: Int32, name: String, format: FormatOptions, limits: BatchLimits = .init()
+        descriptor: Int32, name: String, format: FormatOptions, limits: BatchLimits = .init(),
+        input: Int = 1
     ) {
         self.init(
             InputBytes(descriptor: descriptor, name: name), name: name, format: format,
-            limits: limits)
+            limits: limits, input: input)
     }
 
     /// Reads bytes of which some may have been looked at.
-    init(_ bytes: InputBytes, name: String, format: FormatOptions, limits: BatchLimits) {
+    init(
+        _ bytes: InputBytes, name: String, format: FormatOptions, limits: BatchLimits,
+        input: Int = 1
+    ) {
         self.name = name
         readBytes = min(limits.bytes, 64 * limits.lines)
         queue = DispatchQueue(label: "flowguard.ingest.descriptor")
-        let framer = LineFramer(format: format, limits: limits, input: 1, name: name)
+        let framer = LineFramer(format: format, limits: limits, input: input, name: name)
         state = Mutex(
             State(
                 bytes: bytes, framer: framer,
@@ -65,7 +70,7 @@ public final class DescriptorSource: LineSource {
     /// How many bytes were read from the descriptor, compressed as they are.
     public var offset: Int64 { state.withLock { $0.bytes.offset } }
 
-    /// Ends the source.
+    /// Ends the source: it reads nothing more, and `next()` gives the complete lines that are held before `nil`.
     public func stop() {
         isStopped.store(true, ordering: .relaxed)
     }
@@ -74,6 +79,9 @@ public final class DescriptorSource: LineSource {
     public func isCaughtUp() -> Bool {
         state.withLock { $0.isDone }
     }
+
+    /// Whether no complete line waits to be delivered.
+    var hasNothingHeld: Bool { state.withLock { !$0.framer.hasCompleteLine } }
 
     private func read(_ state: inout State) throws(IngestError) -> LineBatch? {
         while !state.isDone {
@@ -85,7 +93,7 @@ public final class DescriptorSource: LineSource {
                 try readOnce(&state)
                 continue
             }
-            if isStopped.load(ordering: .relaxed) { return nil }
+            if isStopped.load(ordering: .relaxed), !state.framer.hasCompleteLine { return nil }
             if let batch = state.framer.takeBatch(atEnd: state.bytes.isAtEnd) {
                 state.isDone = batch.isLast
                 return batch

@@ -9,14 +9,14 @@ import Glibc
 /// the file from its start as a new input. A line that has no end yet is held back until it has,
 /// or until its file is left; if no more than this line was cut off, reading goes on before it.
 ///
+/// Before the path is opened again, what was rotated away since is read: see `RotatedFiles`.
+///
 /// A CSV file that follows another may have no header of its own, because the writer of an
 /// emptied file went on: it is then read under the header before.
 ///
-/// - Note: What is written and then truncated between two looks is gone, unless a copy has it; so
-///   is a file that appears and is rotated away between two looks, or while nobody looked: of
-///   several rotations, what was read last and the newest file are read, not those in between,
-///   since nothing tells them from files that were read before. A file that was emptied while
-///   nobody looked is read under its own header only, unless a copy of it is found.
+/// - Note: What is written and then truncated between two looks is gone, unless a copy has it. A
+///   file that was emptied while nobody looked is read under its own header only, unless a copy of
+///   it is found.
 package struct FileFollower: Sendable {
     /// The fewest first bytes by which alone a copy of the file is known again.
     static let copyPrefixMinimum = 256
@@ -35,7 +35,9 @@ package struct FileFollower: Sendable {
     private var file: OpenFile?
     /// The header of the file before the next one.
     private var lastHeader: [UInt8]?
-    private var nextInput = 1
+    /// The file that was read to its end last.
+    private var left: LeftFile?
+    private var nextInput: Int
 
     /// How many bytes are there and not delivered, at the last look.
     package private(set) var backlogBytes: Int64 = 0
@@ -58,6 +60,9 @@ package struct FileFollower: Sendable {
         }
     }
 
+    /// Device and inode of the file that is open.
+    package var identity: FileIdentity? { file.map { FileIdentity($0.handle) } }
+
     /// One incarnation of the file.
     struct OpenFile: Sendable {
         var handle: Handle
@@ -69,6 +74,8 @@ package struct FileFollower: Sendable {
         /// The file's first bytes as they were read.
         var prefix: [UInt8] = []
         var checkedAt: Int64 = 0
+        /// When it was written last as far as that was seen, or else the file before it.
+        var modifiedAt: Int64?
         /// Since when a file that has a successor was not seen to grow.
         var quietSince: Duration?
         var ending: Ending?
@@ -87,10 +94,11 @@ package struct FileFollower: Sendable {
     ///   - resume: Where to go on, from an earlier batch.
     ///   - limits: How much goes into a batch.
     ///   - readBytes: How much is read at once.
+    ///   - firstInput: The number of the first input; the others follow it.
     ///   - now: The clock that files have their times from, since 1970.
     package init(
         path: String, format: FormatOptions, resume: FilePosition? = nil,
-        limits: BatchLimits = .init(), readBytes: Int = 256 << 10,
+        limits: BatchLimits = .init(), readBytes: Int = 256 << 10, firstInput: Int = 1,
         now: @escaping @Sendable () -> Duration = FileFollower.systemTime
     ) {
         self.path = path
@@ -98,6 +106,7 @@ package struct FileFollower: Sendable {
         self.resume = resume
         self.limits = limits
         self.readBytes = readBytes
+        nextInput = firstInput
         self.now = now
     }
 
@@ -126,7 +135,7 @@ package struct FileFollower: Sendable {
     }
 
     private mutating func look() throws(IngestError) -> LineBatch? {
-        if file == nil { file = try openFile(lastHeader: lastHeader) }
+        if file == nil { file = try openFile(lastHeader: lastHeader, after: left) }
         guard var current = file.take() else {
             backlogBytes = 0
             isCaughtUp = true
@@ -135,7 +144,7 @@ package struct FileFollower: Sendable {
         }
         do throws(IngestError) {
             var batch = try lines(of: &current)
-            file = batch?.isLast == true ? successor(of: current) : current
+            file = batch?.isLast == true ? try successor(of: current) : current
             batch?.resume = position(in: file ?? current)
             return batch
         } catch {
@@ -205,16 +214,32 @@ package struct FileFollower: Sendable {
     }
 
     /// What is read after the end of a file: if it was emptied, the same one from its start.
-    private mutating func successor(of file: OpenFile) -> OpenFile? {
+    ///
+    /// - Returns: `nil` if it is what the path leads to, or what was rotated away before that.
+    private mutating func successor(of file: OpenFile) throws(IngestError) -> OpenFile? {
         lastHeader = file.framer.header ?? file.framer.inheritedHeader
-        guard let handle = file.ending == .emptied ? file.handle : file.emptied else { return nil }
-        return OpenFile(handle: handle, framer: framer(inheritedHeader: lastHeader))
+        if file.ending == .emptied {
+            left = nil
+            return OpenFile(
+                handle: file.handle, framer: framer(inheritedHeader: lastHeader),
+                modifiedAt: file.modifiedAt)
+        }
+        let left = LeftFile(file, status: try file.handle.descriptor.status(name: path))
+        self.left = left
+        guard let emptied = file.emptied else { return nil }
+        if var missed = try openRotated(after: left, before: emptied, lastHeader: lastHeader) {
+            missed.emptied = emptied
+            return missed
+        }
+        return OpenFile(
+            handle: emptied, framer: framer(inheritedHeader: lastHeader),
+            modifiedAt: left.modifiedAt)
     }
 
     private func position(in file: OpenFile) -> FilePosition {
         FilePosition(
             path: path, device: file.handle.device, inode: file.handle.inode, prefix: file.prefix,
-            framer: file.framer)
+            framer: file.framer, modifiedAt: file.modifiedAt)
     }
 
     mutating func framer(
@@ -240,6 +265,8 @@ extension FileFollower {
         let chunk = wanted > 0 ? try descriptor.bytes(wanted, at: offset, name: path) : []
         // After the read: what passes the check now was not emptied before it was read.
         let status = try descriptor.status(name: path)
+        let modifiedBefore = current.modifiedAt
+        current.modifiedAt = status.changedAt
         let isShorter = status.size < offset + Int64(chunk.count)
         if isShorter || !chunk.isEmpty || status.changedAt != current.checkedAt {
             current.checkedAt = status.changedAt
@@ -252,6 +279,8 @@ extension FileFollower {
             }
         }
         if !chunk.isEmpty { current.quietSince = nil }
+        // What is read next is in the file, though it was not when it was written last before.
+        if chunk.isEmpty, current.framer.readOffset == 0 { current.modifiedAt = modifiedBefore }
         if current.prefix.count < FilePosition.prefixLimit, Int64(current.prefix.count) == offset {
             current.prefix += chunk.prefix(FilePosition.prefixLimit - current.prefix.count)
         }
@@ -262,13 +291,8 @@ extension FileFollower {
     /// Whether the file's first bytes, and the last ones that were read, are still there.
     private func holds(_ framer: LineFramer, of file: OpenFile) throws(IngestError) -> Bool {
         let prefix = file.prefix.prefix(Int(min(framer.readOffset, Int64(file.prefix.count))))
-        let descriptor = file.handle.descriptor
-        guard try descriptor.bytes(prefix.count, at: 0, name: path).elementsEqual(prefix) else {
-            return false
-        }
-        let recent = framer.recentBytes
-        let start = framer.readOffset - Int64(recent.count)
-        return try descriptor.bytes(recent.count, at: start, name: path) == recent
+        return try file.handle.descriptor.holds(
+            prefix, recent: framer.recentBytes, before: framer.readOffset, name: path)
     }
 
     /// Goes back before a half line, if the file still holds everything up to there.
@@ -288,13 +312,16 @@ extension FileFollower {
 
     /// Goes on in the copy of a file that was emptied, if there is one.
     private func goOnInCopy(_ current: inout OpenFile) throws(IngestError) -> Bool {
-        guard current.prefix.count >= Self.copyPrefixMinimum else { return false }
+        // A file of which little was read is known again only by the name that a rotation gives to its copy.
+        let isWellKnown = current.prefix.count >= Self.copyPrefixMinimum
+        guard current.framer.lineNumber > 1 || isWellKnown else { return false }
         let handle = current.handle
         let consumed = current.framer.consumedOffset
         let copies: [(path: String, status: Descriptor.Status)]
         do throws(IngestError) {
             copies = try siblings { name, status in
                 name.hasPrefix(base) && status.size >= consumed
+                    && (isWellKnown || Self.isRotated(name, of: base))
                     && (status.device, status.inode) != (handle.device, handle.inode)
             }
         } catch {

@@ -7,15 +7,35 @@ extension FileFollower {
         path.lastIndex(of: "/").map { String(path[...$0]) } ?? "./"
     }
 
+    /// The folders in which something happens when a file grows, is rotated, or is the target of another link.
+    static func folders(of path: String) -> Set<String> {
+        func folder(_ path: String) -> String {
+            path.lastIndex(of: "/").map { String(path[...$0]) } ?? "./"
+        }
+        var folders: Set = [folder(path)]
+        if Descriptor.status(path: path, followsLinks: false)?.kind == S_IFLNK,
+            let target = realpath(path, nil)
+        {
+            folders.insert(folder(String(cString: target)))
+            free(target)
+        }
+        return folders
+    }
+
     /// The last part of the path.
     var base: String {
         path.lastIndex(of: "/").map { String(path[path.index(after: $0)...]) } ?? path
     }
 
-    /// Opens the file to read next: what is left of the one that `resume` knows, else the path.
+    /// Opens the file to read next: what is left of the one that `resume` knows, what was rotated
+    /// away since the last one, else the path.
     ///
-    /// - Parameter lastHeader: The header of the file before, if one was read.
-    mutating func openFile(lastHeader: [UInt8]?) throws(IngestError) -> OpenFile? {
+    /// - Parameters:
+    ///   - lastHeader: The header of the file before, if one was read.
+    ///   - left: The file before.
+    mutating func openFile(
+        lastHeader: [UInt8]?, after left: LeftFile?
+    ) throws(IngestError) -> OpenFile? {
         let descriptor = try Descriptor.open(path)
         var status: Descriptor.Status?
         if let descriptor {
@@ -25,32 +45,50 @@ extension FileFollower {
             }
             status = found
         }
+        var left = left
         if let resume {
-            let isSameInode = status.map { ($0.device, $0.inode) == (resume.device, resume.inode) }
-            if let descriptor, let status, isSameInode == true,
-                try resume.isIn(descriptor, status: status, name: path)
+            // Where nothing was read of a file, there is nothing to know it by.
+            if resume.offset > 0 || resume.modifiedAt == nil,
+                let file = try openKnown(resume, descriptor, status)
             {
-                let file = try open(Handle(descriptor, status), at: resume)
                 self.resume = nil
                 return file
             }
-            if !hasLookedForRemains {
-                let remains = try openRemains(of: resume, acceptsCopies: isSameInode == true)
-                hasLookedForRemains = true
-                if let remains {
-                    self.resume = nil
-                    return remains
-                }
-            }
+            left = LeftFile(resume) ?? left
         }
-        guard let descriptor, let status else { return nil }
-        let header = resume?.inheritedHeader ?? lastHeader
+        // The path was opened before: what is rotated away from now on is that file.
+        let handle = descriptor.flatMap { descriptor in status.map { Handle(descriptor, $0) } }
+        let lastHeader = resume?.inheritedHeader ?? lastHeader
+        if let left,
+            let missed = try openRotated(after: left, before: handle, lastHeader: lastHeader)
+        {
+            resume = nil
+            return missed
+        }
+        guard let handle else { return nil }
         resume = nil
         return OpenFile(
-            handle: Handle(descriptor, status), framer: framer(inheritedHeader: header))
+            handle: handle, framer: framer(inheritedHeader: lastHeader),
+            modifiedAt: left?.modifiedAt)
     }
 
-    private mutating func open(
+    /// The file of a position: what the path leads to, or what is left of it elsewhere.
+    private mutating func openKnown(
+        _ position: FilePosition, _ descriptor: Descriptor?, _ status: Descriptor.Status?
+    ) throws(IngestError) -> OpenFile? {
+        if let descriptor, let status,
+            (status.device, status.inode) == (position.device, position.inode),
+            try position.isIn(descriptor, status: status, name: path)
+        {
+            return try open(Handle(descriptor, status), at: position)
+        }
+        guard !hasLookedForRemains else { return nil }
+        let remains = try openRemains(of: position)
+        hasLookedForRemains = true
+        return remains
+    }
+
+    mutating func open(
         _ handle: Handle, at position: FilePosition, isCopy: Bool = false
     ) throws(IngestError) -> OpenFile {
         let prefix = try handle.descriptor.bytes(
@@ -64,7 +102,7 @@ extension FileFollower {
             framer: framer(
                 offset: position.offset, lineNumber: position.lineNumber, header: first.header,
                 inheritedHeader: first.inheritedHeader, tail: tail),
-            prefix: prefix)
+            prefix: prefix, modifiedAt: position.modifiedAt)
     }
 
     /// Reads the lines before a position until one tells the header that holds behind it.
@@ -84,11 +122,9 @@ extension FileFollower {
         return reader
     }
 
-    /// What is left of the file of a position: by its inode under another name, or, if the file
-    /// was emptied in place, a copy that begins with the same bytes.
-    private mutating func openRemains(
-        of position: FilePosition, acceptsCopies: Bool
-    ) throws(IngestError) -> OpenFile? {
+    /// What is left of the file of a position: by its inode under another name, or, if the file was emptied in place, a
+    /// copy that holds what it held.
+    private mutating func openRemains(of position: FilePosition) throws(IngestError) -> OpenFile? {
         // The fewer bytes there are to know the file by, the more its name has to say: inodes are
         // used again, and logs of one kind begin with the same header.
         let isWellKnown = position.prefixLength >= Self.copyPrefixMinimum
@@ -100,8 +136,7 @@ extension FileFollower {
         let candidates = try siblings { name, status in
             isMoved(status)
                 ? isWellKnown || name.hasPrefix(stem)
-                : isWellKnown && acceptsCopies && name.hasPrefix(base)
-                    && status.size >= position.offset
+                : isWellKnown && name.hasPrefix(base) && status.size >= position.offset
         }
         let moved = candidates.filter { isMoved($0.status) }
         for (name, status) in moved + candidates.filter({ !isMoved($0.status) }) {
@@ -134,32 +169,12 @@ extension FileFollower {
     ) throws(IngestError) -> [(path: String, status: Descriptor.Status)] {
         let base = base
         var chosen: [(path: String, status: Descriptor.Status)] = []
-        for name in try Self.names(in: folder) where name != base {
+        for name in try Descriptor.names(in: folder) where name != base {
             guard let status = Descriptor.status(path: folder + name, followsLinks: false),
                 status.isRegular, isChosen(name, status)
             else { continue }
             chosen.append((folder + name, status))
         }
         return chosen.sorted { ($0.status.size, $1.path) > ($1.status.size, $0.path) }
-    }
-
-    /// The names in a folder; none if there is no folder.
-    private static func names(in folder: String) throws(IngestError) -> [String] {
-        guard let stream = opendir(folder) else {
-            guard errno == ENOENT else { throw .cannotOpen(path: folder, errno: errno) }
-            return []
-        }
-        defer { closedir(stream) }
-        var names: [String] = []
-        while true {
-            errno = 0
-            guard let entry = readdir(stream) else { break }
-            let name = withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
-                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-            }
-            if name != ".", name != ".." { names.append(name) }
-        }
-        guard errno == 0 else { throw .cannotRead(input: folder, errno: errno) }
-        return names
     }
 }

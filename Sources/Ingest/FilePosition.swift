@@ -29,12 +29,17 @@ public struct FilePosition: Sendable, Hashable, Codable {
     public var offset: Int64
     /// How many lines lie before `offset`.
     public var lineNumber: Int64
+    /// When the file had been written last, in epoch nanoseconds, as far as it was looked at; `nil` if that is not known.
+    ///
+    /// Files of the same name that were rotated away and written later were not read yet.
+    public var modifiedAt: Int64?
 
     /// A position.
     public init(
         path: String, device: UInt64, inode: UInt64, prefixHash: String, prefixLength: Int,
-        offset: Int64, lineNumber: Int64
+        offset: Int64, lineNumber: Int64, modifiedAt: Int64? = nil
     ) {
+        self.modifiedAt = modifiedAt
         self.path = path
         self.device = device
         self.inode = inode
@@ -54,7 +59,11 @@ extension FilePosition {
     ///   - inode: The file's inode.
     ///   - prefix: The file's first bytes, all or at least 1024 of those before the position.
     ///   - framer: What was read of the file, and how far it is consumed.
-    init(path: String, device: UInt64, inode: UInt64, prefix: [UInt8], framer: LineFramer) {
+    ///   - modifiedAt: When the file had been written last, in epoch nanoseconds.
+    init(
+        path: String, device: UInt64, inode: UInt64, prefix: [UInt8], framer: LineFramer,
+        modifiedAt: Int64?
+    ) {
         let offset = framer.consumedOffset
         let first = prefix.prefix(Int(min(offset, Int64(Self.prefixLimit))))
         let last = framer.tail.suffix(Self.tailLength(offset: offset, prefixLength: first.count))
@@ -62,7 +71,7 @@ extension FilePosition {
         self.init(
             path: path, device: device, inode: inode,
             prefixHash: Self.hash(Array(first) + last) + header, prefixLength: first.count,
-            offset: offset, lineNumber: framer.lineNumber)
+            offset: offset, lineNumber: framer.lineNumber, modifiedAt: modifiedAt)
     }
 
     /// The header that the file is read under if it has none of its own.

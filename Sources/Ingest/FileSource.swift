@@ -4,14 +4,15 @@ import Synchronization
 /// A file that is followed as it grows: renamed and made anew, copied and truncated, deleted and
 /// back, absent at first.
 ///
-/// The file is looked at every `pollInterval` while there is nothing to read. Reads are made on a
-/// queue of the source's own, so a slow disk holds up no other task.
+/// While there is nothing to read, the file is looked at when something happens in its folder, or every `pollInterval` where
+/// the system does not tell that. Reads are made on a queue of the source's own, so a slow disk holds up no other task.
 public final class FileSource: LineSource {
     /// The path of the file.
     public let name: String
 
     private let pollInterval: Duration
     private let queue: DispatchQueue
+    private let watch: FolderWatch
     private let follower: Mutex<FileFollower>
     private let progress = Mutex(Progress())
 
@@ -40,18 +41,22 @@ public final class FileSource: LineSource {
         name = path
         self.pollInterval = pollInterval
         queue = DispatchQueue(label: "flowguard.ingest.file")
+        watch = FolderWatch(pollInterval: pollInterval, queue: queue)
         follower = Mutex(
             FileFollower(path: path, format: format, resume: resume, limits: limits))
     }
 
     /// Waits for the next lines of the file.
     public func next() async throws(IngestError) -> LineBatch? {
-        if progress.withLock({ $0.hasFailed }) { await wait() }
+        if progress.withLock({ $0.hasFailed }) { await waitAfterFailure() }
         while !progress.withLock({ $0.isStopped }), !Task.isCancelled {
             let result = await look()
             progress.withLock { $0.hasFailed = (try? result.get()) == nil }
             if let batch = try result.get() { return batch }
-            if progress.withLock({ $0.isIdle }) { await wait() }
+            let (isIdle, isCaughtUp) = progress.withLock { ($0.isIdle, $0.isCaughtUp) }
+            guard isIdle, !progress.withLock({ $0.isStopped }) else { continue }
+            watch.watch(FileFollower.folders(of: name))
+            await watch.wait(isImpatient: !isCaughtUp)
         }
         return nil
     }
@@ -59,7 +64,11 @@ public final class FileSource: LineSource {
     /// Ends the source: `next()` gives no more, and what was not given is read after a resume.
     public func stop() {
         progress.withLock { $0.isStopped = true }
+        watch.wake()
     }
+
+    /// `inotify`, or `polling` where the system does not tell what happens in the folder.
+    public func watchMode() -> String? { watch.mode }
 
     /// How many bytes of the file were not delivered at the last look.
     public func backlogBytes() -> Int64 {
@@ -89,7 +98,7 @@ public final class FileSource: LineSource {
     }
 
     /// Sleeps for the poll interval, in parts short enough for `stop()` to be heard.
-    private func wait() async {
+    private func waitAfterFailure() async {
         var left = pollInterval
         while left > .zero, !progress.withLock({ $0.isStopped }) {
             let part = min(left, .milliseconds(200))

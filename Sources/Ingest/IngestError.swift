@@ -15,10 +15,16 @@ public enum IngestError: Error, Equatable, CustomStringConvertible {
     case notALabel(input: String, line: Int64, column: String, found: String)
     /// A file exists and cannot be opened.
     case cannotOpen(path: String, errno: Int32)
+    /// A file or folder cannot be written, made, moved or removed.
+    case cannotWrite(path: String, errno: Int32)
     /// A read from a file or descriptor was refused.
     case cannotRead(input: String, errno: Int32)
     /// The path of a followed file leads to something else.
     case notARegularFile(path: String, found: String)
+    /// The path of a named pipe leads to something else.
+    case notAPipe(path: String, found: String)
+    /// The path of a folder leads to something else.
+    case notAFolder(path: String, found: String)
     /// The delimiter cannot be told from the content of a cell.
     case unusableDelimiter(UInt8)
     /// The header of a CSV input names no column.
@@ -72,10 +78,16 @@ public enum IngestError: Error, Equatable, CustomStringConvertible {
                 + "found \(found)"
         case .cannotOpen(let path, let number):
             "\(path): cannot be opened for reading: \(Self.text(number))"
+        case .cannotWrite(let path, let number):
+            "\(path): cannot be written: \(Self.text(number))"
         case .cannotRead(let input, let number):
             "\(input): cannot be read: \(Self.text(number))"
         case .notARegularFile(let path, let found):
             "\(path): expected a regular file, found \(found)"
+        case .notAPipe(let path, let found):
+            "\(path): expected a named pipe or nothing, found \(found)"
+        case .notAFolder(let path, let found):
+            "\(path): expected a folder, found \(found)"
         case .unusableDelimiter(let byte):
             "the delimiter \(Printable.quoted([byte])) cannot be used: expected a byte that no "
                 + "number and no name holds, such as ',', ';' or a tab"

@@ -27,6 +27,20 @@ public struct LineBatch: Sendable {
         }
     }
 
+    /// How a client numbers its lines; empty lines, a header and the greeting have no number.
+    public struct Numbering: Sendable, Hashable, Codable {
+        /// The name that the client goes by over all its connections; `nil`: each connection is one of its own.
+        public var client: String?
+        /// The number of the batch's first line.
+        public var first: Int64
+
+        /// A numbering.
+        public init(client: String?, first: Int64) {
+            self.client = client
+            self.first = first
+        }
+    }
+
     /// The bytes that the lines lie in.
     public var bytes: [UInt8]
     /// The lines, in the input's order.
@@ -43,6 +57,10 @@ public struct LineBatch: Sendable {
     public var isLast: Bool
     /// Where to go on once this batch is committed; files only.
     public var resume: FilePosition?
+    /// The numbers of the lines; sockets that acknowledge only.
+    public var numbering: Numbering?
+    /// Where to go on in the spool once this batch is committed; only if it came from there.
+    public var spool: SpoolPosition?
 
     /// A batch of lines.
     public init(

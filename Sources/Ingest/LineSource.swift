@@ -25,6 +25,17 @@ public protocol LineSource: Sendable {
 
     /// Whether everything that had arrived at the last look is delivered.
     func isCaughtUp() -> Bool
+
+    /// Says that a batch that `next()` gave is in the store or the quarantine.
+    ///
+    /// - Parameter faultCount: How many of its lines were no records.
+    func didCommit(_ batch: LineBatch, faultCount: Int)
+
+    /// What keeps the source from a part of its work, while it goes on with the rest.
+    func problem() -> IngestError?
+
+    /// How the source learns that there is something new, such as `inotify` or `polling`; `nil` if it is told.
+    func watchMode() -> String?
 }
 
 extension LineSource {
@@ -33,6 +44,15 @@ extension LineSource {
 
     /// 0, for sources that are not a socket.
     public func connectionCount() -> Int { 0 }
+
+    /// Nothing, for sources that tell nobody and keep nothing.
+    public func didCommit(_ batch: LineBatch, faultCount: Int) {}
+
+    /// Nothing, for sources that work as a whole or not at all.
+    public func problem() -> IngestError? { nil }
+
+    /// `nil`, for sources that are told.
+    public func watchMode() -> String? { nil }
 }
 
 /// How much a source puts into one batch.

@@ -10,25 +10,43 @@ final class SocketHub: Sendable {
     private let format: FormatOptions
     private let limits: BatchLimits
     private let maxConnections: Int
-    private let state = Mutex(State())
+    /// Whether clients number their lines and hear what is committed.
+    let acknowledges: Bool
+    let state: Mutex<State>
 
-    private struct Client {
+    struct Client {
         var framer: LineFramer
         let channel: any Channel
         var isPaused = false
         var hasEnded = false
         var hasDelivered = false
+        /// The bytes before the end of the first line, as long as that may be a greeting.
+        var greeting: [UInt8]?
+        /// The name that the client goes by, over all its connections.
+        var name: String?
+        /// The number of the next line that is taken.
+        var nextSequence: Int64 = 1
     }
 
-    private struct State {
+    struct State {
         /// Clients that are connected, or gone with lines that are not taken yet.
         var clients: [Int: Client] = [:]
         /// Clients with something to take, the longest waiting first.
         var ready: [Int] = []
         var waiter: CheckedContinuation<Void, Never>?
+        /// Whether lines were taken to where the consumer has to look anew.
+        var hasMoved = false
+        /// Who is told when a client is held up.
+        var overflowWaiter: CheckedContinuation<Void, Never>?
         var isStopped = false
         var refusedCount = 0
         var nextID = 1
+        /// Where acknowledgements go; a client may have ended and still listen.
+        var listeners: [Int: Listener] = [:]
+        /// The header of the input that was taken from last.
+        var lastHeader: [UInt8]?
+        /// The greatest committed number of each named client.
+        var committed: [String: Int64]
 
         mutating func markReady(_ id: Int) -> CheckedContinuation<Void, Never>? {
             if !ready.contains(id) { ready.append(id) }
@@ -39,12 +57,33 @@ final class SocketHub: Sendable {
             defer { waiter = nil }
             return waiter
         }
+
+        mutating func takeOverflowWaiter() -> CheckedContinuation<Void, Never>? {
+            defer { overflowWaiter = nil }
+            return overflowWaiter
+        }
+
+        var isOverfull: Bool { clients.values.contains { $0.isPaused } }
     }
 
-    init(format: FormatOptions, limits: BatchLimits, maxConnections: Int) {
+    /// The side of a connection that acknowledgements are written to.
+    struct Listener {
+        let channel: any Channel
+        /// The newest number that was not written yet.
+        var waiting: Int64?
+        /// The number of the client's last line, once that is taken: its acknowledgement ends the connection.
+        var end: Int64?
+    }
+
+    init(
+        format: FormatOptions, limits: BatchLimits, maxConnections: Int, acknowledges: Bool,
+        committed: [String: Int64]
+    ) {
         self.format = format
         self.limits = limits
         self.maxConnections = maxConnections
+        self.acknowledges = acknowledges
+        state = Mutex(State(committed: committed))
     }
 
     var connectionCount: Int {
@@ -61,6 +100,15 @@ final class SocketHub: Sendable {
         state.withLock { $0.ready.isEmpty }
     }
 
+    var isStopped: Bool {
+        state.withLock { $0.isStopped }
+    }
+
+    /// Whether a client is held up.
+    var isOverfull: Bool {
+        state.withLock { $0.isOverfull }
+    }
+
     // MARK: The event loops' side
 
     /// Takes in a client; `nil` if there are too many.
@@ -75,7 +123,9 @@ final class SocketHub: Sendable {
             state.nextID += 1
             let framer = LineFramer(
                 format: format, limits: limits, input: id, name: "client \(id)")
-            state.clients[id] = Client(framer: framer, channel: channel)
+            state.clients[id] = Client(
+                framer: framer, channel: channel, greeting: acknowledges ? [] : nil)
+            if acknowledges { state.listeners[id] = Listener(channel: channel) }
             return id
         }
     }
@@ -89,24 +139,34 @@ final class SocketHub: Sendable {
     ///
     /// - Returns: Whether the client is not to be read any further for now.
     func receive(_ bytes: UnsafeRawBufferPointer, from id: Int) -> Bool {
-        let (shouldPause, waiter) = state.withLock { state in
-            if !state.isStopped { state.clients[id]?.framer.append(bytes) }
+        let (shouldPause, waiters) = state.withLock { state in
+            if !state.isStopped, let greeting = state.clients[id]?.takeIn(bytes) {
+                state.listeners[id]?.waiting = state.committed[greeting.hello] ?? 0
+            }
             guard !state.isStopped, let client = state.clients[id], client.framer.hasCompleteLine
             else {
-                return (false, nil as CheckedContinuation<Void, Never>?)
+                return (false, [CheckedContinuation<Void, Never>?]())
             }
             let shouldPause = !client.isPaused && client.framer.pendingCount >= Self.pauseBytes
             if shouldPause { state.clients[id]?.isPaused = true }
-            return (shouldPause, state.markReady(id))
+            return (
+                shouldPause,
+                [state.markReady(id), shouldPause ? state.takeOverflowWaiter() : nil]
+            )
         }
-        waiter?.resume()
+        for waiter in waiters { waiter?.resume() }
         return shouldPause
     }
 
-    /// Notes that a client is gone.
-    func leave(_ id: Int) {
+    /// Notes that a client sends nothing more.
+    ///
+    /// - Parameter isGone: Whether it hears nothing more either.
+    func leave(_ id: Int, isGone: Bool = true) {
         state.withLock { state -> CheckedContinuation<Void, Never>? in
+            if isGone { state.listeners[id] = nil }
             guard !state.isStopped else { return nil }
+            // A line that was cut off is sent again by whoever waits for its acknowledgement.
+            if acknowledges { state.clients[id]?.dropCutLine() }
             state.clients[id]?.hasEnded = true
             return state.markReady(id)
         }?.resume()
@@ -114,62 +174,84 @@ final class SocketHub: Sendable {
 
     // MARK: The consumer's side
 
-    private enum Taken {
-        case batch(LineBatch, resuming: (any Channel)?)
+    /// What there is to take.
+    enum Taken {
+        case batch(LineBatch)
         case nothing
         case stopped
     }
 
-    func next() async -> LineBatch? {
-        while true {
-            // What was held when the source was stopped is given whatever became of the task.
-            if Task.isCancelled, !state.withLock({ $0.isStopped }) { return nil }
-            switch state.withLock({ Self.take(from: &$0) }) {
-            case .stopped:
-                return nil
-            case .batch(let batch, let channel):
-                channel?.setOption(.autoRead, value: true).whenFailure { _ in
-                    // The client is gone already: there is nothing left to read.
-                }
-                return batch
-            case .nothing:
-                await waitForLines()
-            }
+    /// Takes lines of the client that has waited longest, without waiting.
+    ///
+    /// - Parameter withHeader: Whether a batch names its header though an earlier one did.
+    func take(withHeader: Bool = false) -> Taken {
+        let taken = state.withLock { state in
+            var resumed: (any Channel)?
+            var done: (any Channel)?
+            let batch = take(from: &state, resuming: &resumed, closing: &done)
+            let header = withHeader ? batch.flatMap { _ in state.lastHeader } : nil
+            return (batch, header, resumed, done, state.isStopped)
         }
+        taken.2?.setOption(.autoRead, value: true).whenFailure { _ in
+            // The client is gone already: there is nothing left to read.
+        }
+        taken.3?.close(promise: nil)
+        guard var batch = taken.0 else { return taken.4 ? .stopped : .nothing }
+        batch.header = batch.header ?? taken.1
+        return .batch(batch)
     }
 
-    private static func take(from state: inout State) -> Taken {
+    private func take(
+        from state: inout State, resuming resumed: inout (any Channel)?,
+        closing done: inout (any Channel)?
+    ) -> LineBatch? {
         while !state.ready.isEmpty {
             let id = state.ready.removeFirst()
             guard var client = state.clients[id] else { continue }
-            let batch = client.framer.takeBatch(atEnd: client.hasEnded)
+            var batch = client.framer.takeBatch(atEnd: client.hasEnded)
             if client.framer.hasCompleteLine || (client.hasEnded && batch?.isLast == false) {
                 state.ready.append(id)
             }
-            var resumed: (any Channel)?
             // Without a complete line nothing would be taken any more: it takes reading to get one.
             if client.isPaused, !state.isStopped,
-                !client.framer.hasCompleteLine || client.framer.pendingCount < pauseBytes / 2
+                !client.framer.hasCompleteLine || client.framer.pendingCount < Self.pauseBytes / 2
             {
                 client.isPaused = false
                 resumed = client.channel
             }
+            if acknowledges, let count = batch?.lines.count {
+                batch?.numbering = LineBatch.Numbering(
+                    client: client.name, first: client.nextSequence)
+                client.nextSequence += Int64(count)
+            }
             let isWorthTelling =
                 client.hasDelivered || batch?.lines.isEmpty == false || batch?.header != nil
             client.hasDelivered = isWorthTelling
+            state.lastHeader = client.framer.header
             state.clients[id] = batch?.isLast == true ? nil : client
-            if let batch, isWorthTelling { return .batch(batch, resuming: resumed) }
+            if batch?.isLast == true {
+                if isWorthTelling {
+                    state.listeners[id]?.end = client.nextSequence - 1
+                } else {
+                    done = state.listeners.removeValue(forKey: id)?.channel
+                }
+            }
+            if let batch, isWorthTelling { return batch }
         }
-        guard state.isStopped else { return .nothing }
-        state.clients = [:]
-        return .stopped
+        if state.isStopped { state.clients = [:] }
+        return nil
     }
 
-    private func waitForLines() async {
+    /// Waits until there is something to take, or the source is stopped.
+    func waitForLines() async {
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let isReady = state.withLock { state in
                     if !state.ready.isEmpty || state.isStopped || Task.isCancelled { return true }
+                    if state.hasMoved {
+                        state.hasMoved = false
+                        return true
+                    }
                     state.waiter = continuation
                     return false
                 }
@@ -180,16 +262,54 @@ final class SocketHub: Sendable {
         }
     }
 
-    /// Closes every client and wakes the consumer, which may take the complete lines held.
+    /// Lets the consumer look anew: lines of the hub lie elsewhere now.
+    func wakeConsumer() {
+        state.withLock { state in
+            state.hasMoved = state.waiter == nil
+            return state.takeWaiter()
+        }?.resume()
+    }
+
+    /// Waits until a client is held up, or the source is stopped.
+    func waitForOverflow() async {
+        await withCheckedContinuation { continuation in
+            let isReady = state.withLock { state in
+                if state.isOverfull || state.isStopped { return true }
+                state.overflowWaiter = continuation
+                return false
+            }
+            if isReady { continuation.resume() }
+        }
+    }
+
+    /// Stops reading and wakes the consumer, which may take the complete lines held.
     ///
-    /// A line whose client was not done with it is dropped: cut short, it could pass for another.
+    /// A line whose client was not done with it is dropped: cut short, it could pass for another. Clients that listen for
+    /// acknowledgements are closed by `close()`, once what was taken of them is committed.
     func stop() {
-        let (waiter, channels) = state.withLock { state in
+        let (waiters, channels) = state.withLock { state in
             state.isStopped = true
             let channels = state.clients.values.map(\.channel)
-            return (state.takeWaiter(), channels)
+            return ([state.takeWaiter(), state.takeOverflowWaiter()], channels)
         }
-        waiter?.resume()
+        for waiter in waiters { waiter?.resume() }
+        for channel in channels {
+            if acknowledges {
+                channel.setOption(.autoRead, value: false).whenFailure { _ in
+                    // The client is gone already: there is nothing left to read.
+                }
+            } else {
+                channel.close(promise: nil)
+            }
+        }
+    }
+
+    /// Closes the clients that still listen.
+    func close() {
+        let channels = state.withLock { state in
+            defer { state.listeners = [:] }
+            return state.listeners.values.map(\.channel)
+        }
         for channel in channels { channel.close(promise: nil) }
     }
 }
@@ -228,6 +348,7 @@ final class SocketClientHandler: ChannelInboundHandler {
         guard let id else { return }
         let buffer = unwrapInboundIn(data)
         let shouldPause = buffer.withUnsafeReadableBytes { hub.receive($0, from: id) }
+        if hub.acknowledges { hub.writeWaiting(to: id) }
         if shouldPause {
             context.channel.setOption(.autoRead, value: false).whenFailure { _ in
                 // The client is gone already: there is nothing left to read.
@@ -238,6 +359,17 @@ final class SocketClientHandler: ChannelInboundHandler {
     func channelInactive(context: ChannelHandlerContext) {
         if let id { hub.leave(id) }
         context.fireChannelInactive()
+    }
+
+    /// A client that has sent all it has, and waits for the acknowledgement of it.
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if event as? ChannelEvent == .inputClosed, let id { hub.leave(id, isGone: false) }
+        context.fireUserInboundEventTriggered(event)
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        if let id, context.channel.isWritable { hub.writeWaiting(to: id) }
+        context.fireChannelWritabilityChanged()
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {

@@ -7,16 +7,41 @@ import Synchronization
 ///
 /// Each client is an input of its own: a CSV client sends its header first. Lines wait, up to a
 /// limit for each client, until `next()` takes them, one client after the other; a client that is
-/// ahead of the consumer is not read from until its lines are taken. When a client leaves, its
-/// last line needs no line feed.
+/// ahead of the consumer is not read from until its lines are taken, unless an `OverflowPolicy`
+/// says otherwise. When a client leaves, its last line needs no line feed.
+///
+/// A source that acknowledges tells each client, by `{"ok":SEQUENCE}` lines, up to which of its lines
+/// everything is committed. A client may give itself a name and say where its numbers go on, by
+/// `{"hello":"NAME","next":SEQUENCE}` as its first line: it is answered by the greatest number of that name that is
+/// committed. Lines without a line feed do not count there.
 public final class SocketSource: LineSource {
+    /// How the clients of a socket are served.
+    public struct Options: Sendable {
+        /// How many clients are served at once; others are closed and counted.
+        public var maxConnections = 64
+        /// The permissions of the socket.
+        public var mode: UInt16 = 0o660
+        /// Whether clients hear what is committed.
+        public var acknowledges = false
+        /// The greatest number that is committed of each named client.
+        public var committed: [String: Int64] = [:]
+        /// What happens when clients are ahead of the consumer.
+        public var overflow = OverflowPolicy.block
+        /// A socket that listens already, and stays the caller's.
+        public var activated: Int32?
+
+        /// The defaults.
+        public init() {}
+    }
+
     /// The path of the socket.
     public let name: String
 
-    private let mode: UInt16
+    private let options: Options
     private let group: any EventLoopGroup
     private let hub: SocketHub
     private let listener = Mutex<Listener?>(nil)
+    private let overflow = Mutex<SocketOverflow?>(nil)
 
     private struct Listener {
         var channel: any Channel
@@ -24,34 +49,41 @@ public final class SocketSource: LineSource {
     }
 
     /// The longest path that fits into an address.
-    public static let pathLimit = 107
+    public static let pathLimit = UnixSocket.pathLimit
 
     /// A socket that is not listened on yet.
     ///
     /// - Parameters:
     ///   - path: Where the socket is made, at most `pathLimit` bytes.
     ///   - format: How lines are read.
-    ///   - maxConnections: How many clients are served at once; others are closed and counted.
-    ///   - mode: The permissions of the socket. The default is 0660.
+    ///   - options: How clients are served.
     ///   - limits: How much goes into a batch.
     ///   - group: The event loops that serve the clients.
     public init(
-        path: String, format: FormatOptions, maxConnections: Int = 64, mode: UInt16 = 0o660,
+        path: String, format: FormatOptions, options: Options = Options(),
         limits: BatchLimits = .init(),
         group: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton
     ) {
         name = path
-        self.mode = mode
+        self.options = options
         self.group = group
-        hub = SocketHub(format: format, limits: limits, maxConnections: maxConnections)
+        hub = SocketHub(
+            format: format, limits: limits, maxConnections: options.maxConnections,
+            acknowledges: options.acknowledges, committed: options.committed)
     }
 
     /// Makes the socket and listens on it.
     ///
     /// A socket that nobody listens on any more is replaced.
     public func start() async throws(IngestError) {
-        try Self.makeWay(name)
-        let socket = try Self.bind(name, mode: mode)
+        try openOverflow()
+        let socket: Int32
+        if let activated = options.activated {
+            socket = fcntl(activated, F_DUPFD_CLOEXEC, 0)
+            guard socket >= 0 else { throw .cannotListen(path: name, errno: errno) }
+        } else {
+            socket = try UnixSocket.bind(name, .stream, mode: options.mode)
+        }
         let hub = hub
         let bootstrap = ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 128)
@@ -60,6 +92,7 @@ public final class SocketSource: LineSource {
                     try channel.pipeline.syncOperations.addHandler(AcceptRestHandler())
                 }
             }
+            .childChannelOption(.allowRemoteHalfClosure, value: options.acknowledges)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     try channel.pipeline.syncOperations.addHandler(SocketClientHandler(hub: hub))
@@ -67,7 +100,7 @@ public final class SocketSource: LineSource {
             }
         do {
             let channel = try await bootstrap.withBoundSocket(socket).get()
-            let inode = Descriptor.status(path: name, followsLinks: false)?.inode
+            let inode = options.activated == nil ? UnixSocket.inode(name) : nil
             listener.withLock { $0 = Listener(channel: channel, inode: inode) }
         } catch {
             throw .cannotListen(path: name, errno: (error as? IOError)?.errnoCode ?? EIO)
@@ -78,7 +111,58 @@ public final class SocketSource: LineSource {
     ///
     /// After `stop()`, gives the complete lines that had arrived, and then `nil`.
     public func next() async throws(IngestError) -> LineBatch? {
-        await hub.next()
+        let overflow = overflow.withLock(\.self)
+        while true {
+            // What was held when the source was stopped is given whatever became of the task.
+            if Task.isCancelled, !hub.isStopped { return nil }
+            switch try overflow?.take() ?? hub.take() {
+            case .batch(let batch):
+                return batch
+            case .nothing:
+                await hub.waitForLines()
+            case .stopped:
+                hub.close()
+                return nil
+            }
+        }
+    }
+
+    /// Says that a batch is committed: to its client, if it listens, and to the spool.
+    public func didCommit(_ batch: LineBatch, faultCount: Int) {
+        overflow.withLock(\.self)?.didCommit(batch)
+        if options.acknowledges { hub.acknowledge(batch) }
+    }
+
+    /// Keeps what clients have sent and nobody has time to commit: in the spool, or with clients that send it again.
+    ///
+    /// The source must be stopped.
+    ///
+    /// - Parameter underway: A batch that was given and not committed.
+    /// - Returns: How many lines are lost.
+    public func keepRest(_ underway: LineBatch?) -> Int {
+        defer { hub.close() }
+        if options.acknowledges { return 0 }
+        if let overflow = overflow.withLock(\.self) { return overflow.keepRest(underway) }
+        var lost = underway?.lines.count ?? 0
+        while case .batch(let batch) = hub.take() { lost += batch.lines.count }
+        return lost
+    }
+
+    private func openOverflow() throws(IngestError) {
+        let opened: SocketOverflow
+        switch options.overflow {
+        case .block:
+            return
+        case .dropOldest:
+            opened = SocketOverflow(hub: hub, spool: nil)
+        case .spill(let folder, let limit, let resume):
+            // Who waits for acknowledgements sends again what was not committed.
+            let spool = try Spool(
+                folder: folder, limit: limit, resume: resume, keepsOld: !options.acknowledges)
+            opened = SocketOverflow(hub: hub, spool: spool)
+        }
+        overflow.withLock { $0 = opened }
+        Task { await opened.run() }
     }
 
     /// Ends the source: closes every client, and removes the socket.
@@ -91,8 +175,7 @@ public final class SocketSource: LineSource {
         }
         if let listener {
             listener.channel.close(promise: nil)
-            let status = Descriptor.status(path: name, followsLinks: false)
-            if status?.kind == S_IFSOCK, status?.inode == listener.inode { unlink(name) }
+            UnixSocket.remove(name, inode: listener.inode)
         }
         hub.stop()
     }
@@ -109,65 +192,22 @@ public final class SocketSource: LineSource {
 
     /// Whether every complete line that arrived is delivered.
     public func isCaughtUp() -> Bool {
-        hub.isCaughtUp
-    }
-}
-
-// MARK: - Making the socket
-
-extension SocketSource {
-    private static let kind = Int32(
-        SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue)
-
-    /// Removes a socket that nobody listens on; throws if the path is in other use.
-    private static func makeWay(_ path: String) throws(IngestError) {
-        guard path.utf8.count <= pathLimit else {
-            throw .socketPathTooLong(path: path, bytes: path.utf8.count, limit: pathLimit)
-        }
-        guard let found = Descriptor.status(path: path, followsLinks: false) else { return }
-        guard found.kind == S_IFSOCK else {
-            throw .socketPathOccupied(path: path, found: found.kindText)
-        }
-        // Without waiting: a listener whose queue is full answers that it is busy, so it is there.
-        let probe = socket(AF_UNIX, Self.kind, 0)
-        guard probe >= 0 else { throw .cannotListen(path: path, errno: errno) }
-        defer { close(probe) }
-        guard withAddress(path, { connect(probe, $0, $1) }) != 0, errno != EAGAIN else {
-            throw .socketInUse(path: path)
-        }
-        guard errno == ECONNREFUSED, unlink(path) == 0 || errno == ENOENT else {
-            throw .cannotListen(path: path, errno: errno)
-        }
+        hub.isCaughtUp && spooledByteCount() == 0
     }
 
-    /// A bound socket, which is never open to more than `mode` says.
-    private static func bind(_ path: String, mode: UInt16) throws(IngestError) -> Int32 {
-        let number = socket(AF_UNIX, kind, 0)
-        guard number >= 0 else { throw .cannotListen(path: path, errno: errno) }
-        // Linux makes the file with the mode of the descriptor, less the umask; chmod then gives
-        // back what the umask took.
-        guard fchmod(number, mode_t(mode)) == 0,
-            withAddress(path, { Glibc.bind(number, $0, $1) }) == 0,
-            chmod(path, mode_t(mode)) == 0
-        else {
-            let reason = errno
-            close(number)
-            throw .cannotListen(path: path, errno: reason)
-        }
-        return number
+    /// How many lines were dropped because the consumer was behind.
+    public func droppedLineCount() -> Int64 {
+        overflow.withLock(\.self)?.droppedLineCount ?? 0
     }
 
-    private static func withAddress<Result>(
-        _ path: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Result
-    ) -> Result {
-        var address = sockaddr_un()
-        address.sun_family = sa_family_t(AF_UNIX)
-        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
-        return withUnsafePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                body($0, socklen_t(MemoryLayout<sockaddr_un>.size))
-            }
-        }
+    /// How many bytes wait in the spool.
+    public func spooledByteCount() -> Int64 {
+        overflow.withLock(\.self)?.spooledByteCount ?? 0
+    }
+
+    /// Why the spool takes no lines now.
+    public func problem() -> IngestError? {
+        overflow.withLock(\.self)?.problem
     }
 }
 

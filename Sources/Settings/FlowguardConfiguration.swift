@@ -40,27 +40,6 @@ public struct HTTPConfiguration: Sendable, Hashable {
     public var port: Int
 }
 
-/// Where a stream's records come from.
-public enum SourceConfiguration: Sendable, Hashable {
-    /// A file, followed as it grows.
-    case file(String)
-    /// A Unix stream socket that the daemon opens.
-    case socket(String)
-
-    /// Whether it is a file, which keeps what was not read.
-    public var isFile: Bool {
-        if case .file = self { return true }
-        return false
-    }
-
-    /// The path of either.
-    public var path: String {
-        switch self {
-        case .file(let path), .socket(let path): return path
-        }
-    }
-}
-
 /// One stream: a source, the records in it and the model of them.
 public struct StreamConfiguration: Sendable, Hashable {
     /// The stream's name: letters, digits, `.`, `_` and `-`.

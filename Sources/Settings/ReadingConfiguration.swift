@@ -187,7 +187,7 @@ extension ConfigurationReader {
                     + "\(control) has \(control.utf8.count)",
                 hint: "choose a shorter folder")
         }
-        for stream in streams where stream.source == .socket(control) {
+        for stream in streams where stream.source.ownPath == control {
             report(
                 section["streams"] ?? root,
                 "stream '\(stream.name)': its socket \(control) is the control socket",

@@ -92,9 +92,9 @@ extension ConfigurationReader {
     /// By the file's extension; CSV when it says nothing, NDJSON for sockets.
     private static func defaultFormat(of source: SourceConfiguration?) -> FormatName {
         switch source {
-        case .socket: .ndjson
+        case .socket, .datagram, .pipe, .standardInput: .ndjson
         case .file(let path): FormatName.named(by: path) ?? .csv
-        case nil: .csv
+        case .directory, nil: .csv
         }
     }
 

@@ -24,14 +24,14 @@ extension ConfigurationReader {
                     nameNode, "stream '\(stream.name)' is there twice: names must differ",
                     hint: "rename one of the two")
             }
-            if case .socket(let path) = stream.source,
-                let other = streams.first(where: { $0.source == stream.source })
+            if let path = stream.source.ownPath,
+                let other = streams.first(where: { $0.source.ownPath == path })
             {
                 report(
                     node.mapping?["source"] ?? node,
-                    "stream '\(stream.name)': the socket \(path) is already that of stream "
-                        + "'\(other.name)'",
-                    hint: "give each stream a socket of its own")
+                    "stream '\(stream.name)': the \(stream.source.kind) \(path) is already that of "
+                        + "stream '\(other.name)'",
+                    hint: "give each stream a \(stream.source.kind) of its own")
             }
             streams.append(stream)
         }
@@ -48,6 +48,7 @@ extension ConfigurationReader {
         let source = source(of: section, in: folder)
         let history = history(of: section, in: folder)
         let (format, timeColumn) = format(of: section, source: source)
+        checkHeader(section, source: source, format: format)
         let features = section["features"].flatMap {
             texts($0, "\(place): features", expected: "column names")
         }
@@ -101,43 +102,6 @@ extension ConfigurationReader {
             return nil
         }
         return name
-    }
-
-    private mutating func source(of section: Section, in folder: String) -> SourceConfiguration? {
-        let place = "\(section.place): source"
-        guard let node = section["source"] else {
-            report(
-                section.node, "\(section.place) has no source",
-                hint: "add source: {file: PATH} or source: {socket: PATH}")
-            return nil
-        }
-        let problemsBefore = problems.count
-        guard
-            let source = self.section(node, "source of \(section.place)", keys: ["file", "socket"])
-        else { return nil }
-        switch (source["file"], source["socket"]) {
-        case (let file?, nil):
-            return path(file, "\(place).file", in: folder).map { .file($0) }
-        case (nil, let socket?):
-            guard let path = path(socket, "\(place).socket", in: folder) else { return nil }
-            if path.utf8.count > Self.maximumSocketPathBytes {
-                report(
-                    socket,
-                    "\(place).socket: a socket's path has at most \(Self.maximumSocketPathBytes) "
-                        + "bytes, \(path) has \(path.utf8.count)",
-                    hint: "choose a shorter path")
-            }
-            return .socket(path)
-        case (_?, _?):
-            report(node, "\(place): expected either file or socket, found both")
-        case (nil, nil):
-            if problems.count == problemsBefore {
-                report(
-                    node, "\(place): expected file or socket, found neither",
-                    hint: "add source: {file: PATH} or source: {socket: PATH}")
-            }
-        }
-        return nil
     }
 
     /// Paths and patterns, made absolute.

@@ -3,7 +3,7 @@ import GRDB
 /// The schema, one migration a version: a migration that was released is never edited.
 enum Migrations {
     /// The newest schema that this build reads and writes.
-    static let newest = 2
+    static let newest = 3
     /// Marks the file as ours; "FLOW".
     static let applicationID: Int32 = 0x464C_4F57
 
@@ -17,6 +17,10 @@ enum Migrations {
         migrator.registerMigration("schema 2") { database in
             try database.execute(sql: schema2)
             try database.execute(sql: "PRAGMA user_version = 2")
+        }
+        migrator.registerMigration("schema 3") { database in
+            try database.execute(sql: schema3)
+            try database.execute(sql: "PRAGMA user_version = 3")
         }
         return migrator
     }
@@ -143,6 +147,24 @@ enum Migrations {
             label TEXT NOT NULL CHECK (label IN ('false-alarm', 'true')),
             note TEXT,
             labelled_at_utc TEXT NOT NULL
+        );
+        """
+
+    /// When the file of a position had been written last, and where a stream goes on in each of several files.
+    private static let schema3 = """
+        ALTER TABLE checkpoints ADD COLUMN source_modified_ns INTEGER;
+
+        CREATE TABLE source_files (
+            stream TEXT NOT NULL REFERENCES streams (name),
+            source TEXT NOT NULL,
+            device INTEGER NOT NULL,
+            inode INTEGER NOT NULL,
+            prefix_hash TEXT NOT NULL,
+            prefix_length_bytes INTEGER NOT NULL,
+            source_offset INTEGER NOT NULL,
+            line_number INTEGER NOT NULL,
+            source_modified_ns INTEGER,
+            PRIMARY KEY (stream, source)
         );
         """
 }

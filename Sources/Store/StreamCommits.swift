@@ -48,6 +48,9 @@ extension StateStore {
             if let checkpoint = commit.checkpoint {
                 try replace(checkpoint, stream: commit.stream, in: database)
             }
+            if let file = commit.file {
+                try replace(file, stream: commit.stream, in: database)
+            }
             return ids
         }
     }
@@ -59,6 +62,37 @@ extension StateStore {
                 database, sql: "SELECT * FROM checkpoints WHERE stream = ?", arguments: [stream]
             ).map(CheckpointRow.init(row:))
         }
+    }
+
+    /// Where the stream goes on in each file that it was read from, by their paths.
+    public func sourceFiles(stream: String) throws(StoreError) -> [SourcePosition] {
+        try read("source files") { database in
+            try Row.fetchAll(
+                database, sql: "SELECT * FROM source_files WHERE stream = ? ORDER BY source",
+                arguments: [stream]
+            ).map { SourcePosition(row: $0, path: $0["source"]) }
+        }
+    }
+
+    private func replace(
+        _ file: SourcePosition, stream: String, in database: Database
+    ) throws {
+        let statement = try database.cachedStatement(
+            sql: """
+                INSERT INTO source_files (stream, source, device, inode, prefix_hash,
+                    prefix_length_bytes, source_offset, line_number, source_modified_ns)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+                ON CONFLICT (stream, source) DO UPDATE SET
+                    device = excluded.device, inode = excluded.inode,
+                    prefix_hash = excluded.prefix_hash,
+                    prefix_length_bytes = excluded.prefix_length_bytes,
+                    source_offset = excluded.source_offset, line_number = excluded.line_number,
+                    source_modified_ns = excluded.source_modified_ns
+                """)
+        try statement.execute(arguments: [
+            stream, file.path, Int64(bitPattern: file.device), Int64(bitPattern: file.inode),
+            file.prefixHash, file.prefixLength, file.offset, file.lineNumber, file.modifiedAt,
+        ])
     }
 
     func requireStream(_ name: String, in database: Database) throws {
@@ -161,8 +195,9 @@ extension StateStore {
             sql: """
                 INSERT OR REPLACE INTO checkpoints (stream, taken_at_utc, source, device, inode,
                     prefix_hash, prefix_length_bytes, source_offset, line_number,
-                    window_total_records, records_total, anomalies_total, faults_total, state)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    window_total_records, records_total, anomalies_total, faults_total, state,
+                    source_modified_ns)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 """)
         let position = checkpoint.position
         try statement.execute(arguments: [
@@ -171,8 +206,20 @@ extension StateStore {
             position.map { Int64(bitPattern: $0.inode) }, position?.prefixHash,
             position?.prefixLength, position?.offset, position?.lineNumber,
             checkpoint.windowTotal, checkpoint.recordsTotal, checkpoint.anomaliesTotal,
-            checkpoint.faultsTotal, Data(checkpoint.state),
+            checkpoint.faultsTotal, Data(checkpoint.state), position?.modifiedAt,
         ])
+    }
+}
+
+extension SourcePosition {
+    fileprivate init(row: Row, path: String) {
+        let device: Int64 = row["device"]
+        let inode: Int64 = row["inode"]
+        self.init(
+            path: path, device: UInt64(bitPattern: device), inode: UInt64(bitPattern: inode),
+            prefixHash: row["prefix_hash"], prefixLength: row["prefix_length_bytes"],
+            offset: row["source_offset"], lineNumber: row["line_number"],
+            modifiedAt: row["source_modified_ns"])
     }
 }
 
@@ -180,13 +227,7 @@ extension CheckpointRow {
     fileprivate init(row: Row) throws {
         var position: SourcePosition?
         if let source: String = row["source"] {
-            let device: Int64 = row["device"]
-            let inode: Int64 = row["inode"]
-            position = SourcePosition(
-                path: source, device: UInt64(bitPattern: device),
-                inode: UInt64(bitPattern: inode), prefixHash: row["prefix_hash"],
-                prefixLength: row["prefix_length_bytes"], offset: row["source_offset"],
-                lineNumber: row["line_number"])
+            position = SourcePosition(row: row, path: source)
         }
         let state: Data = row["state"]
         self.init(

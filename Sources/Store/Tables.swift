@@ -365,12 +365,15 @@ public struct SourcePosition: Sendable, Hashable, Codable {
     public var offset: Int64
     /// Physical lines before that offset.
     public var lineNumber: Int64
+    /// When the file had been written last, in epoch nanoseconds; `nil` in what earlier builds stored.
+    public var modifiedAt: Int64?
 
     /// Makes a position.
     public init(
         path: String, device: UInt64, inode: UInt64, prefixHash: String, prefixLength: Int,
-        offset: Int64, lineNumber: Int64
+        offset: Int64, lineNumber: Int64, modifiedAt: Int64? = nil
     ) {
+        self.modifiedAt = modifiedAt
         self.path = path
         self.device = device
         self.inode = inode
@@ -452,14 +455,17 @@ public struct StreamCommit: Sendable, Hashable {
     public var anomalies: [NewAnomaly]
     /// Where to go on after this batch.
     public var checkpoint: CheckpointRow?
+    /// Where to go on in one of several files of the stream, which is replaced by its path.
+    public var file: SourcePosition?
 
     /// Makes a commit.
     public init(
         stream: String, activation: ModelActivation? = nil, threshold: ThresholdRow? = nil,
         episodes: [EpisodeRow] = [], anomalies: [NewAnomaly] = [],
-        checkpoint: CheckpointRow? = nil
+        checkpoint: CheckpointRow? = nil, file: SourcePosition? = nil
     ) {
         self.stream = stream
+        self.file = file
         self.activation = activation
         self.threshold = threshold
         self.episodes = episodes

@@ -70,6 +70,8 @@ package struct ReplaySummary: Codable, Sendable {
     package var asked: AlarmRate
     /// Anomalies among the scored records.
     package var measured: MeasuredAlarms?
+    /// Anomalies that were no alarm, by what kept them from it, the greatest number first.
+    package var suppressed: [SuppressedCount]
     package var thresholds: [ThresholdMessage]
     package var episodes: [Episode]
     package var labels: ReplayLabels?
@@ -108,6 +110,8 @@ package struct ReplaySummary: Codable, Sendable {
             measured = MeasuredAlarms(
                 perDay: rate > 0 ? share * rate : nil, share: share, records: scored)
         }
+        suppressed = history.counters.suppressed.sorted { ($1.value, $0.key) < ($0.value, $1.key) }
+            .map { SuppressedCount(cause: $0.key, count: $0.value) }
         thresholds = history.thresholds
         if request.label != nil { labels = ReplayLabels(rows, recordsPerDay: rate) }
         episodes = Self.episodes(

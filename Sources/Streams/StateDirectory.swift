@@ -7,6 +7,8 @@ package final class StateDirectory: Sendable {
     private let lock: Int32
 
     package var storePath: String { path + "/flowguard.sqlite" }
+    /// Holds a folder for each stream whose clients' lines go to disk.
+    package var spoolFolder: String { path + "/spool" }
     package var logPositionPath: String { path + "/anomaly-log.position" }
 
     /// Makes the folder where it is missing, proves that it can be written, and locks it.

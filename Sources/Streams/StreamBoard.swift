@@ -41,9 +41,13 @@ package struct ScoreDrift: Sendable {
 package struct StreamSnapshot: Sendable {
     package var phase = StreamState.waiting
     package var counters = WorkerState.Counters()
+    /// Dropped lines of the source that are among the counters.
+    package var countedDrops: Int64 = 0
     package var recordsPerSec = 0.0
     package var recordsPerDay = 0.0
     package var askedProbability: Double?
+    /// The largest p-value that begins an episode while alarms are more than asked for; `nil`: the threshold decides.
+    package var largestAlarmingPValue: Double?
     /// Whether a person set the threshold, instead of the configuration.
     package var isThresholdByHand = false
     /// Records scored and anomalies found since the threshold holds.
@@ -102,6 +106,16 @@ package final class StreamBoard: Sendable {
         package var connections: Int
         /// Clients that were turned away since the start, because there were too many.
         package var refusedConnections: Int
+        /// Lines that the source has dropped since it was opened.
+        package var droppedLines: Int64
+        /// Bytes that wait on disk to be taken.
+        package var spooledBytes: Int64
+        /// How it learns of changes: `inotify` or `polling`; `nil` for what is no file.
+        package var watchMode: String?
+        /// What keeps the source from a part of its work.
+        package var problem: String?
+        /// Files that went to `failed` since the source was opened.
+        package var failedFiles: Int
         /// Whether nothing waits to be read.
         package var isCaughtUp: Bool
     }
@@ -109,10 +123,21 @@ package final class StreamBoard: Sendable {
     /// How far a file is behind, and how many clients a socket has.
     package var inflow: Inflow {
         let (source, before) = content.withLock { ($0.source, $0.refusedBefore) }
+        let socket = source as? SocketSource
         return Inflow(
             backlogBytes: source?.backlogBytes() ?? 0, connections: source?.connectionCount() ?? 0,
             refusedConnections: before + Self.refused(source),
+            droppedLines: socket?.droppedLineCount() ?? 0,
+            spooledBytes: socket?.spooledByteCount() ?? 0, watchMode: source?.watchMode(),
+            problem: source?.problem().map { "\($0)" },
+            failedFiles: (source as? DirectorySource)?.failedFileCount() ?? 0,
             isCaughtUp: source?.isCaughtUp() ?? false)
+    }
+
+    /// Lines that were dropped since the stream was first seen, also those that no commit has counted yet.
+    package var droppedLines: Int64 {
+        let snapshot = snapshot
+        return snapshot.counters.dropped + max(0, inflow.droppedLines - snapshot.countedDrops)
     }
 
     private static func refused(_ source: (any LineSource)?) -> Int {

@@ -95,9 +95,12 @@ extension StreamWorker {
         next.excluded.forget(before: oldest)
         next.maintained.forget(before: oldest)
         next.withheld.forget(before: oldest)
+        if !isHistory { note(batch, in: &next) }
         let after = try setAside(decoded.faults, of: batch, now: now, into: &next)
         let newPosition = batch.resume.map(SourcePosition.init) ?? position
-        try store(next, position: newPosition, findings: findings)
+        let drops = next.counters.dropped - state.counters.dropped
+        try store(next, position: newPosition, findings: findings, file: newPosition)
+        countedDrops += drops
         quarantine = after
         board.update {
             $0.batchesTotal += 1
@@ -109,7 +112,8 @@ extension StreamWorker {
     /// One transaction with everything that belongs together; then it is so.
     func store(
         _ next: WorkerState, position newPosition: SourcePosition?, findings: Findings = Findings(),
-        activation: ModelActivation? = nil, threshold: ThresholdRow? = nil
+        activation: ModelActivation? = nil, threshold: ThresholdRow? = nil,
+        file: SourcePosition? = nil
     ) throws {
         let blob = try next.stored()
         let checkpoint = CheckpointRow(
@@ -120,12 +124,18 @@ extension StreamWorker {
             StreamCommit(
                 stream: name, activation: activation, threshold: threshold,
                 episodes: findings.episodeRows, anomalies: findings.anomalies,
-                checkpoint: checkpoint))
+                checkpoint: checkpoint, file: readsSeveralFiles ? file : nil))
         state = next
         position = newPosition
         if let newest = ids.last { environment.announce(newest) }
         for records in findings.judged { environment.replay?.observe(records) }
         tell(findings.events)
+    }
+
+    /// Whether the place in one file is not all that there is to know.
+    private var readsSeveralFiles: Bool {
+        if case .file(let path) = configuration.source { return FileSetSource.isPattern(path) }
+        return false
     }
 
     /// Scores records in the order of the stream and gathers what is to be stored.
@@ -143,6 +153,7 @@ extension StreamWorker {
         let threads = ProcessInfo.processInfo.activeProcessorCount
         let parallel: ParallelFor =
             records.rowCount < Self.parallelRows ? .serial : .threads(threads)
+        next.counters.gaps += Int64(detector.gapCount(records, after: next.context))
         let scores = detector.score(records, state: &next.context, parallel: parallel)
         let verdicts = detector.verdicts(scores, threshold: serving.threshold)
         var upcoming = verdicts[...]
@@ -153,23 +164,30 @@ extension StreamWorker {
         for row in 0..<records.rowCount {
             var verdict = upcoming.first?.row == row ? upcoming.popFirst() : nil
             let recordTime = records.times[row].isFinite ? records.times[row] : nil
+            let arrival = arrivals?[row].time ?? now
+            let number = firstNumber + Int64(row)
             if let found = verdict,
-                let cause = suppression(
-                    of: found, time: recordTime, number: firstNumber + Int64(row), in: next)
+                let cause = suppression(of: found, time: recordTime, number: number, in: next)
+                    ?? overBudget(found, at: recordTime ?? arrival, in: next)
             {
                 next.counters.suppressed[cause, default: 0] += 1
                 verdict = nil
             }
             let openBefore = next.episodes.open?.sequence
-            let arrival = arrivals?[row].time ?? now
             for event in next.episodes.observe(time: recordTime ?? arrival, verdict: verdict) {
                 findings.take(event)
+            }
+            if next.hasBudget {
+                let isBeginning = next.episodes.open?.sequence != openBefore
+                next.pace.observe(
+                    beginning: isBeginning ? verdict?.pValue : nil,
+                    probability: serving.threshold.probability)
             }
             guard let verdict else { continue }
             alarms += 1
             let episode = next.episodes.open?.sequence
             judged.anomalies.append(JudgedRecords.Anomaly(row: row, episode: episode))
-            next.excluded.exclude(firstNumber + Int64(row), joining: episode == openBefore)
+            next.excluded.exclude(number, joining: episode == openBefore)
             findings.anomalies.append(
                 NewAnomaly(
                     detectedAt: arrival, recordTime: recordTime, source: source,
@@ -182,7 +200,7 @@ extension StreamWorker {
                             name: $0.name, value: ReasonValue($0.value),
                             expected: ReasonValue($0.expected),
                             contribution: $0.contribution)
-                    }, summary: verdict.summary, recordNumber: firstNumber + Int64(row)))
+                    }, summary: verdict.summary, recordNumber: number))
         }
         observeDrift(scores, firstNumber: firstNumber, with: detector, in: &next)
         if environment.replay != nil { findings.judged.append(judged) }

@@ -22,13 +22,16 @@ extension StreamWorker {
     /// Usable records since the change that make a fit worth its while.
     private static let leastChangedRecords: Int64 = 100
 
-    /// Takes scored records into the measures of drift, but for those of maintenance.
+    /// Takes scored records into the measures of drift, but for those of maintenance and those that waited for the first model:
+    /// it learned from them, and finds them likelier than others.
     func observeDrift(
         _ scores: Scores, firstNumber: Int64, with detector: Detector, in next: inout WorkerState
     ) {
         var drift = next.drift ?? detector.driftState()
         let (windows, maintained) = (configuration.maintenance, next.maintained)
+        let learned = next.fittedThrough
         detector.observeDrift(scores, in: &drift) { row in
+            guard firstNumber + Int64(row) >= learned else { return false }
             guard !windows.isEmpty else { return true }
             let time = scores.times[row]
             return time.isFinite

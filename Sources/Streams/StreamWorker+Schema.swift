@@ -40,7 +40,7 @@ extension StreamWorker {
             if case .noNumericColumns = error, let tallied {
                 // Each column has a cell that is no number; most records have numbers all the same.
                 found = tallied
-            } else if case .file = configuration.source {
+            } else if configuration.source.isFile {
                 throw error
             } else {
                 // A client's lines go to the quarantine; a file waits.

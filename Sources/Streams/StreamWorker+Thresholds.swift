@@ -26,7 +26,10 @@ extension StreamWorker {
         guard var model = serving else { return }
         var next = state
         next.choice = choice ?? next.choice
-        if choice != nil { next.droppedLogLikelihood = nil }
+        if choice != nil {
+            next.droppedLogLikelihood = nil
+            next.pace = AlarmPace()
+        }
         let made = makeThreshold(model.detector, choice: next.choice)
         let reason = (cause.map { $0 + ": " } ?? "") + made.reason
         let now = currentTime()
@@ -134,6 +137,12 @@ extension StreamWorker {
     /// What the status shows beside the budget.
     var recordsPerDay: Double {
         state.thresholdRecordsPerDay > 0 ? state.thresholdRecordsPerDay : state.rate.recordsPerDay
+    }
+
+    /// The largest p-value that begins an episode while alarms are more than asked for; `nil`: the threshold decides.
+    var largestAlarmingPValue: Double? {
+        guard state.hasBudget, state.pace.strictness > 0, let serving else { return nil }
+        return state.pace.largestPValue(probability: serving.threshold.probability)
     }
 
     /// The probability that the budget amounts to.

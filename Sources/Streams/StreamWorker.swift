@@ -12,6 +12,8 @@ package struct WorkerEnvironment: Sendable {
     let directory: StateDirectory
     let fitTurns: FitTurns
     let logger: Logger
+    /// Sockets that systemd opened.
+    let activated: ActivatedSockets
     /// Told the number of the newest anomaly after each transaction that has some.
     let announce: @Sendable (_ newestAnomaly: Int64) -> Void
     let clock: any StreamClock
@@ -20,12 +22,14 @@ package struct WorkerEnvironment: Sendable {
 
     package init(
         store: StateStore, directory: StateDirectory, fitTurns: FitTurns, logger: Logger,
+        activated: ActivatedSockets = ActivatedSockets(),
         announce: @escaping @Sendable (_ newestAnomaly: Int64) -> Void
     ) {
         self.store = store
         self.directory = directory
         self.fitTurns = fitTurns
         self.logger = logger
+        self.activated = activated
         self.announce = announce
         clock = SystemClock()
         replay = nil
@@ -40,6 +44,7 @@ package struct WorkerEnvironment: Sendable {
         self.directory = directory
         self.clock = clock
         self.replay = replay
+        activated = ActivatedSockets()
         fitTurns = FitTurns()
         logger = Logger(label: "replay", factory: { _ in SwiftLogNoOpLogHandler() })
         announce = { _ in }
@@ -78,6 +83,12 @@ package actor StreamWorker {
     var failure: (any Error)?
     /// When the rate of records is to be looked at again, by the clock's uptime in seconds.
     var nextRateCheck: Double
+    /// The source's input has ended for good.
+    var hasEnded = false
+    /// Lines that the source dropped and that are counted in the state.
+    var countedDrops: Int64 = 0
+    /// Lines of the batch under way that its client sent before.
+    var duplicatesUnderway: Int64 = 0
     private var inputs: [Int: OpenInput] = [:]
 
     /// What is kept of an input from batch to batch.
@@ -133,7 +144,7 @@ package actor StreamWorker {
                     isOpen = true
                 }
                 try await readHistory()
-                if !board.isStopping { try await readSource() }
+                if !board.isStopping, !hasEnded { try await readSource() }
                 if !board.isStopping { await pause(.seconds(1)) }
                 delay = .milliseconds(500)
             } catch {
@@ -146,73 +157,17 @@ package actor StreamWorker {
         board.hasStarted = true
     }
 
-    /// Reads the source until it ends or an error makes it necessary to open it anew.
-    private func readSource() async throws {
-        let source = try await openSource()
-        defer {
-            source.stop()
-            board.attach(nil)
-            inputs = [:]
-        }
-        board.attach(source)
-        board.hasStarted = true
-        publish()
-        var underway: LineBatch?
-        do {
-            // After the wish to stop a source still gives what it has taken from its clients.
-            while !board.isStopOverdue, let batch = try await source.next() {
-                board.beat(isBusy: true)
-                defer { board.beat(isBusy: false) }
-                underway = batch
-                try await take(batch)
-                underway = nil
-                await waitForRoom()
-            }
-        } catch {
-            await countLost(underway, of: source)
-            throw error
-        }
-        await countLost(nil, of: source)
-    }
-
-    /// Counts the lines that clients have sent and that cannot be taken any more; a file keeps its own.
-    ///
-    /// - Parameter batch: One that was on its way.
-    private func countLost(_ batch: LineBatch?, of source: any LineSource) async {
-        guard case .socket = configuration.source else { return }
-        source.stop()
-        var lost = batch?.lines.count ?? 0
-        while let rest = try? await source.next() { lost += rest.lines.count }
-        guard lost > 0 else { return }
-        logger.error("lines of clients lost", metadata: ["lines": "\(lost)"])
-        var next = state
-        next.counters.lost += Int64(lost)
-        do {
-            try store(next, position: position)
-        } catch {
-            logger.error("their number was not stored", metadata: ["error": "\(error)"])
-        }
-    }
-
-    private func openSource() async throws -> any LineSource {
-        switch configuration.source {
-        case .file(let path):
-            // The place in another file says nothing of this one.
-            let known = position.flatMap { $0.path == path ? FilePosition($0) : nil }
-            return FileSource(path: path, format: configuration.format, resume: known)
-        case .socket(let path):
-            let source = SocketSource(path: path, format: configuration.format)
-            try await source.start()
-            return source
-        }
-    }
-
     /// Decodes a batch and commits it, however often that must be tried.
     ///
     /// - Parameter isHistory: It is learned, and not scored.
-    func take(_ batch: LineBatch, isHistory: Bool = false) async throws {
-        guard let decoded = try await decode(batch, isHistory: isHistory) else { return }
+    /// - Returns: How many of its lines were no records.
+    @discardableResult
+    func take(_ batch: LineBatch, isHistory: Bool = false) async throws -> Int {
+        guard let decoded = try await decode(batch, isHistory: isHistory) else {
+            return batch.lines.count
+        }
         try await insist { try self.commit(decoded, of: batch, isHistory: isHistory) }
+        return decoded.faults.count
     }
 
     /// Makes records of a batch's lines.
@@ -226,11 +181,16 @@ package actor StreamWorker {
         var titled = batch
         titled.header = input.header
         let tallyBefore = state.tally
-        switch configuration.source {
-        case .socket where !isHistory: try await insist { try self.settleSchema(by: titled) }
-        case .file, .socket: try settleSchema(by: titled)
+        if isHistory || configuration.source.isFile {
+            try settleSchema(by: titled)
+        } else {
+            try await insist { try self.settleSchema(by: titled) }
         }
         guard let schema = state.schema else {
+            if batch.lines.isEmpty {
+                return DecodedBatch(
+                    records: RecordBatch(schema: Schema(features: [], time: nil)), faults: [])
+            }
             try await refuse(batch, reason: nil, isHistory: isHistory)
             return nil
         }
@@ -297,7 +257,7 @@ package actor StreamWorker {
     }
 
     /// Before the first model, holds the source back when the window is full of records that wait to be scored.
-    private func waitForRoom() async {
+    func waitForRoom() async {
         let limit = Int64(configuration.fit.windowRecords)
         while serving == nil, state.pendingCount >= limit, !hasGivenUpWaiting, !board.isStopping {
             board.beat(isBusy: false)
@@ -387,11 +347,14 @@ package actor StreamWorker {
         let phase: StreamState =
             error != nil
             ? .failing
+            : hasEnded
+            ? .stopped
             : state.counters.records == 0 && state.windowTotal == 0
                 ? .waiting : serving == nil ? .learning : .watching
         let needed = Int64(configuration.fit.firstAfterRecords)
         let held = heldCount
         let recordsPerDay = recordsPerDay
+        let countedDrops = countedDrops
         let asked = askedProbability
         let standing = standingProblem
         let nextFitAt = nextFitTime
@@ -410,6 +373,7 @@ package actor StreamWorker {
                 }
             }
             snapshot.counters = state.counters
+            snapshot.countedDrops = countedDrops
             snapshot.serving = serving
             snapshot.schema = state.schema
             snapshot.pending = serving == nil ? held : needed
@@ -421,6 +385,7 @@ package actor StreamWorker {
             snapshot.scoreDrift = scoreDrift
             snapshot.recordsPerDay = recordsPerDay
             snapshot.askedProbability = asked
+            snapshot.largestAlarmingPValue = largestAlarmingPValue
             snapshot.isThresholdByHand = state.choice != .configured
             snapshot.scoredSinceThreshold = state.scoredSinceThreshold
             snapshot.anomaliesSinceThreshold = state.anomaliesSinceThreshold
@@ -433,7 +398,8 @@ extension FilePosition {
         self.init(
             path: position.path, device: position.device, inode: position.inode,
             prefixHash: position.prefixHash, prefixLength: position.prefixLength,
-            offset: position.offset, lineNumber: position.lineNumber)
+            offset: position.offset, lineNumber: position.lineNumber,
+            modifiedAt: position.modifiedAt)
     }
 }
 
@@ -442,6 +408,7 @@ extension SourcePosition {
         self.init(
             path: position.path, device: position.device, inode: position.inode,
             prefixHash: position.prefixHash, prefixLength: position.prefixLength,
-            offset: position.offset, lineNumber: position.lineNumber)
+            offset: position.offset, lineNumber: position.lineNumber,
+            modifiedAt: position.modifiedAt)
     }
 }

@@ -70,6 +70,17 @@ extension StreamWorker {
         return falseAlarms.first { $0.isLike(verdict) }.map { "label \($0.anomaly)" }
     }
 
+    /// How anomalies are counted that would be more than were asked for.
+    static let overBudgetName = "budget"
+
+    /// Whether an anomaly would begin one episode more than the budget bears.
+    func overBudget(_ verdict: Verdict, at time: Double, in state: WorkerState) -> String? {
+        guard state.hasBudget, let serving, !state.episodes.isOpen(at: time) else { return nil }
+        let isAllowed = state.pace.allows(
+            pValue: verdict.pValue, probability: serving.threshold.probability)
+        return isAllowed ? nil : Self.overBudgetName
+    }
+
     /// Records that the user keeps out of fits, among those that the window holds.
     ///
     /// Others may use the worker in between.

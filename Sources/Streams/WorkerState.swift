@@ -40,8 +40,14 @@ package struct WorkerState: Encodable {
         package var faults: [String: Int64] = [:]
         /// Records that left the window before there was a model to score them.
         package var unscored: Int64 = 0
+        /// Gaps in time: the records after them were judged without their past.
+        package var gaps: Int64 = 0
         /// Lines that a socket's clients had sent and that could not be taken before the end.
         package var lost: Int64 = 0
+        /// Lines that were dropped because the clients were ahead, as the configuration allows.
+        package var dropped: Int64 = 0
+        /// Lines that clients had sent before and that were committed already.
+        package var duplicates: Int64 = 0
         /// Anomalies that were no alarm, by what kept them from it.
         package var suppressed: [String: Int64] = [:]
 
@@ -62,6 +68,8 @@ package struct WorkerState: Encodable {
     /// What the serving model remembers of the newest records.
     var context = ContextState()
     var episodes: EpisodeTracker
+    /// How much rarer an anomaly must be to alarm, because there were more than asked for.
+    var pace = AlarmPace()
     /// Records inside episodes: they stay out of the next fit.
     var excluded = ExcludedRanges()
     /// Records without a time of their own that arrived during maintenance.
@@ -70,6 +78,10 @@ package struct WorkerState: Encodable {
     var withheld = ExcludedRanges()
     var counters = Counters()
     var quarantineBytes: Int64 = 0
+    /// What is committed of the clients that number their lines.
+    var clients = ClientNumbers()
+    /// Where reading goes on in the spool of a socket.
+    var spool: SpoolPosition?
     var choice = ThresholdChoice.configured
     /// A threshold set by hand that the next one's reason must tell about.
     var droppedLogLikelihood: Double?
@@ -125,6 +137,12 @@ package struct WorkerState: Encodable {
         self = try decoder.decode(WorkerState.self, from: Data(bytes))
     }
 
+    /// Whether the alarms have a budget; a log-likelihood that a person set has none.
+    var hasBudget: Bool {
+        if case .logLikelihood = choice { return false }
+        return true
+    }
+
     /// Records that wait for the first model.
     var pendingCount: Int64 { pendingFrom.map { max(0, windowTotal - $0) } ?? 0 }
 }
@@ -138,7 +156,10 @@ extension WorkerState.Counters: Codable {
         anomalies = try container.decodeIfPresent(Int64.self, forKey: .anomalies) ?? 0
         faults = try container.decodeIfPresent([String: Int64].self, forKey: .faults) ?? [:]
         unscored = try container.decodeIfPresent(Int64.self, forKey: .unscored) ?? 0
+        gaps = try container.decodeIfPresent(Int64.self, forKey: .gaps) ?? 0
         lost = try container.decodeIfPresent(Int64.self, forKey: .lost) ?? 0
+        dropped = try container.decodeIfPresent(Int64.self, forKey: .dropped) ?? 0
+        duplicates = try container.decodeIfPresent(Int64.self, forKey: .duplicates) ?? 0
         suppressed =
             try container.decodeIfPresent([String: Int64].self, forKey: .suppressed) ?? [:]
     }
@@ -160,11 +181,14 @@ extension WorkerState: Decodable {
         windowTotal = try value(.windowTotal, or: 0)
         pendingFrom = try container.decodeIfPresent(Int64.self, forKey: .pendingFrom)
         context = try value(.context, or: ContextState())
+        pace = try value(.pace, or: AlarmPace())
         excluded = try value(.excluded, or: ExcludedRanges())
         maintained = try value(.maintained, or: ExcludedRanges())
         withheld = try value(.withheld, or: ExcludedRanges())
         counters = try value(.counters, or: Counters())
         quarantineBytes = try value(.quarantineBytes, or: 0)
+        clients = try value(.clients, or: ClientNumbers())
+        spool = try container.decodeIfPresent(SpoolPosition.self, forKey: .spool)
         choice = try value(.choice, or: .configured)
         droppedLogLikelihood = try container.decodeIfPresent(
             Double.self, forKey: .droppedLogLikelihood)

@@ -48,6 +48,7 @@ struct ReplayView {
         if summary.records.scored > 0 {
             facts.append(("alarms", alarms))
             facts.append(("anomalies", anomalies))
+            if let text = summary.suppressed.text { facts.append(("suppressed", text)) }
         }
         if let labels = summary.labels {
             facts.append(("windows", windows(labels)))

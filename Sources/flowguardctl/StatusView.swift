@@ -181,12 +181,7 @@ struct StatusView {
                     "\(Format.count(stream.anomaliesTotal)), "
                         + "\(Format.count(stream.anomaliesLastDay)) in the last 24 hours"
                 ))
-            if let suppressed = stream.suppressed, !suppressed.isEmpty {
-                let total = suppressed.reduce(0) { $0 + $1.count }
-                let causes = suppressed.prefix(4).map { "\(Format.count($0.count)) by \($0.cause)" }
-                facts.append(
-                    ("suppressed", "\(Format.count(total)): \(causes.joined(separator: ", "))"))
-            }
+            if let text = stream.suppressed?.text { facts.append(("suppressed", text)) }
             if let drift = stream.drift { facts.append(("drift", sentence(drift))) }
             if let labels = stream.labels, labels.falseAlarms + labels.confirmed > 0 {
                 facts.append(
@@ -219,6 +214,13 @@ struct StatusView {
                 text += ", \(Format.count(refused)) turned away"
             }
         }
+        if let mode = stream.watchMode { text += ", by \(mode)" }
+        if let bytes = stream.spooledBytes, bytes > 0 {
+            text += ", \(Format.bytes(bytes)) spooled"
+        }
+        if let files = stream.failedFiles, files > 0 {
+            text += ", \(Format.plural(files, "file")) failed"
+        }
         if stream.backlogBytes > 0 { text += ", \(Format.bytes(stream.backlogBytes)) behind" }
         return text
     }
@@ -227,11 +229,20 @@ struct StatusView {
         var text = Format.count(stream.recordsTotal)
         if stream.recordsPerSec > 0 { text += ", \(Format.rate(perSecond: stream.recordsPerSec))" }
         if let last = stream.lastRecordAt { text += ", the newest \(age(last)) ago" }
+        if let count = stream.gapsTotal, count > 0 {
+            text += ", \(Format.plural(count, "gap")) in time"
+        }
         if let count = stream.unscoredTotal, count > 0 {
             text += ", \(Format.count(count)) not scored"
         }
         if let count = stream.lostTotal, count > 0 {
             text += ", \(Format.count(count)) lost"
+        }
+        if let count = stream.droppedTotal, count > 0 {
+            text += ", \(Format.count(count)) dropped"
+        }
+        if let count = stream.duplicatesTotal, count > 0 {
+            text += ", \(Format.count(count)) sent twice"
         }
         return text
     }
@@ -242,6 +253,9 @@ struct StatusView {
         let found = alarms(measured.perDay, share: measured.share)
         return "\(asked) asked, \(found) measured over "
             + Format.plural(measured.records, "record")
+            + (stream.largestAlarmingPValue.map {
+                "; to keep to it, an alarm needs p \(Format.probability($0)) for now"
+            } ?? "")
     }
 
     // MARK: Sentences
@@ -334,4 +348,14 @@ struct StatusView {
     }
 
     private func age(_ date: Date) -> String { Format.age(now.timeIntervalSince(date)) }
+}
+
+extension [SuppressedCount] {
+    /// How many anomalies were no alarm, and the four causes of most of them; `nil`: none.
+    var text: String? {
+        guard !isEmpty else { return nil }
+        let total = reduce(0) { $0 + $1.count }
+        let causes = prefix(4).map { "\(Format.count($0.count)) by \($0.cause)" }
+        return "\(Format.count(total)): \(causes.joined(separator: ", "))"
+    }
 }

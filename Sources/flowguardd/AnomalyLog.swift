@@ -18,6 +18,8 @@ final class AnomalyLog {
     private(set) var path: String
     /// The newest id in the log, or in the log that was rotated away before.
     private(set) var lastID: Int64
+    /// The newest id in the log when it is greater than that of the store.
+    let idBeyondStore: Int64?
     private let positionPath: String
     private var descriptor: Int32 = -1
     /// Bytes of whole lines.
@@ -36,7 +38,9 @@ final class AnomalyLog {
         let position = (try? String(contentsOfFile: positionPath, encoding: .utf8))
             .flatMap { Int64($0.trimmingCharacters(in: .whitespacesAndNewlines)) }
         lastID = min(position ?? 0, greatestID)
-        if let written = Self.lastID(inLogAt: path), written <= greatestID { lastID = written }
+        let written = Self.lastID(inLogAt: path)
+        if let written, written <= greatestID { lastID = written }
+        idBeyondStore = written.flatMap { $0 > greatestID ? $0 : nil }
     }
 
     deinit {

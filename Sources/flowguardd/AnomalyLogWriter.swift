@@ -12,8 +12,9 @@ extension AnomalyMessage {
             id: row.id, time: Date(timeIntervalSince1970: anomaly.detectedAt), stream: row.stream,
             recordTime: anomaly.recordTime.map(Date.init(timeIntervalSince1970:)),
             logLikelihood: anomaly.logLikelihood, threshold: anomaly.threshold,
-            pValue: anomaly.pValue, tail: anomaly.tail, episode: anomaly.episode,
-            model: anomaly.model, source: anomaly.source, offset: anomaly.sourceOffset,
+            pValue: anomaly.pValue, tail: anomaly.tail, reasonCode: anomaly.reasonCode,
+            episode: anomaly.episode, model: anomaly.model, source: anomaly.source,
+            offset: anomaly.sourceOffset,
             features: anomaly.reasons.map {
                 Feature(
                     name: $0.name, value: Value($0.value), expected: Value($0.expected),
@@ -44,6 +45,8 @@ actor AnomalyLogWriter {
     private let thread = WorkerThread(name: "anomaly-log")
     private nonisolated let newest: Mutex<Int64>
     private nonisolated let problem = Mutex<String?>(nil)
+    /// What was found at the start.
+    nonisolated let warning: String?
     private nonisolated let wakeups: AsyncStream<Void>
     private nonisolated let wakeup: AsyncStream<Void>.Continuation
 
@@ -62,6 +65,11 @@ actor AnomalyLogWriter {
         newest = Mutex(greatest)
         let log = AnomalyLog(path: path, positionPath: positionPath, greatestID: greatest)
         self.log = log
+        warning = log.idBeyondStore.map {
+            "the anomaly log goes up to anomaly \($0) and the store up to \(greatest): the store has lost its "
+                + "newest anomalies, or is another one; files are read again from where the store is"
+        }
+        if let warning { logger.warning("\(warning)") }
         (wakeups, wakeup) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
         do {
             try log.reopen()

@@ -157,6 +157,7 @@ struct ControlServer: Sendable {
 
     private func report() throws -> StatusReport {
         var warnings = status.warnings
+        if let warning = anomalyLog.warning { warnings.append(warning) }
         if let problem = anomalyLog.currentProblem { warnings.append("anomaly log: \(problem)") }
         return StatusReport(
             pid: getpid(), uptimeSecs: (status.uptimeSecs * 10).rounded() / 10, time: Date(),

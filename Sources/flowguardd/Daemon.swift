@@ -2,6 +2,7 @@ import Control
 import FlowDensity
 import Foundation
 import Hummingbird
+import Ingest
 import Logging
 import ServiceLifecycle
 import Settings
@@ -89,6 +90,7 @@ struct Daemon {
             configuration.streams,
             environment: WorkerEnvironment(
                 store: store, directory: directory, fitTurns: FitTurns(), logger: logger,
+                activated: ActivatedSockets(environment: ProcessInfo.processInfo.environment),
                 announce: { anomalyLog.wake(newestID: $0) }),
             anomalyLog: anomalyLog)
         let status = DaemonStatus(configuration, blasCore: core)

@@ -86,11 +86,13 @@ enum Metrics {
         let name: String
         let snapshot: StreamSnapshot
         let inflow: StreamBoard.Inflow
+        let droppedLines: Int64
 
         init(worker: StreamWorker) {
             name = worker.name
             snapshot = worker.board.snapshot
             inflow = worker.board.inflow
+            droppedLines = worker.board.droppedLines
         }
 
         struct Metric {
@@ -116,9 +118,29 @@ enum Metrics {
                     help: "Records that left the window before there was a model."
                 ) { Double($0.snapshot.counters.unscored) },
                 Metric(
+                    name: "flowguard_gaps_total", type: "counter",
+                    help: "Gaps in the time of the records."
+                ) { Double($0.snapshot.counters.gaps) },
+                Metric(
                     name: "flowguard_lost_lines_total", type: "counter",
                     help: "Lines of clients that could not be taken before a stop."
                 ) { Double($0.snapshot.counters.lost) },
+                Metric(
+                    name: "flowguard_dropped_lines_total", type: "counter",
+                    help: "Lines that were dropped because clients were ahead."
+                ) { Double($0.droppedLines) },
+                Metric(
+                    name: "flowguard_duplicate_lines_total", type: "counter",
+                    help: "Lines that clients sent again though they were committed."
+                ) { Double($0.snapshot.counters.duplicates) },
+                Metric(
+                    name: "flowguard_spooled_bytes", type: "gauge",
+                    help: "Bytes of clients' lines that wait on disk."
+                ) { Double($0.inflow.spooledBytes) },
+                Metric(
+                    name: "flowguard_failed_files", type: "gauge",
+                    help: "Files of a directory that could not be read, since the source was opened."
+                ) { Double($0.inflow.failedFiles) },
                 Metric(name: "flowguard_anomalies_total", type: "counter", help: "Anomalies found.")
                 {
                     Double($0.snapshot.counters.anomalies)

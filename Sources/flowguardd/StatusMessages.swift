@@ -31,6 +31,7 @@ enum StatusMessages {
             try store.anomalyCount(
                 stream: worker.name, since: Date().timeIntervalSince1970 - 86_400))
         status.measured = measured(snapshot)
+        status.largestAlarmingPValue = snapshot.largestAlarmingPValue
         status.threshold = snapshot.serving.map { threshold($0) }
         status.model = snapshot.serving.map { ModelMessage($0.row) }
         status.fit = snapshot.fit.flatMap { progress($0) }
@@ -53,7 +54,13 @@ enum StatusMessages {
         status.connections = inflow.connections
         status.refusedConnections = inflow.refusedConnections
         status.unscoredTotal = snapshot.counters.unscored
+        status.gapsTotal = snapshot.counters.gaps
         status.lostTotal = snapshot.counters.lost
+        status.droppedTotal = worker.board.droppedLines
+        status.duplicatesTotal = snapshot.counters.duplicates
+        status.spooledBytes = inflow.spooledBytes
+        status.failedFiles = inflow.failedFiles
+        status.watchMode = inflow.watchMode
         status.suppressed = snapshot.counters.suppressed
             .sorted { ($1.value, $0.key) < ($0.value, $1.key) }
             .map { SuppressedCount(cause: $0.key, count: $0.value) }
@@ -62,7 +69,9 @@ enum StatusMessages {
             falseAlarms: snapshot.falseAlarmCount, confirmed: snapshot.confirmedCount)
         status.lastRecordAt = snapshot.lastRecordAt.map { Date(timeIntervalSince1970: $0) }
         if snapshot.phase == .waiting { status.waitingFor = waitingFor(configuration.source) }
-        status.lastError = snapshot.lastError
+        status.lastError =
+            snapshot.lastError
+            ?? inflow.problem.map { StreamProblem(message: $0, time: Date()) }
         status.openEpisode = snapshot.openEpisode.map {
             EpisodeMessage(EpisodeRow($0, isEnded: false))
         }
@@ -84,8 +93,16 @@ enum StatusMessages {
     /// What a stream without a record waits for.
     private static func waitingFor(_ source: SourceConfiguration) -> String {
         switch source {
-        case .socket(let path):
-            return "no client has sent a record to \(path) yet"
+        case .socket(let socket):
+            return "no client has sent a record to \(socket.path) yet"
+        case .datagram(let path), .pipe(let path):
+            return "nobody has written a record to \(path) yet"
+        case .standardInput:
+            return "no record has come by standard input yet"
+        case .directory(let path):
+            return "no file has been in \(path) yet"
+        case .file(let path) where FileSetSource.isPattern(path):
+            return "no file that \(path) matches has a complete record yet"
         case .file(let path):
             var information = stat()
             guard stat(path, &information) == 0 else { return "\(path) is not there yet" }
@@ -160,15 +177,5 @@ enum StatusMessages {
             fraction: fraction, etaSecs: eta,
             heldOutLogLikelihood: fit.progress?.heldOutLogLikelihood,
             startedAt: fit.startedAt.map { Date(timeIntervalSince1970: $0) })
-    }
-}
-
-extension SourceConfiguration {
-    /// `file` or `socket`.
-    var kind: String {
-        switch self {
-        case .file: "file"
-        case .socket: "socket"
-        }
     }
 }

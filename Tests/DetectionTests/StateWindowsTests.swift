@@ -109,6 +109,24 @@ import Testing
         #expect(found > 1_000, "\(found) of 2,000 faults found")
     }
 
+    @Test func slowShiftIsALevelAndASpikeIsNot() throws {
+        let detector = try fit(nil, sensors(4_000, seed: 1))
+        let threshold = detector.threshold(falseAlarmProbability: 1e-3)
+        func codes(_ records: RecordBatch) -> [Int: ReasonCode] {
+            var state = ContextState()
+            let verdicts = detector.verdicts(
+                detector.score(records, state: &state), threshold: threshold)
+            return Dictionary(uniqueKeysWithValues: verdicts.map { ($0.row, $0.reasonCode) })
+        }
+        var shifted = sensors(200, seed: 5)
+        for row in 100..<200 { shifted.values[2 * row] += 5 }
+        let found = codes(shifted)
+        #expect((130..<200).count { found[$0] == .levelShifted } > 35, "\(found)")
+        var spiked = sensors(200, seed: 5)
+        spiked.values[2 * 150] += 20
+        #expect(codes(spiked)[150] == .improbable)
+    }
+
     @Test func startOfAStreamAndTheEndOfAGapAreNoAnomalies() throws {
         let detector = try fit(nil, sensors(4_000, seed: 1))
         let gap = try #require(detector.gapSecs)

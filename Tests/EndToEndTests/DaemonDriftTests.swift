@@ -19,6 +19,11 @@ import Testing
             """)
         try await daemon.start()
         try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        #expect(
+            try daemon.stream()?.drift?.features.isEmpty == true,
+            "the model has learned from all there are")
+        try daemon.folder.append(data.lines(500), to: "pump.csv")
+        try await daemon.wait("more records") { try daemon.stream()?.recordsTotal == 1_500 }
         let steady = try #require(try daemon.stream()?.drift)
         #expect(!steady.scoresChanged, "\(steady)")
         #expect(Set(steady.features.map(\.name)) == ["flow", "pressure", "noise"])
@@ -29,7 +34,7 @@ import Testing
             return cells.joined(separator: ",") + "\n"
         }
         try daemon.folder.append(changed.joined(), to: "pump.csv")
-        try await daemon.wait("the records") { try daemon.stream()?.recordsTotal == 2_500 }
+        try await daemon.wait("the records") { try daemon.stream()?.recordsTotal == 3_000 }
         let drifted = try await daemon.wait("the drift") {
             try daemon.stream()?.drift.flatMap { $0.features.first?.isBig == true ? $0 : nil }
         }

@@ -25,6 +25,10 @@ struct WaitedInVain: Error, CustomStringConvertible {
 /// The daemon is ended with the value, by its own process number.
 final class DaemonProcess {
     let folder: TemporaryDirectory
+    /// A program, with its arguments, that starts the daemon.
+    var wrapper: [String] = []
+    /// What the daemon's environment has beyond that of the tests.
+    var environment: [String: String] = [:]
     private var process: Process?
 
     init(folder: TemporaryDirectory) { self.folder = folder }
@@ -73,20 +77,51 @@ final class DaemonProcess {
 
     /// Starts the daemon.
     ///
-    /// - Parameter errorPath: Where its standard error goes; `errorText` by default.
-    func launch(environment: [String: String] = [:], errorPath: String? = nil) throws {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: BuiltProgram.path("flowguardd"))
-        process.arguments = ["--config", folder.file("flowguard.yaml")]
-        process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+    /// - Parameters:
+    ///   - errorPath: Where its standard error goes; `errorText` by default.
+    ///   - input: Its standard input; nothing by default.
+    func launch(
+        environment: [String: String] = [:], errorPath: String? = nil, input: Any? = nil
+    ) throws {
+        let process = command(["--config", folder.file("flowguard.yaml")])
+        process.environment = ProcessInfo.processInfo.environment
+            .merging(self.environment) { $1 }.merging(environment) { $1 }
         try folder.append("", to: "stderr.txt")
         let handle = try FileHandle(
             forWritingTo: URL(fileURLWithPath: errorPath ?? folder.file("stderr.txt")))
         if errorPath == nil { try handle.seekToEnd() }
         process.standardError = handle
-        process.standardInput = FileHandle.nullDevice
+        process.standardInput = input ?? FileHandle.nullDevice
         try process.run()
         self.process = process
+    }
+
+    /// Starts the daemon as systemd does that has a socket for it: as descriptor 3, told by the environment.
+    func launch(activatedBy listener: ListeningSocket) throws {
+        wrapper = [
+            "/bin/sh", "-c",
+            "LISTEN_PID=$$ LISTEN_FDS=1; export LISTEN_PID LISTEN_FDS; exec \"$@\" 3<&0 </dev/null",
+            "sh",
+        ]
+        try launch(input: listener.handle)
+    }
+
+    /// Whether the wrapper lets the daemon be run at all.
+    func canRun() -> Bool {
+        let process = command(["--help"])
+        process.standardOutput = FileHandle.nullDevice
+        process.standardError = FileHandle.nullDevice
+        guard (try? process.run()) != nil else { return false }
+        process.waitUntilExit()
+        return process.terminationStatus == 0
+    }
+
+    private func command(_ arguments: [String]) -> Process {
+        let words = wrapper + [BuiltProgram.path("flowguardd")] + arguments
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: words[0])
+        process.arguments = Array(words.dropFirst())
+        return process
     }
 
     func signal(_ number: Int32) {
@@ -274,6 +309,20 @@ final class StreamSocket {
     }
 
     func send(_ text: String) throws { try send(Array(text.utf8)) }
+
+    /// Says that nothing more is sent; what comes back can still be received.
+    func finishSending() { shutdown(descriptor, Int32(SHUT_WR)) }
+
+    /// What has come, without waiting for more.
+    ///
+    /// - Throws: When the other side has closed.
+    func receiveNow() throws -> [UInt8] {
+        var buffer = [UInt8](repeating: 0, count: 4_096)
+        let count = recv(descriptor, &buffer, buffer.count, Int32(MSG_DONTWAIT))
+        if count < 0, errno == EAGAIN { return [] }
+        guard count > 0 else { throw WaitedInVain(description: "the other side has closed") }
+        return Array(buffer[..<count])
+    }
 
     /// What comes next; nothing when the other side closes.
     func receive() throws -> ArraySlice<UInt8> {

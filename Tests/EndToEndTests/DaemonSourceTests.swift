@@ -187,17 +187,24 @@ final class ListeningSocket {
     }
 
     deinit { close(descriptor) }
+
+    /// The socket, for another process.
+    var handle: FileHandle { FileHandle(fileDescriptor: descriptor, closeOnDealloc: false) }
 }
 
 /// A small file system to fill.
 enum Mount {
     static func tmpfs(at path: String, size: String) throws -> Bool {
+        mount(["-t", "tmpfs", "-o", "size=\(size)", "tmpfs", path])
+    }
+
+    private static func mount(_ arguments: [String]) -> Bool {
         guard getuid() == 0 else { return false }
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/bin/mount")
-        process.arguments = ["-t", "tmpfs", "-o", "size=\(size)", "tmpfs", path]
+        process.arguments = arguments
         process.standardError = FileHandle.nullDevice
-        try process.run()
+        guard (try? process.run()) != nil else { return false }
         process.waitUntilExit()
         return process.terminationStatus == 0
     }

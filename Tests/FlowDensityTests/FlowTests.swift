@@ -21,10 +21,11 @@ func disturbedFlow<Scalar: FlowScalar>(
     return flow
 }
 
-private let cases: [(family: FlowFamily, features: Int, context: Int)] =
-    FlowFamily.allCases.flatMap { family in
-        [1, 2, 3, 8].flatMap { features in [0, 3].map { (family, features, $0) } }
-    }
+/// Every kind of flow, with its sizes.
+private let cases: [(variant: FlowVariant, features: Int, context: Int)] =
+    FlowVariant.rows.flatMap { variant in
+        [1, 2, 3, 8, 64].flatMap { features in [0, 3].map { (variant, features, $0) } }
+    } + FlowVariant.windows.flatMap { variant in [0, 3].map { (variant, 0, $0) } }
 
 @Suite struct FlowTests {
     private func rows<Scalar: FlowScalar>(
@@ -35,44 +36,94 @@ private let cases: [(family: FlowFamily, features: Int, context: Int)] =
     }
 
     @Test(arguments: cases)
-    func logLikelihoodIsBaseDensityPlusLogDet(family: FlowFamily, features: Int, context: Int) {
-        let flow = disturbedFlow(
-            Double.self, family: family, features: features, context: context, seed: 1)
+    func logLikelihoodIsBaseDensityPlusLogDet(
+        variant: FlowVariant, features: Int, context: Int
+    ) {
+        // Less in wide rows, where the numbers that a spline is made of would else be far apart.
+        let flow = variant.disturbed(
+            Double.self, features: features, context: context, seed: 1,
+            deviation: features > 8 ? 0.03 : 0.06)
+        let features = flow.featureCount
         let x = rows(150, features, seed: 2)
         let c = context == 0 ? nil : rows(150, context, seed: 3)
         let (z, logDet) = flow.forward(x, context: c)
         let scores = flow.logLikelihood(x, context: c)
         for row in 0..<x.rowCount {
-            let base = (0..<features).reduce(0.0) {
-                $0 - 0.5 * (z[row, $1] * z[row, $1] + log(2 * Double.pi))
+            let base = (0..<features).reduce(0.0) { sum, feature in
+                let value = z[row, feature]
+                switch variant.options.base {
+                case .normal: return sum - 0.5 * (value * value + log(2 * Double.pi))
+                case .logistic:
+                    return sum - log(1 + exp(value)) - log(1 + exp(-value))
+                }
             }
             expectClose(
-                scores[row], base + logDet[row], absolute: 1e-11,
-                "\(family), D = \(features), C = \(context)")
+                scores[row], base + logDet[row], absolute: 2e-12 * Double(8 + features),
+                "\(variant.name), D = \(features), C = \(context)")
         }
         let (back, inverseLogDet) = flow.inverse(z, context: c)
         for index in x.storage.indices {
-            expectClose(back.storage[index], x.storage[index], absolute: 1e-9, "\(family)")
+            expectClose(back.storage[index], x.storage[index], absolute: 1e-8, "\(variant.name)")
         }
         for row in 0..<x.rowCount {
-            expectClose(logDet[row] + inverseLogDet[row], 0, absolute: 1e-11, "\(family)")
+            expectClose(
+                logDet[row] + inverseLogDet[row], 0, absolute: 1e-8, "\(variant.name)")
         }
     }
 
     @Test(arguments: cases)
-    func lossGradientMatchesCentralDifferences(family: FlowFamily, features: Int, context: Int) {
-        var flow = disturbedFlow(
-            Double.self, family: family, features: features, context: context, seed: 4,
-            hiddenWidth: 5)
-        let x = rows(100, features, seed: 5)
+    func logDetMatchesTheJacobianOfTheWholeFlow(
+        variant: FlowVariant, features: Int, context: Int
+    ) {
+        let flow = variant.disturbed(
+            Double.self, features: features, context: context, seed: 21, deviation: 0.05)
+        let features = flow.featureCount
+        let x = rows(2, features, seed: 22)
+        let c = context == 0 ? nil : rows(2, context, seed: 23)
+        let logDet = flow.forward(x, context: c).logDet
+        let step = 1e-6
+        var jacobians = [[Double]](
+            repeating: [Double](repeating: 0, count: features * features), count: 2)
+        for input in 0..<features {
+            var above = x
+            var below = x
+            for row in 0..<2 {
+                above[row, input] += step
+                below[row, input] -= step
+            }
+            let zAbove = flow.forward(above, context: c).z
+            let zBelow = flow.forward(below, context: c).z
+            for row in 0..<2 {
+                for output in 0..<features {
+                    jacobians[row][output * features + input] =
+                        (zAbove[row, output] - zBelow[row, output]) / (2 * step)
+                }
+            }
+        }
+        for row in 0..<2 {
+            // Central differences are good to 1e-9 or so an entry, and 64 by 64 of them add up.
+            expectClose(
+                logDet[row], logAbsoluteDeterminant(jacobians[row], side: features),
+                absolute: 1e-5, "\(variant.name), D = \(features), C = \(context)")
+        }
+    }
+
+    @Test(arguments: cases)
+    func lossGradientMatchesCentralDifferences(
+        variant: FlowVariant, features: Int, context: Int
+    ) {
+        var flow = variant.disturbed(
+            Double.self, features: features, context: context, seed: 4)
+        let x = rows(100, flow.featureCount, seed: 5)
         let c = context == 0 ? nil : rows(100, context, seed: 6)
         let gradient = flow.lossGradient(x, context: c)
         func loss() -> Double {
             -flow.logLikelihood(x, context: c).reduce(0, +) / Double(x.rowCount)
         }
         var generator = SeededGenerator(seed: 7)
-        for _ in 0..<60 {
-            let index = Int.random(in: 0..<flow.parameters.count, using: &generator)
+        let learned = flow.learnedParameters
+        for _ in 0..<min(60, learned.count) {
+            let index = learned[Int.random(in: learned.indices, using: &generator)]
             let kept = flow.parameters[index]
             flow.parameters[index] = kept + 1e-6
             let above = loss()
@@ -83,100 +134,100 @@ private let cases: [(family: FlowFamily, features: Int, context: Int)] =
             // rounding does; it is then still within a thousandth.
             expectClose(
                 gradient[index], (above - below) / 2e-6, relative: 1e-3, absolute: 1e-6,
-                "\(family), D = \(features), C = \(context), parameter \(index)")
+                "\(variant.name), D = \(features), C = \(context), parameter \(index)")
         }
     }
 
-    @Test(arguments: FlowFamily.allCases)
-    func aRowScoresTheSameInABatchOfAnySize(family: FlowFamily) {
-        let flow = disturbedFlow(Float.self, family: family, features: 5, context: 2, seed: 8)
-        let x = rows(1000, 5, seed: 9, Float.self)
+    @Test(arguments: FlowVariant.all)
+    func aRowScoresTheSameInABatchOfAnySize(variant: FlowVariant) {
+        let flow = variant.disturbed(Float.self, features: 5, context: 2, seed: 8)
+        let x = rows(1000, flow.featureCount, seed: 9, Float.self)
         let c = rows(1000, 2, seed: 10, Float.self)
         let together = flow.logLikelihood(x, context: c)
         for count in [1, 2, 7, 16, 95, 96, 97, 200] {
             let first = flow.logLikelihood(x.rows(0..<count), context: c.rows(0..<count))
-            #expect(first == Array(together[0..<count]), "\(family), \(count) rows")
+            #expect(first == Array(together[0..<count]), "\(variant.name), \(count) rows")
             let last = flow.logLikelihood(
                 x.rows(1000 - count..<1000), context: c.rows(1000 - count..<1000))
-            #expect(last == Array(together[(1000 - count)...]), "\(family), \(count) rows")
+            #expect(last == Array(together[(1000 - count)...]), "\(variant.name), \(count) rows")
         }
     }
 
-    @Test(arguments: FlowFamily.allCases)
-    func scoresDoNotDependOnTheParallelFor(family: FlowFamily) {
-        let flow = disturbedFlow(Float.self, family: family, features: 3, seed: 11)
-        let x = rows(2000, 3, seed: 12, Float.self)
+    @Test(arguments: FlowVariant.all)
+    func scoresDoNotDependOnTheParallelFor(variant: FlowVariant) {
+        let flow = variant.disturbed(Float.self, features: 3, seed: 11)
+        let x = rows(2000, flow.featureCount, seed: 12, Float.self)
         let serial = flow.logLikelihood(x)
         #expect(flow.logLikelihood(x, parallel: .threaded) == serial)
         #expect(flow.logLikelihood(x, parallel: .reversed) == serial)
     }
 
-    @Test(arguments: FlowFamily.allCases)
-    func floatAgreesWithDouble(family: FlowFamily) {
-        let flow = disturbedFlow(
-            Float.self, family: family, features: 8, context: 2, seed: 13, hiddenWidth: 32)
-        var reference = disturbedFlow(
-            Double.self, family: family, features: 8, context: 2, seed: 13, hiddenWidth: 32)
+    @Test(arguments: FlowVariant.all)
+    func floatAgreesWithDouble(variant: FlowVariant) {
+        let flow = variant.disturbed(Float.self, features: 8, context: 2, seed: 13)
+        var reference = variant.disturbed(Double.self, features: 8, context: 2, seed: 13)
         reference.parameters = flow.parameters.map(Double.init)
-        let x = rows(500, 8, seed: 14, Float.self)
+        let x = rows(500, flow.featureCount, seed: 14, Float.self)
         let c = rows(500, 2, seed: 15, Float.self)
         let scores = flow.logLikelihood(x, context: c)
-        let exact = reference.logLikelihood(widened(x), context: widened(c))
+        let exact = reference.logLikelihood(
+            x.converted(to: Double.self), context: c.converted(to: Double.self))
         for row in 0..<500 {
             // Some hundred Float roundings of numbers up to 10, each 6e-8 relative.
-            expectClose(scores[row], exact[row], relative: 1e-5, absolute: 1e-4, "\(family)")
+            expectClose(scores[row], exact[row], relative: 1e-5, absolute: 1e-4, variant.name)
         }
     }
 
-    private func widened(_ matrix: Matrix<Float>) -> Matrix<Double> {
-        Matrix(
-            rowCount: matrix.rowCount, columnCount: matrix.columnCount,
-            storage: matrix.storage.map(Double.init))
-    }
-
-    @Test(arguments: FlowFamily.allCases)
-    func rowsFarOutScoreLowAndFinite(family: FlowFamily) {
-        let flow = disturbedFlow(
-            Float.self, family: family, features: 4, context: 1, seed: 16, couplingLayers: 8,
-            hiddenWidth: 64, deviation: 0.05)
+    @Test(arguments: FlowVariant.all)
+    func rowsFarOutScoreLowAndFinite(variant: FlowVariant) {
+        let flow = variant.disturbed(
+            Float.self, features: 4, context: 1, seed: 16, deviation: 0.05)
+        let features = flow.featureCount
         var generator = SeededGenerator(seed: 17)
         let center = flow.logLikelihood(
-            .init(rowCount: 1, columnCount: 4), context: .init(rowCount: 1, columnCount: 1))[0]
+            .init(rowCount: 1, columnCount: features),
+            context: .init(rowCount: 1, columnCount: 1))[0]
         for size in [Float(1e3), 1e6, 1e15, .greatestFiniteMagnitude] {
-            var x = Matrix<Float>.normal(rowCount: 100, columnCount: 4, using: &generator)
+            var x = Matrix<Float>.normal(
+                rowCount: 100, columnCount: features, using: &generator)
             for index in x.storage.indices { x.storage[index] *= min(size, 1e37) }
             let c = Matrix<Float>(rowCount: 100, columnCount: 1, repeating: size)
             let scores = flow.logLikelihood(x, context: c)
-            #expect(scores.allSatisfy { $0.isFinite && $0 < center }, "\(family), \(size)")
+            #expect(
+                scores.allSatisfy { $0.isFinite && $0 < center }, "\(variant.name), \(size)")
         }
         for value in [Float.nan, .infinity, -.infinity] {
-            let x = Matrix<Float>(rowCount: 3, columnCount: 4, repeating: value)
+            let x = Matrix<Float>(rowCount: 3, columnCount: features, repeating: value)
             let c = Matrix<Float>(rowCount: 3, columnCount: 1)
-            #expect(flow.logLikelihood(x, context: c) == [-1e30, -1e30, -1e30])
+            #expect(
+                flow.logLikelihood(x, context: c) == [-1e30, -1e30, -1e30], "\(variant.name)")
         }
     }
 
-    @Test(arguments: FlowFamily.allCases)
-    func aRowPushedOutwardNeverBecomesMoreLikely(family: FlowFamily) {
+    @Test(arguments: FlowVariant.all)
+    func aRowPushedOutwardNeverBecomesMoreLikely(variant: FlowVariant) {
         // Glow's linear maps carry a little of each feature into the others, so that the last
         // conditioner sees no more of a change only a long way out.
-        let start = family == .glow ? 1e6 : 60
-        for seed in UInt64(0)..<5 {
-            let flow = disturbedFlow(Double.self, family: family, features: 3, seed: seed)
+        // Elsewhere four couplings may each shrink a feature by exp(−2), to where the next reads it.
+        let start = variant.options.family == .glow ? 1e6 : 1e5
+        for seed in UInt64(0)..<4 {
+            let flow = variant.disturbed(Double.self, features: 3, seed: seed)
+            let features = flow.featureCount
             var generator = SeededGenerator(seed: seed)
-            for _ in 0..<20 {
-                let row = Matrix<Double>.normal(rowCount: 1, columnCount: 3, using: &generator)
-                for feature in 0..<3 {
+            for _ in 0..<max(2, 40 / features) {
+                let row = Matrix<Double>.normal(
+                    rowCount: 1, columnCount: features, using: &generator)
+                for feature in 0..<features {
                     for sign in [-1.0, 1.0] {
-                        var path = Matrix<Double>(rowCount: 60, columnCount: 3)
+                        var path = Matrix<Double>(rowCount: 60, columnCount: features)
                         for step in 0..<60 {
-                            for other in 0..<3 { path[step, other] = row[0, other] }
+                            for other in 0..<features { path[step, other] = row[0, other] }
                             path[step, feature] = sign * start * pow(1.2, Double(step))
                         }
                         let scores = flow.logLikelihood(path)
                         #expect(
                             zip(scores, scores.dropFirst()).allSatisfy { $0 >= $1 },
-                            "\(family), seed \(seed), feature \(feature)")
+                            "\(variant.name), seed \(seed), feature \(feature)")
                     }
                 }
             }
@@ -213,6 +264,79 @@ private let cases: [(family: FlowFamily, features: Int, context: Int)] =
         expectClose(variance, 0.25, absolute: 5 * 0.25 * 0.01)
     }
 
+    @Test func samplesOfALogisticBaseAreLogistic() {
+        // One layer that is the identity: the sample is the base's own.
+        var options = FlowOptions()
+        options.couplingLayers = 1
+        options.base = .logistic
+        options.normalization = FlowNormalization.none
+        let flow = Flow<Double>.realNVP(features: 1, options: options)
+        var generator = SeededGenerator(seed: 24)
+        let count = 40000
+        let sample = flow.sample(count, using: &generator).storage
+        let mean = sample.reduce(0, +) / Double(count)
+        let variance = sample.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(count)
+        // Five standard errors; the fourth moment of the logistic density is 7π⁴/15.
+        let exact = Double.pi * Double.pi / 3
+        let fourth = 7 * pow(Double.pi, 4) / 15
+        expectClose(mean, 0, absolute: 5 * exact.squareRoot() / 200)
+        expectClose(variance, exact, absolute: 5 * (fourth - exact * exact).squareRoot() / 200)
+        for quantile in [-3.0, -1, 0, 0.5, 2] {
+            let share = Double(sample.count { $0 < quantile }) / Double(count)
+            expectClose(share, 1 / (1 + exp(-quantile)), absolute: 5 * 0.5 / 200)
+        }
+    }
+
+    @Test(arguments: FlowVariant.all)
+    func samplesComeFromTheDensity(variant: FlowVariant) {
+        // E[exp(ln q − ln p)] = 1 over samples of p, for any density q: here a normal one of half the
+        // samples' width, so that the ratio is bounded.
+        let flow = variant.disturbed(Double.self, features: 2, seed: 25, deviation: 0.05)
+        let features = flow.featureCount
+        var generator = SeededGenerator(seed: 26)
+        let count = 8000
+        let sample = flow.sample(count, using: &generator)
+        let density = flow.logLikelihood(sample)
+        var moments: [(mean: Double, variance: Double)] = []
+        for feature in 0..<features {
+            let column = (0..<count).map { sample[$0, feature] }
+            let mean = column.reduce(0, +) / Double(count)
+            moments.append(
+                (mean, column.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(count)))
+        }
+        // One feature's marginal at a time would need an integral; in few dimensions the joint does.
+        if features == 2 {
+            let ratios = (0..<count).map { row in
+                let q = (0..<2).reduce(0.0) { sum, feature in
+                    let (mean, variance) = moments[feature]
+                    let width = 0.25 * variance
+                    let distance = sample[row, feature] - mean
+                    return sum - 0.5 * distance * distance / width
+                        - 0.5 * log(2 * Double.pi * width)
+                }
+                return exp(q - density[row])
+            }
+            let mean = ratios.reduce(0, +) / Double(count)
+            let spread = ratios.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(count)
+            expectClose(
+                mean, 1, absolute: 5 * (spread / Double(count)).squareRoot(), variant.name)
+        }
+        // The latent rows of a sample have the moments of the base.
+        let z = flow.forward(sample).z
+        let variance = variant.options.base == .normal ? 1 : Double.pi * Double.pi / 3
+        for feature in 0..<features {
+            let column = (0..<count).map { z[$0, feature] }
+            let mean = column.reduce(0, +) / Double(count)
+            let found = column.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(count)
+            // Five standard errors of each.
+            expectClose(
+                mean, 0, absolute: 5 * (variance / Double(count)).squareRoot(), variant.name)
+            expectClose(
+                found, variance, absolute: 5 * variance * (3.2 / Double(count)).squareRoot(),
+                variant.name)
+        }
+    }
+
     @Test func wrongColumnCountsAreRefused() async {
         await #expect(processExitsWith: .failure) {
             _ = Flow<Float>.realNVP(features: 2).logLikelihood(
@@ -224,6 +348,11 @@ private let cases: [(family: FlowFamily, features: Int, context: Int)] =
         }
         await #expect(processExitsWith: .failure) {
             _ = Flow<Float>.realNVP(features: 0)
+        }
+        await #expect(processExitsWith: .failure) {
+            var options = FlowOptions()
+            options.window = WindowShape(channels: 2, length: 6)
+            _ = Flow<Float>.realNVP(features: 12, options: options)
         }
     }
 }

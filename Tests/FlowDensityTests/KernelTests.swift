@@ -4,20 +4,20 @@ import TestSupport
 import Testing
 
 /// A scalar whose kernels can be had at every level.
-private protocol Leveled: FlowScalar {
+protocol Leveled: FlowScalar {
     static func kernels(at level: KernelLevel) -> Kernels<Self>?
     /// Roundings of one operation, relative.
     static var rounding: Double { get }
 }
 
 extension Float: Leveled {
-    fileprivate static func kernels(at level: KernelLevel) -> Kernels<Float>? { .at(level) }
-    fileprivate static var rounding: Double { 6e-8 }
+    static func kernels(at level: KernelLevel) -> Kernels<Float>? { .at(level) }
+    static var rounding: Double { 6e-8 }
 }
 
 extension Double: Leveled {
-    fileprivate static func kernels(at level: KernelLevel) -> Kernels<Double>? { .at(level) }
-    fileprivate static var rounding: Double { 1.2e-16 }
+    static func kernels(at level: KernelLevel) -> Kernels<Double>? { .at(level) }
+    static var rounding: Double { 1.2e-16 }
 }
 
 @Suite struct KernelTests {
@@ -221,6 +221,30 @@ extension Double: Leveled {
                 kernels.storeTile(rows, stride, features, tile, &stored)
                 #expect(stored == Array(table.prefix(rows * features)))
 
+                var logistic = [Double](repeating: 1, count: stride)
+                kernels.logisticLogDensity(rows, stride, features, y, &logistic)
+                var logisticGradient = y
+                kernels.logisticBackward(rows, stride, features, table, y, &logisticGradient)
+                var joined = y
+                kernels.addReLU(rows, table, &joined)
+                var masked = y
+                kernels.addWherePositive(rows, table, y, &masked)
+                for r in 0..<rows {
+                    var sum = 1.0
+                    for f in 0..<features {
+                        let value = Double(y[f * stride + r])
+                        sum -= log(1 + exp(value)) + log(1 + exp(-value))
+                        expectClose(
+                            Double(logisticGradient[f * stride + r]),
+                            -Double(table[r]) * tanh(value / 2), absolute: allowed)
+                    }
+                    expectClose(logistic[r], sum, absolute: allowed)
+                    expectClose(
+                        Double(joined[r]), max(Double(y[r]) + Double(table[r]), 0),
+                        absolute: allowed)
+                    #expect(masked[r] == y[r] + (table[r] > 0 ? y[r] : 0))
+                }
+
                 var sums = [Scalar](repeating: 1, count: features)
                 kernels.rowSums(rows, stride, features, y, &sums)
                 var density = [Double](repeating: 1, count: stride)
@@ -296,7 +320,7 @@ extension Double: Leveled {
                     count: step, gradientScale: 0.5, learningRate: 0.1, weightDecay: 0.01,
                     averageDecay: 0.9)
                 kernels.adam(
-                    count, adam, gradient: gradient, parameters: &parameters, first: &first,
+                    0..<count, adam, gradient: gradient, parameters: &parameters, first: &first,
                     second: &second, average: &average)
                 for i in 0..<count {
                     let g = Double(gradient[i]) * 0.5

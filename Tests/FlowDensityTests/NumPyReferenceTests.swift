@@ -27,11 +27,8 @@ private func output(of arguments: [String]) throws -> String? {
 
     /// A flow after some steps of training, its values of the size that they have in use.
     private func fitted(
-        _ family: FlowFamily, rows: Matrix<Float>, context: Matrix<Float>?
+        _ options: FlowOptions, rows: Matrix<Float>, context: Matrix<Float>?
     ) throws -> Flow<Float> {
-        var options = FlowOptions()
-        options.family = family
-        options.hiddenWidth = 24
         var generator = SeededGenerator(seed: 5)
         var flow = Flow<Float>(
             featureCount: rows.columnCount, contextCount: context?.columnCount ?? 0,
@@ -45,8 +42,8 @@ private func output(of arguments: [String]) throws -> String? {
         return flow
     }
 
-    @Test(arguments: FlowFamily.allCases, [0, 3])
-    func numPyReadsTheSameDensityFromAModelFile(family: FlowFamily, context: Int) throws {
+    @Test(arguments: FlowVariant.all, [0, 3])
+    func numPyReadsTheSameDensityFromAModelFile(variant: FlowVariant, context: Int) throws {
         guard try output(of: ["-c", "import numpy"]) != nil else {
             print("skipped: no numpy")
             return
@@ -54,13 +51,13 @@ private func output(of arguments: [String]) throws -> String? {
         let script = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
             .appendingPathComponent("reference/score_model.py").path
         let directory = try TemporaryDirectory()
-        for features in [1, 2, 7] {
+        for features in variant.windowFeatures.map({ [$0] }) ?? [1, 2, 7] {
             var generator = SeededGenerator(seed: 6)
             let rows = Matrix<Float>.normal(
                 rowCount: 300, columnCount: features, using: &generator)
             let known = Matrix<Float>.normal(
                 rowCount: 300, columnCount: context, using: &generator)
-            let flow = try fitted(family, rows: rows, context: context > 0 ? known : nil)
+            let flow = try fitted(variant.options, rows: rows, context: context > 0 ? known : nil)
             var file = TensorFile()
             flow.write(into: &file)
             var arguments = [
@@ -76,7 +73,7 @@ private func output(of arguments: [String]) throws -> String? {
             #expect(reference.count == scores.count)
             for (score, exact) in zip(scores, reference) {
                 expectClose(
-                    score, exact, absolute: 1e-4, "\(family), D = \(features), C = \(context)")
+                    score, exact, absolute: 1e-4, "\(variant.name), D = \(features), C = \(context)")
             }
         }
     }

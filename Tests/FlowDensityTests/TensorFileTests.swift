@@ -89,7 +89,7 @@ import Testing
         bytes[(place ?? 0) + pattern.count - 2] = UInt8(ascii: "7")
         #expect(
             failure(bytes)?.description
-                == "m.safetensors has model format version 7, this build reads version 1")
+                == "m.safetensors has model format version 7, this build reads versions 1 to 2")
     }
 
     @Test func otherFilesAreRefusedWithTheirReason() {
@@ -173,24 +173,84 @@ import Testing
         #expect(failure(bytes)?.description == "m.safetensors: tensor 't': \(reason)")
     }
 
-    @Test(arguments: FlowFamily.allCases)
-    func aFlowIsReadBackBitForBit(family: FlowFamily) throws {
+    @Test(arguments: FlowVariant.all)
+    func aFlowIsReadBackBitForBit(variant: FlowVariant) throws {
         for (features, context) in [(1, 0), (1, 2), (2, 0), (5, 3)] {
-            let flow = disturbedFlow(
-                Float.self, family: family, features: features, context: context, seed: 3)
+            let flow = variant.disturbed(
+                Float.self, features: features, context: context, seed: 3)
             var file = TensorFile()
             flow.write(into: &file)
             let bytes = file.encoded()
             let read = try Flow<Float>(reading: TensorFile(decoding: bytes, name: "m"))
             #expect(read.parameters == flow.parameters)
             #expect(read.options == flow.options)
-            #expect(read.featureCount == features && read.contextCount == context)
+            #expect(read.featureCount == flow.featureCount && read.contextCount == context)
             var again = TensorFile()
             read.write(into: &again)
             #expect(again.encoded() == bytes)
             let wide = try Flow<Double>(reading: file)
             #expect(wide.parameters == flow.parameters.map(Double.init))
         }
+    }
+
+    @Test func aFileHasTheLowestVersionThatHoldsItsFlow() throws {
+        for variant in FlowVariant.all {
+            let flow = variant.disturbed(Float.self, features: 3, seed: 3)
+            var file = TensorFile()
+            flow.write(into: &file)
+            let isPlain = FlowFamily.allCases.map(\.rawValue).contains(variant.name)
+            #expect(file.formatVersion == (isPlain ? 1 : 2), "\(variant.name)")
+            let decoded = try TensorFile(decoding: file.encoded(), name: "m")
+            #expect(decoded.formatVersion == file.formatVersion)
+        }
+    }
+
+    @Test func aGivenPartitionIsWrittenAndRead() throws {
+        var options = FlowOptions()
+        options.partition = .given([[0, 2], [1], [2, 1, 3]])
+        let flow = Flow<Float>.realNVP(features: 4, options: options)
+        var file = TensorFile()
+        flow.write(into: &file)
+        #expect(file.metadata["flow.partition"] == "0,2;1;2,1,3")
+        #expect(try Flow<Float>(reading: file).options == flow.options)
+    }
+
+    @Test func entriesThatDoNotFitTheFlowAreErrors() throws {
+        let flow = FlowVariant.windows[0].disturbed(Float.self, features: 0, seed: 3)
+        var file = TensorFile()
+        flow.write(into: &file)
+        func failure(_ key: String, _ value: String) -> String? {
+            var changed = file
+            changed.metadata["flow." + key] = value
+            do throws(FlowDensityError) {
+                _ = try Flow<Float>(reading: changed)
+                return nil
+            } catch {
+                return error.description
+            }
+        }
+        #expect(failure("window", "3,8,2,3") == nil)
+        #expect(
+            failure("window", "3,8,2")
+                == "the model: metadata entry 'flow.window': expected channels, length, scales and "
+                + "kernel width, such as 4,32,2,3, found '3,8,2'")
+        #expect(
+            failure("window", "3,8,5,3")
+                == "the model: metadata entry 'flow.features': expected what suits the other "
+                + "entries: a window's length, 8, can be halved once for each scale, 5, found '24'")
+        #expect(
+            failure("base", "cauchy")
+                == "the model: metadata entry 'flow.base': expected normal, logistic, found 'cauchy'")
+        #expect(
+            failure("partition", "0;x")
+                == "the model: metadata entry 'flow.partition': expected alternating, halves, "
+                + "parity, or lists such as 0,1;2,3, found '0;x'")
+        #expect(failure("law", "spline") != nil)
+        #expect(failure("normalization", "batchnorm") != nil)
+        #expect(failure("conditioner", "residual") != nil)
+        #expect(failure("partition", "99") != nil)
+        #expect(failure("spline_bins", "1") != nil)
+        #expect(failure("spline_bound", "-1") != nil)
     }
 
     @Test func aFlowThatDoesNotFitItsSizesIsAnError() throws {

@@ -90,6 +90,14 @@ private final class Client: Sendable {
         path = directory.file("in.sock")
     }
 
+    private func options(
+        _ change: (inout SocketSource.Options) -> Void
+    ) -> SocketSource.Options {
+        var options = SocketSource.Options()
+        change(&options)
+        return options
+    }
+
     private func started(_ source: SocketSource) async throws -> SocketSource {
         try await source.start()
         return source
@@ -292,7 +300,7 @@ private final class Client: Sendable {
 
     @Test func connectionsBeyondTheLimitAreClosedAndCounted() async throws {
         let source = try await started(
-            SocketSource(path: path, format: .ndjson, maxConnections: 2))
+            SocketSource(path: path, format: .ndjson, options: options { $0.maxConnections = 2 }))
         var first: Client? = try Client(path)
         let second = try Client(path)
         await wait { source.connectionCount() == 2 }
@@ -362,7 +370,7 @@ private final class Client: Sendable {
 
     @Test func socketHasTheModeGiven() async throws {
         let source = try await started(
-            SocketSource(path: path, format: .csv, mode: 0o620))
+            SocketSource(path: path, format: .csv, options: options { $0.mode = 0o620 }))
         var info = stat()
         #expect(stat(path, &info) == 0)
         #expect(info.st_mode & 0o777 == 0o620)

@@ -160,9 +160,34 @@ import Testing
         Mistake(
             name: "two sources",
             yaml: "streams: [{name: a, source: {file: a, socket: b}}]",
-            report:
-                "error: f.yaml:1:29: stream 'a': source: expected either file or socket, found both"
-        ),
+            report: """
+                error: f.yaml:1:29: stream 'a': source: expected one of file, directory, socket, \
+                datagram, pipe, stdin, found file and socket
+                """),
+        Mistake(
+            name: "what is for sockets",
+            yaml: "streams: [{name: a, source: {file: a, overflow: spill}}]",
+            report: """
+                error: f.yaml:1:49: stream 'a': source.overflow is for sockets, the source is a file
+                hint:  remove overflow
+                """),
+        Mistake(
+            name: "an acknowledgement that is not kept",
+            yaml:
+                "streams: [{name: a, source: {socket: a, acknowledge: true, overflow: drop_oldest}}]",
+            report: """
+                error: f.yaml:1:70: stream 'a': source: acknowledge promises what overflow: \
+                drop_oldest breaks: expected block or spill
+                hint:  remove one of the two
+                """),
+        Mistake(
+            name: "datagrams of csv without columns",
+            yaml: "streams: [{name: a, source: {datagram: a}, format: csv}]",
+            report: """
+                error: f.yaml:1:29: stream 'a': csv over datagrams has no header: expected the \
+                names under columns
+                hint:  add columns: [...], or set format: ndjson
+                """),
         Mistake(
             name: "an unknown format",
             yaml: "streams: [{name: a, source: {file: a}, format: cvs}]",
@@ -172,10 +197,11 @@ import Testing
                 """),
         Mistake(
             name: "keys of later forms are unknown",
-            yaml: "streams: [{name: a, source: {directory: a}}]",
+            yaml: "streams: [{name: a, source: {kafka: a}}]",
             report: """
-                error: f.yaml:1:30: unknown key 'directory' in source of stream 'a'
-                hint:  known keys: file, socket
+                error: f.yaml:1:30: unknown key 'kafka' in source of stream 'a'
+                hint:  known keys: file, directory, socket, datagram, pipe, stdin, acknowledge, \
+                overflow, overflow_bytes
                 """),
         Mistake(
             name: "budgets exclude each other",

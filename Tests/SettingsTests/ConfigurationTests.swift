@@ -56,7 +56,7 @@ import Testing
         #expect(configuration.http?.host == "::1")
         #expect(configuration.http?.port == 9469)
         let stream = try #require(configuration.streams.first)
-        #expect(stream.source == .socket("/etc/flowguard/pump.sock"))
+        #expect(stream.source == .socket(SocketConfiguration(path: "/etc/flowguard/pump.sock")))
         #expect(
             stream.history == ["/etc/flowguard/old/pump-*.csv", "/var/archive/pump.csv"])
         #expect(stream.format.delimiter == UInt8(ascii: ";"))
@@ -78,6 +78,29 @@ import Testing
         #expect(stream.fit.windowRecords == 10_000)
         #expect(stream.budget == .probability(0.001))
         #expect(stream.cooldown == .seconds(90))
+    }
+
+    @Test(arguments: [
+        ("{file: /var/log/pump-*.csv}", SourceConfiguration.file("/var/log/pump-*.csv")),
+        ("{directory: in}", .directory("/etc/flowguard/in")),
+        ("{datagram: in.sock}", .datagram("/etc/flowguard/in.sock")),
+        ("{pipe: in.fifo}", .pipe("/etc/flowguard/in.fifo")),
+        ("{stdin: true}", .standardInput),
+    ])
+    func everyKindOfSource(text: String, source: SourceConfiguration) throws {
+        let stream = try read("streams: [{name: a, source: \(text)}]").streams[0]
+        #expect(stream.source == source)
+    }
+
+    @Test func socketThatAcknowledgesAndSpills() throws {
+        let text = "{socket: /run/a.sock, acknowledge: true, overflow: spill, overflow_bytes: 8MiB}"
+        let stream = try read("streams: [{name: a, source: \(text)}]").streams[0]
+        var socket = SocketConfiguration(path: "/run/a.sock")
+        #expect(socket.overflow == .block)
+        socket.acknowledge = true
+        socket.overflow = .spill
+        socket.overflowBytes = 8 << 20
+        #expect(stream.source == .socket(socket))
     }
 
     @Test func onePolicyForAllMissingValues() throws {

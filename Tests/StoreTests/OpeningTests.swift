@@ -75,7 +75,7 @@ struct OpeningTests {
         let error = try #require(problem())
         #expect(
             error.description
-                == "store \(place.path) has schema 7, this build reads up to 2")
+                == "store \(place.path) has schema 7, this build reads up to 3")
         #expect(
             error.hint == """
                 run the flowguardd that wrote it or a later one, or restore a copy made before \

@@ -283,7 +283,7 @@ struct StateStoreTests {
             #expect(
                 tables == [
                     "anomalies", "checkpoints", "episodes", "fits", "grdb_migrations", "labels",
-                    "models", "streams", "thresholds",
+                    "models", "source_files", "streams", "thresholds",
                 ])
             let columns = try String.fetchAll(
                 database, sql: "SELECT name FROM pragma_table_info('thresholds')")

@@ -77,6 +77,34 @@ struct ReplayTests {
         #expect(summary.records.scoredAfterwards == 300)
     }
 
+    @Test func alarmsKeepToTheBudgetWhenNormalMoves() async throws {
+        // From the 1,000th record on the second reading strays three times as far as when it was learned.
+        var generator = Generator(state: 11)
+        var text = "time,a,b\n"
+        for row in 0..<9_000 {
+            let a = generator.next()
+            let b = 2 * a + (row < 1_000 ? 0.1 : 0.3) * generator.next()
+            text += "\(1_700_000_000 + 10 * row),\(a),\(b)\n"
+        }
+        let file = try folder.write(text, to: "h.csv")
+        func episodes(_ alarm: String) async throws -> (count: Int, heldBack: Int) {
+            let stream = try stream(
+                """
+                    fit: {first_after_records: 1000, every: never}
+                    context: {windows: []}
+                    alarm: {\(alarm), cooldown: 1s}
+                """)
+            let (history, summary) = try await replay(stream, [file], label: nil)
+            return (
+                summary.episodes.count,
+                Int(history.counters.suppressed["budget"] ?? 0)
+            )
+        }
+        let kept = try await episodes("false_alarm_probability: 0.005")
+        #expect(kept.count > 25 && kept.count < 75, "45 asked, \(kept.count) found")
+        #expect(kept.heldBack > 500, "\(kept.heldBack) held back")
+    }
+
     @Test func aFitWaitsForEnoughNewRecords() async throws {
         let file = try folder.write(rows(0..<900, step: 300), to: "h.csv")
         let stream = try stream("    fit: {first_after_records: 300, every: 1h}")

@@ -67,12 +67,34 @@ int fg_level(void);
         /* dx[f] = -row_gradient x[f]: back through normal_log_density */                          \
         void (*normal_backward)(long rows, long stride, long features,                             \
                                 const REAL *row_gradient, const REAL *x, REAL *dx);                \
+        /* log_density[r] += sum over features of -|x| - 2 log(1 + exp(-|x|)) */                   \
+        void (*logistic_log_density)(long rows, long stride, long features, const REAL *x,         \
+                                     double *log_density);                                         \
+        /* dx[f] = -row_gradient tanh(x[f] / 2): back through logistic_log_density */              \
+        void (*logistic_backward)(long rows, long stride, long features,                           \
+                                  const REAL *row_gradient, const REAL *x, REAL *dx);              \
+        /* a rational-quadratic spline on [-bound, bound] of 3 bins - 1 columns of numbers, */     \
+        /* `step` apart, which become what spline_backward reads; dn are columns like them */      \
+        void (*spline_forward)(long rows, long bins, REAL bound, long step, REAL *numbers,         \
+                               REAL *x, double *log_det);                                          \
+        void (*spline_inverse)(long rows, long bins, REAL bound, long step, REAL *numbers,         \
+                               REAL *x, double *log_det);                                          \
+        void (*spline_backward)(long rows, long bins, REAL bound, long step,                       \
+                                const REAL *numbers, const REAL *x, const REAL *dl, REAL *dx,      \
+                                REAL *dn);                                                         \
+        /* y = max(y + x, 0) */                                                                    \
+        void (*add_relu)(long rows, const REAL *x, REAL *y);                                       \
+        /* dx += dy where mask > 0 */                                                              \
+        void (*add_where_positive)(long rows, const REAL *mask, const REAL *dy, REAL *dx);         \
         /* row-major to tile, zeros in the padding; and back */                                    \
         void (*load_tile)(long rows, long stride, long features, const REAL *table, REAL *x);      \
         void (*store_tile)(long rows, long stride, long features, const REAL *x, REAL *table);     \
         /* y = exp(x), y = tanh(x), for any count */                                               \
         void (*exp)(long count, const REAL *x, REAL *y);                                           \
         void (*tanh)(long count, const REAL *x, REAL *y);                                          \
+        /* y = log(x) of normal numbers above 0, y = log(1 + exp(x)), for any count */             \
+        void (*log)(long count, const REAL *x, REAL *y);                                           \
+        void (*softplus)(long count, const REAL *x, REAL *y);                                      \
         /* sum += addend, for any count */                                                         \
         void (*add)(long count, const REAL *addend, REAL *sum);                                    \
         double (*sum_of_squares)(long count, const REAL *x);                                       \

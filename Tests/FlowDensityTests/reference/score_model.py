@@ -33,13 +33,60 @@ def bounded(raw, bound):
     return bound * np.tanh(raw / bound)
 
 
-def conditioner(layer, count, inputs):
-    """A multilayer perceptron with ReLU and `count` hidden layers."""
-    for index in range(count + 1):
-        inputs = inputs @ layer[f"dense.{index}.weight"].T + layer[f"dense.{index}.bias"]
-        if index < count:
-            inputs = np.maximum(inputs, 0)
-    return inputs
+def slide(weight, bias, maps):
+    """A dense layer over the positions of maps [N, T, channels], with zeros around them."""
+    if weight.ndim == 2:
+        weight = weight[:, None]
+    margin = weight.shape[1] // 2
+    padded = np.pad(maps, ((0, 0), (margin, margin), (0, 0)))
+    length = maps.shape[1]
+    windows = [padded[:, k : k + length] @ weight[:, k].T for k in range(weight.shape[1])]
+    return sum(windows) + bias
+
+
+def conditioner(layer, residual, maps):
+    """The network of a coupling: dense layers with ReLU, plain or in residual blocks of two."""
+    count = sum(key.startswith("dense.") and key.endswith(".weight") for key in layer)
+    dense = lambda index, x: slide(layer[f"dense.{index}.weight"], layer[f"dense.{index}.bias"], x)
+    hidden = np.maximum(dense(0, maps), 0)
+    for index in range(1, count - 1, 2 if residual else 1):
+        if residual:
+            inner = np.maximum(dense(index, hidden), 0)
+            hidden = np.maximum(hidden + dense(index + 1, inner), 0)
+        else:
+            hidden = np.maximum(dense(index, hidden), 0)
+    return dense(count - 1, hidden)
+
+
+def spline(x, numbers, bound):
+    """The rational-quadratic spline of `numbers`, shape [..., 3 bins - 1]: z and ln dz/dx."""
+    bins = (numbers.shape[-1] + 1) // 3
+    least = 1e-3
+
+    def knots(raw):
+        share = np.exp(raw - raw.max(-1, keepdims=True))
+        share = least + (1 - bins * least) * share / share.sum(-1, keepdims=True)
+        edges = np.cumsum(2 * bound * share, -1) - bound
+        return np.concatenate([np.full(edges.shape[:-1] + (1,), -bound), edges], -1)
+
+    edges, values = knots(numbers[..., :bins]), knots(numbers[..., bins : 2 * bins])
+    shift = np.log(np.expm1(1 - least))
+    ends = np.ones(x.shape + (1,))
+    slopes = np.concatenate(
+        [ends, least + np.logaddexp(0, numbers[..., 2 * bins :] + shift), ends], -1
+    )
+    place = np.clip((x[..., None] >= edges).sum(-1) - 1, 0, bins - 1)
+    at = lambda table, k: np.take_along_axis(table, k[..., None], -1)[..., 0]
+    left, right = at(slopes, place), at(slopes, place + 1)
+    width = at(edges, place + 1) - at(edges, place)
+    height = at(values, place + 1) - at(values, place)
+    inside = np.abs(x) < bound
+    xi = np.clip((x - at(edges, place)) / width, 0, 1)
+    s, bend = height / width, xi * (1 - xi)
+    below = s + (right + left - 2 * s) * bend
+    z = at(values, place) + height * (s * xi**2 + left * bend) / below
+    log_slope = np.log(s**2 * (right * xi**2 + 2 * s * bend + left * (1 - xi) ** 2) / below**2)
+    return np.where(inside, z, x), np.where(inside, log_slope, 0)
 
 
 def flow_log_likelihood(tensors, metadata, x, context=None, prefix="flow."):
@@ -48,7 +95,7 @@ def flow_log_likelihood(tensors, metadata, x, context=None, prefix="flow."):
     input_bound = float(metadata[prefix + "conditioner_input_bound"])
     scale_bound = float(metadata[prefix + "log_scale_bound"])
     norm_bound = float(metadata[prefix + "norm_log_scale_bound"])
-    hidden_layers = int(metadata[prefix + "hidden_layers"])
+    residual = metadata.get(prefix + "conditioner") == "residual"
     columns = int(metadata[prefix + "context"])
     if columns:
         context = np.clip(np.asarray(context, np.float64), -input_bound, input_bound)
@@ -59,33 +106,62 @@ def flow_log_likelihood(tensors, metadata, x, context=None, prefix="flow."):
     for index, name in enumerate(metadata[prefix + "layers"].split(",")):
         start = f"{prefix}layers.{index}."
         layer = {key[len(start) :]: tensors[key] for key in tensors if key.startswith(start)}
-        if name == "actnorm" or name == "diagonal_scaling":
-            s = bounded(layer["log_scale"], norm_bound)
-            x = x * np.exp(s) + layer.get("shift", 0)
-            log_det += s.sum()
+        channels, positions = layer.get("shape", (None, 1))
+        if name in ("actnorm", "diagonal_scaling", "batchnorm"):
+            if name == "batchnorm":
+                s = -0.5 * np.log(np.maximum(layer["running_variance"], 0) + 1e-5)
+                shift = -layer["running_mean"] * np.exp(s)
+            else:
+                s = bounded(layer["log_scale"], norm_bound)
+                shift = layer.get("shift", np.zeros_like(s))
+            count = len(s) * positions
+            x[:, :count] = x[:, :count] * np.exp(s).repeat(positions) + shift.repeat(positions)
+            log_det += positions * s.sum()
         elif name == "invertible_linear":
-            count = x.shape[1]
+            side = len(layer["log_scale"])
             s = bounded(layer["log_scale"], norm_bound)
             upper = np.diag(np.exp(s))
-            upper[np.triu_indices(count, 1)] = layer["upper"]
-            lower = np.eye(count)
-            lower[np.tril_indices(count, -1)] = layer["lower"]
-            x = (x @ upper.T @ lower.T)[:, layer["permutation"]]
-            log_det += s.sum()
+            upper[np.triu_indices(side, 1)] = layer["upper"]
+            lower = np.eye(side)
+            lower[np.tril_indices(side, -1)] = layer["lower"]
+            count = side * positions
+            maps = x[:, :count].reshape(len(x), side, positions)
+            mapped = np.einsum("ij,njt->nit", lower @ upper, maps)[:, layer["permutation"]]
+            x[:, :count] = mapped.reshape(len(x), count)
+            log_det += positions * s.sum()
+        elif name == "squeeze":
+            count = channels * positions
+            maps = x[:, :count].reshape(len(x), channels, positions // 2, 2)
+            x[:, :count] = maps.transpose(0, 3, 1, 2).reshape(len(x), count)
         else:
             read, changed = layer["passed_through"], layer["transformed"]
-            seen = np.clip(x[:, read], -input_bound, input_bound)
-            numbers = conditioner(layer, hidden_layers, np.hstack([seen, context]))
-            x = x.copy()
+            positions = int(layer.get("positions", [1])[0])
+            seen = np.clip(x[:, read], -input_bound, input_bound).reshape(len(x), positions, -1)
+            known = np.repeat(context[:, None], positions, 1)
+            numbers = conditioner(layer, residual, np.concatenate([seen, known], 2))
+            # Number after number of each position's features, to feature after feature.
+            each = len(changed) // positions
+            numbers = numbers.reshape(len(x), positions, -1, each).transpose(0, 1, 3, 2)
+            numbers = numbers.reshape(len(x), len(changed), -1)
+            old = x[:, changed]
+            s = np.zeros_like(old)
             if name == "additive_coupling":
-                x[:, changed] += numbers
+                new = old + numbers[..., 0]
+            elif name == "multiplicative_coupling":
+                s = bounded(numbers[..., 0], scale_bound)
+                new = old * np.exp(s)
             elif name == "affine_coupling":
-                s = bounded(numbers[:, : len(changed)], scale_bound)
-                x[:, changed] = x[:, changed] * np.exp(s) + numbers[:, len(changed) :]
-                log_det += s.sum(axis=1)
+                s = bounded(numbers[..., 0], scale_bound)
+                new = old * np.exp(s) + numbers[..., 1]
+            elif name == "spline_coupling":
+                new, s = spline(old, numbers, float(metadata[prefix + "spline_bound"]))
             else:
                 raise ValueError(f"unknown layer {name!r}")
+            x[:, changed] = new
+            log_det += s.sum(axis=1)
 
+    if metadata.get(prefix + "base") == "logistic":
+        return log_det - np.logaddexp(0, x).sum(axis=1) - np.logaddexp(0, -x).sum(axis=1)
     return log_det - 0.5 * (x**2).sum(axis=1) - 0.5 * x.shape[1] * np.log(2 * np.pi)
 
 

@@ -1,0 +1,52 @@
+import Foundation
+
+/// Keeps a stream's alarms near its budget also where normal has moved since the calibration.
+///
+/// Calibrated p-values promise the asked rate of false alarms as long as tomorrow is like yesterday. Where it is not,
+/// each weak anomaly that begins an episode makes the next one a little harder to begin, and each record makes it a
+/// little easier again, by as much as the budget has earned: in the long run no more of them begin than were asked for.
+/// Anomalies ten times rarer than asked for are no matter of the budget: they always alarm. None is made an alarm
+/// that the threshold would not.
+///
+///     alarm           p ≤ α · exp(−strictness)
+///     each record     strictness ← max(0, strictness − step · α)
+///     each episode    strictness ← min(ln 10, strictness + step)      with p > α / 10
+///
+/// Source: Gibbs, Candès, "Adaptive conformal inference under distribution shift", 2021,
+/// <https://arxiv.org/abs/2106.00170>, here on the logarithm of α and on one side.
+public struct AlarmPace: Sendable, Hashable, Codable {
+    /// The logarithm of how much smaller a p-value must be than the budget's probability; 0 where alarms keep to the budget.
+    public private(set) var strictness = 0.0
+
+    /// What an episode adds: five more than the budget has earned ask for a p-value 1/e times as large.
+    private static let step = 0.2
+    private static let greatestStrictness = log(10.0)
+
+    /// Begins without strictness.
+    public init() {}
+
+    /// The largest p-value that alarms.
+    ///
+    /// - Parameter probability: The budget's false-alarm probability, α.
+    public func largestPValue(probability: Double) -> Double { probability * exp(-strictness) }
+
+    /// Whether an anomaly may begin an episode.
+    ///
+    /// One with a p-value above α lies beyond all that the calibration has seen, and beyond its resolution: it may.
+    public func allows(pValue: Double, probability: Double) -> Bool {
+        pValue <= largestPValue(probability: probability) || pValue > probability
+    }
+
+    /// Takes in a record that was scored.
+    ///
+    /// - Parameters:
+    ///   - beginning: The p-value of the anomaly that began an episode with it; `nil`: none began.
+    ///   - probability: The budget's false-alarm probability, α.
+    public mutating func observe(beginning: Double?, probability: Double) {
+        strictness = max(0, strictness - Self.step * probability)
+        guard let beginning, beginning > probability * exp(-Self.greatestStrictness),
+            beginning <= probability
+        else { return }
+        strictness = min(Self.greatestStrictness, strictness + Self.step)
+    }
+}

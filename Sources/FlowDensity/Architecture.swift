@@ -1,0 +1,70 @@
+/// The layers of a flow, in the order from the data to the latent space, and the density there.
+struct Architecture<Scalar: FlowScalar>: Sendable {
+    let layers: [any Bijector<Scalar>]
+    let base: BaseDensity
+    /// Where each layer's parameters begin in the flow's buffer.
+    let offsets: [Int]
+    let parameterCount: Int
+    /// Where the parameters lie that the optimiser learns: all but running statistics.
+    let learnedRanges: [Range<Int>]
+    /// Where the running statistics lie.
+    private let statisticRanges: [Range<Int>]
+    let featureCount: Int
+    let contextCount: Int
+    /// The size within which the context is handed to the conditioners.
+    let contextBound: Scalar
+    let workspaces: WorkspacePool<Scalar>
+
+    /// - Parameter featureCount: The features of a row, where it is more than what the first layer
+    ///   maps.
+    init(
+        layers: [any Bijector<Scalar>], featureCount: Int? = nil, contextCount: Int,
+        contextBound: Scalar = .greatestFiniteMagnitude, base: BaseDensity = .normal
+    ) {
+        self.layers = layers
+        self.base = base
+        var offsets: [Int] = []
+        var learned: [Range<Int>] = []
+        var statistics: [Range<Int>] = []
+        var count = 0
+        for layer in layers {
+            offsets.append(count)
+            for parameter in layer.parameterShapes {
+                let end = count + parameter.count
+                if parameter.isStatistic {
+                    statistics.append(count..<end)
+                } else if let last = learned.last, last.upperBound == count {
+                    learned[learned.count - 1] = last.lowerBound..<end
+                } else {
+                    learned.append(count..<end)
+                }
+                count = end
+            }
+        }
+        self.offsets = offsets
+        parameterCount = count
+        learnedRanges = learned
+        statisticRanges = statistics
+        self.featureCount = featureCount ?? layers.first?.featureCount ?? 0
+        self.contextCount = contextCount
+        self.contextBound = contextBound
+        workspaces = WorkspacePool(
+            featureCount: self.featureCount, contextCount: contextCount,
+            recordCount: layers.map(\.recordCount).max() ?? 0)
+    }
+
+    /// Moves the running statistics of all layers after a step, and their average with them.
+    func follow(
+        _ gradient: UnsafePointer<Scalar>, parameters: UnsafeMutablePointer<Scalar>,
+        average: UnsafeMutablePointer<Scalar>, averageDecay: Double
+    ) {
+        for (layer, offset) in zip(layers, offsets) {
+            layer.follow(parameters + offset, gradient: gradient + offset)
+        }
+        for range in statisticRanges {
+            for place in range {
+                average[place] += (parameters[place] - average[place]) * Scalar(1 - averageDecay)
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+import Glibc
+import Synchronization
+
+/// A named pipe that writers come to and leave.
+///
+/// What is written from the first writer's coming to the last one's leaving is an input of its own: CSV begins with a
+/// header each time, and the last line needs no line feed. Lines of writers that are there at once are mixed, each whole if it
+/// is written by one call of at most 4,096 bytes.
+public final class PipeSource: LineSource {
+    /// The path of the pipe.
+    public let name: String
+
+    private let format: FormatOptions
+    private let limits: BatchLimits
+    private let mode: UInt16
+    private let activated: Int32?
+    private let state = Mutex(State())
+
+    private struct State {
+        var descriptor: Descriptor?
+        var source: DescriptorSource?
+        var hasDelivered = false
+        var inputs = 0
+        var isStopped = false
+    }
+
+    /// A pipe that is not open yet.
+    ///
+    /// - Parameters:
+    ///   - path: Where the pipe is, or is made.
+    ///   - format: How lines are read.
+    ///   - mode: The permissions of a pipe that is made.
+    ///   - limits: How much goes into a batch.
+    ///   - activated: The pipe, if it is open already; it stays the caller's.
+    public init(
+        path: String, format: FormatOptions, mode: UInt16 = 0o660, limits: BatchLimits = .init(),
+        activated: Int32? = nil
+    ) {
+        name = path
+        self.format = format
+        self.limits = limits
+        self.mode = mode
+        self.activated = activated
+    }
+
+    /// Opens the pipe, and makes it where there is none.
+    ///
+    /// - Throws: `notAPipe`, `cannotWrite` or `cannotOpen`.
+    public func start() throws(IngestError) {
+        try state.withLock { state in
+            Result { () throws(IngestError) in try open(&state) }
+        }.get()
+    }
+
+    private func open(_ state: inout State) throws(IngestError) {
+        let descriptor: Descriptor
+        if let activated {
+            descriptor = try Descriptor.duplicate(activated, name: name)
+        } else {
+            if mkfifo(name, mode_t(mode)) == 0 {
+                // What the umask took.
+                chmod(name, mode_t(mode))
+            } else if errno != EEXIST {
+                throw .cannotWrite(path: name, errno: errno)
+            }
+            descriptor = try Descriptor.openPipe(name)
+            let status = try descriptor.status(name: name)
+            guard status.kind == S_IFIFO else {
+                throw .notAPipe(path: name, found: status.kindText)
+            }
+        }
+        state.inputs += 1
+        state.descriptor = descriptor
+        state.source = DescriptorSource(
+            descriptor: descriptor.number, name: "\(name) (\(state.inputs))", format: format,
+            limits: limits, input: state.inputs)
+        state.hasDelivered = false
+    }
+
+    /// Waits for the next lines; after the last writer has left, for another one's.
+    public func next() async throws(IngestError) -> LineBatch? {
+        while true {
+            let (source, isStopped) = try current()
+            guard let source, let batch = try await source.next() else {
+                if isStopped || state.withLock({ $0.isStopped }) { return nil }
+                continue
+            }
+            let isWorthTelling = state.withLock { state in
+                let isWorthTelling =
+                    state.hasDelivered || !batch.lines.isEmpty || batch.header != nil
+                state.hasDelivered = isWorthTelling
+                if batch.isLast { (state.source, state.descriptor) = (nil, nil) }
+                return isWorthTelling
+            }
+            if isWorthTelling { return batch }
+        }
+    }
+
+    /// What is read now, opened anew for the next writer.
+    private func current() throws(IngestError) -> (DescriptorSource?, Bool) {
+        try state.withLock { state in
+            Result { () throws(IngestError) in
+                if state.source == nil, !state.isStopped { try open(&state) }
+                return (state.source, state.isStopped)
+            }
+        }.get()
+    }
+
+    /// Ends the source: it reads nothing more, and `next()` gives the complete lines that are held before `nil`.
+    public func stop() {
+        state.withLock { state in
+            state.isStopped = true
+            state.source?.stop()
+        }
+    }
+
+    /// Whether nothing that was read is left to deliver.
+    public func isCaughtUp() -> Bool {
+        state.withLock { $0.source?.hasNothingHeld ?? true }
+    }
+}

@@ -1,0 +1,282 @@
+import Foundation
+import Synchronization
+
+/// A place in a spool.
+public struct SpoolPosition: Sendable, Hashable, Codable {
+    /// The number of the segment.
+    public var segment: Int64
+    /// The offset in it of the first frame that is not consumed.
+    public var offset: Int64
+
+    /// A position.
+    public init(segment: Int64, offset: Int64) {
+        self.segment = segment
+        self.offset = offset
+    }
+}
+
+/// Batches that wait on disk, in the order in which they came.
+///
+/// A folder holds segments, files that frames are appended to; each frame is a batch with its length and checksum. A
+/// segment is removed once all of it is consumed. After a crash, reading goes on at the position that was committed; a
+/// frame that was cut off, or damaged, ends its segment. What was appended survives the end of the process at once, and
+/// that of the machine once the system has written it.
+final class Spool: Sendable {
+    /// A segment is closed when it is longer than this share of the limit.
+    private static let segmentsInLimit: Int64 = 8
+    /// Length and checksum before each frame.
+    private static let headBytes = 12
+
+    private let folder: String
+    private let limit: Int64
+    private let state: Mutex<State>
+    /// Frames before this segment were written by an earlier process.
+    private let firstOwnSegment: Int64
+
+    private struct State {
+        var sizes: [Int64: Int64]
+        var reading: SpoolPosition
+        var writing: SpoolPosition
+        var damaged = 0
+    }
+
+    /// Opens the folder, and makes it where there is none.
+    ///
+    /// - Parameters:
+    ///   - folder: Where the segments are; nothing else may be there.
+    ///   - limit: The bytes that all segments together have at most, give or take one batch.
+    ///   - resume: What was committed last.
+    ///   - keepsOld: Whether what an earlier process left is read; else it is removed.
+    /// - Throws: `cannotWrite` or `cannotOpen`.
+    init(
+        folder: String, limit: Int64, resume: SpoolPosition?, keepsOld: Bool
+    ) throws(IngestError) {
+        self.folder = folder
+        self.limit = limit
+        guard mkdir(folder, 0o750) == 0 || errno == EEXIST else {
+            throw .cannotWrite(path: folder, errno: errno)
+        }
+        var sizes: [Int64: Int64] = [:]
+        for name in try Descriptor.names(in: folder) {
+            guard let number = Self.number(ofSegment: name) else { continue }
+            if !keepsOld || number < resume?.segment ?? 0 {
+                unlink(folder + "/" + name)
+            } else {
+                sizes[number] = Descriptor.status(path: folder + "/" + name)?.size ?? 0
+            }
+        }
+        let first = sizes.keys.min()
+        let own = max(sizes.keys.max() ?? 0, resume?.segment ?? 0) + 1
+        firstOwnSegment = own
+        var reading = SpoolPosition(segment: first ?? own, offset: 0)
+        if let resume, resume.segment == reading.segment { reading.offset = resume.offset }
+        state = Mutex(
+            State(
+                sizes: sizes, reading: reading, writing: SpoolPosition(segment: own, offset: 0)))
+    }
+
+    /// Whether everything was given.
+    var isEmpty: Bool { state.withLock { $0.reading == $0.writing } }
+
+    /// Whether another batch may be appended.
+    var hasRoom: Bool { byteCount < limit }
+
+    /// The bytes of all segments.
+    var byteCount: Int64 { state.withLock { $0.sizes.values.reduce(0, +) } }
+
+    /// How many segments ended in a frame that was cut off or damaged.
+    var damagedCount: Int { state.withLock { $0.damaged } }
+
+    // MARK: Writing
+
+    /// Appends a batch; after an error nothing was.
+    func append(_ batch: LineBatch) throws(IngestError) {
+        let payload = SpoolFrame.encode(batch)
+        let bytes = SpoolFrame.head(of: payload) + payload
+        let result = state.withLock { state -> Result<Void, IngestError> in
+            if state.writing.offset >= limit / Self.segmentsInLimit {
+                state.writing = SpoolPosition(segment: state.writing.segment + 1, offset: 0)
+            }
+            let path = path(of: state.writing.segment)
+            let number = retrying {
+                open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o640)
+            }
+            guard number >= 0 else { return .failure(.cannotWrite(path: path, errno: errno)) }
+            defer { close(number) }
+            var done = 0
+            while done < bytes.count {
+                let count = bytes.withUnsafeBytes { buffer in
+                    retrying {
+                        pwrite(
+                            number, buffer.baseAddress.map { $0 + done }, buffer.count - done,
+                            off_t(state.writing.offset) + done)
+                    }
+                }
+                guard count > 0 else {
+                    let code = errno
+                    ftruncate(number, off_t(state.writing.offset))
+                    return .failure(.cannotWrite(path: path, errno: code))
+                }
+                done += count
+            }
+            state.writing.offset += Int64(bytes.count)
+            state.sizes[state.writing.segment] = state.writing.offset
+            return .success(())
+        }
+        try result.get()
+    }
+
+    // MARK: Reading
+
+    /// The next batch; `nil` if there is none.
+    func next() throws(IngestError) -> LineBatch? {
+        try state.withLock { state in
+            Result { () throws(IngestError) in try read(&state) }
+        }.get()
+    }
+
+    private func read(_ state: inout State) throws(IngestError) -> LineBatch? {
+        while state.reading != state.writing {
+            let place = state.reading
+            let path = path(of: place.segment)
+            if let descriptor = try Descriptor.open(path),
+                let payload = try SpoolFrame.read(descriptor, at: place.offset, name: path),
+                var batch = SpoolFrame.decode(payload)
+            {
+                state.reading.offset += Int64(Self.headBytes + payload.count)
+                if place.segment < firstOwnSegment {
+                    // Its client is gone, and another may have its number.
+                    batch.input = -batch.input
+                }
+                batch.spool = state.reading
+                return batch
+            }
+            if place.offset < state.sizes[place.segment] ?? 0 { state.damaged += 1 }
+            guard place.segment < state.writing.segment else {
+                state.reading = state.writing
+                return nil
+            }
+            state.reading = SpoolPosition(segment: place.segment + 1, offset: 0)
+        }
+        return nil
+    }
+
+    /// Removes what is not needed once everything before a position is committed.
+    func release(before position: SpoolPosition) {
+        state.withLock { state in
+            for number in state.sizes.keys where number < position.segment {
+                remove(number, from: &state)
+            }
+            guard position == state.writing, position.offset > 0 else { return }
+            remove(position.segment, from: &state)
+            state.writing = SpoolPosition(segment: position.segment + 1, offset: 0)
+            state.reading = state.writing
+        }
+    }
+
+    private func remove(_ segment: Int64, from state: inout State) {
+        unlink(path(of: segment))
+        state.sizes[segment] = nil
+    }
+
+    // MARK: Names
+
+    private func path(of segment: Int64) -> String {
+        let digits = String(segment)
+        return folder + "/" + String(repeating: "0", count: max(0, 12 - digits.count)) + digits
+            + ".spool"
+    }
+
+    private static func number(ofSegment name: String) -> Int64? {
+        name.hasSuffix(".spool") ? Int64(name.dropLast(".spool".count)) : nil
+    }
+}
+
+/// A batch as bytes: what there is to know of it as JSON, then its lines' places, then its bytes.
+enum SpoolFrame {
+    private struct Head: Codable {
+        var input: Int
+        var inputName: String
+        var header: [UInt8]?
+        var isLast: Bool
+        var numbering: LineBatch.Numbering?
+        var lineCount: Int
+    }
+
+    /// The longest frame: a batch, and one line of the greatest length that a configuration may ask for.
+    private static let maximumBytes = 256 << 20
+    private static let lineBytes = 33
+
+    /// Length and checksum of a frame.
+    static func head(of payload: [UInt8]) -> [UInt8] {
+        bytes(of: UInt32(payload.count)) + bytes(of: fnv1a(payload))
+    }
+
+    static func encode(_ batch: LineBatch) -> [UInt8] {
+        let head = Head(
+            input: batch.input, inputName: batch.inputName, header: batch.header,
+            isLast: batch.isLast, numbering: batch.numbering, lineCount: batch.lines.count)
+        // Numbers, texts and flags can always be encoded.
+        let json = (try? JSONEncoder().encode(head)) ?? Data()
+        var payload = bytes(of: UInt32(json.count)) + json
+        payload.reserveCapacity(
+            payload.count + batch.lines.count * lineBytes + batch.bytes.count)
+        for line in batch.lines {
+            for number in [Int64(line.start), Int64(line.count), line.offset, line.number] {
+                payload += bytes(of: UInt64(bitPattern: number))
+            }
+            payload.append(line.isOversize ? 1 : 0)
+        }
+        return payload + batch.bytes
+    }
+
+    /// Reads a frame; `nil` if it is cut off or damaged.
+    static func read(
+        _ descriptor: Descriptor, at offset: Int64, name: String
+    ) throws(IngestError) -> [UInt8]? {
+        let head = try descriptor.bytes(12, at: offset, name: name)
+        guard head.count == 12 else { return nil }
+        let count = Int(number(head[..<4]))
+        guard count <= maximumBytes else { return nil }
+        let payload = try descriptor.bytes(count, at: offset + 12, name: name)
+        guard payload.count == count, fnv1a(payload) == number(head[4...]) else { return nil }
+        return payload
+    }
+
+    static func decode(_ payload: [UInt8]) -> LineBatch? {
+        guard payload.count >= 4 else { return nil }
+        let headEnd = 4 + Int(number(payload[..<4]))
+        guard headEnd <= payload.count,
+            let head = try? JSONDecoder().decode(Head.self, from: Data(payload[4..<headEnd]))
+        else { return nil }
+        let start = headEnd + head.lineCount * lineBytes
+        guard head.lineCount >= 0, head.lineCount <= payload.count, start <= payload.count else {
+            return nil
+        }
+        var batch = LineBatch(
+            bytes: Array(payload[start...]), lines: [], input: head.input,
+            inputName: head.inputName, header: head.header, isLast: head.isLast)
+        batch.numbering = head.numbering
+        for index in 0..<head.lineCount {
+            let at = headEnd + index * lineBytes
+            func value(_ place: Int) -> Int64 {
+                Int64(bitPattern: number(payload[(at + 8 * place)..<(at + 8 * place + 8)]))
+            }
+            let line = LineBatch.Line(
+                start: Int(value(0)), count: Int(value(1)), offset: value(2), number: value(3),
+                isOversize: payload[at + 32] == 1)
+            guard line.start >= 0, line.count >= 0, line.start <= batch.bytes.count - line.count
+            else { return nil }
+            batch.lines.append(line)
+        }
+        return batch
+    }
+
+    private static func bytes(of number: some FixedWidthInteger) -> [UInt8] {
+        withUnsafeBytes(of: number.littleEndian) { Array($0) }
+    }
+
+    private static func number(_ bytes: ArraySlice<UInt8>) -> UInt64 {
+        bytes.reversed().reduce(0) { $0 << 8 | UInt64($1) }
+    }
+}

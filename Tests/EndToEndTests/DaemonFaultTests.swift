@@ -1,0 +1,231 @@
+import Control
+import Foundation
+import TestSupport
+import Testing
+
+/// What goes wrong under a daemon with a model: it serves the last good state, says what is wrong, and goes on by itself.
+@Suite(.serialized, .timeLimit(.minutes(5))) struct DaemonFaultTests {
+    /// Waits for the problem, and looks whether the model serves meanwhile.
+    private func serves(
+        _ daemon: DaemonProcess, while text: String, data: PumpData
+    ) async throws -> StreamProblem {
+        let problem = try await daemon.wait("a message with '\(text)'") {
+            try daemon.stream()?.lastError.flatMap { $0.message.contains(text) ? $0 : nil }
+        }
+        #expect(try daemon.stream()?.state == .failing)
+        #expect(
+            try daemon.get("/metrics").text
+                .contains("flowguard_stream_state{stream=\"pump\",state=\"failing\"} 1\n"))
+        #expect(try daemon.stream()?.model?.id == 1)
+        var copy = data
+        let scored = try daemon.request(
+            "POST", "/v1/streams/pump/score?output_format=scores",
+            body: Array((PumpData.header + copy.lines(3)).utf8))
+        #expect(scored.status == 200)
+        #expect(scored.text.split(separator: "\n").count == 3)
+        return problem
+    }
+
+    private func recovers(_ daemon: DaemonProcess, to records: Int64) async throws {
+        try await daemon.wait("\(records) records") {
+            try daemon.stream()?.recordsTotal == records
+        }
+        try await daemon.wait("no problem") { try daemon.stream()?.lastError == nil }
+        #expect(try daemon.stream()?.state == .watching)
+        try await daemon.wait("the log") { try daemon.logged() == daemon.everyAnomaly() }
+    }
+
+    /// A daemon with a model whose state is on a small file system of its own; `nil` for who is not root.
+    private func daemonOnTmpfs() async throws -> (DaemonProcess, PumpData)? {
+        let folder = try TemporaryDirectory()
+        let state = folder.file("state")
+        try FileManager.default.createDirectory(atPath: state, withIntermediateDirectories: true)
+        guard try Mount.tmpfs(at: state, size: "6m") else { return nil }
+        let daemon = DaemonProcess(folder: folder)
+        return (daemon, try await daemon.startWithModel())
+    }
+
+    /// Who may be made an ordinary user, whom modes of files concern; `nil` if that cannot be had here.
+    private func ordinaryDaemon() throws -> DaemonProcess? {
+        let setpriv = "/usr/bin/setpriv"
+        // Only root can become somebody else.
+        guard getuid() == 0, access(setpriv, X_OK) == 0 else { return nil }
+        let folder = try TemporaryDirectory()
+        chmod(folder.path, 0o777)
+        let daemon = DaemonProcess(folder: folder)
+        daemon.wrapper = [setpriv, "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+        // The build may lie where others may not go.
+        return daemon.canRun() ? daemon : nil
+    }
+
+    @Test func aStateThatBecomesReadOnlyIsWaitedFor() async throws {
+        guard let daemon = try ordinaryDaemon() else { return }
+        var data = try await daemon.startWithModel()
+        let quarantine = daemon.folder.file("state/quarantine")
+        chmod(quarantine, 0o555)
+        try daemon.folder.append("no,record,at,all\n" + data.lines(200), to: "pump.csv")
+        let problem = try await serves(daemon, while: "Permission denied", data: data)
+        #expect(problem.message == "\(quarantine)/pump.ndjson: open: Permission denied")
+        #expect(problem.hint != nil)
+        chmod(quarantine, 0o755)
+        try await recovers(daemon, to: 800)
+        #expect(try daemon.stream()?.faultsTotal == 1)
+    }
+
+    @Test func aFullDiskIsWaitedFor() async throws {
+        guard case (let daemon, var data)? = try await daemonOnTmpfs() else { return }
+        let state = daemon.folder.file("state")
+        defer {
+            daemon.kill()
+            Mount.unmount(state)
+        }
+        Mount.fill(state + "/ballast")
+        try daemon.folder.append(data.lines(40_000) { $0 % 100 == 0 }, to: "pump.csv")
+        let problem = try await serves(daemon, while: "", data: data)
+        #expect(problem.hint?.contains("free some space") == true, "\(problem)")
+        unlink(state + "/ballast")
+        try await recovers(daemon, to: 40_600)
+    }
+
+    @Test func aStoreThatAnotherProcessLocksIsWaitedFor() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = try await daemon.startWithModel()
+        let lock = try StoreLock(daemon.folder.file("state/flowguard.sqlite"))
+        try daemon.folder.append(data.lines(500) { $0 % 100 == 0 }, to: "pump.csv")
+        _ = try await serves(daemon, while: "another process has held its write lock", data: data)
+        // Nor is a stop held up by it, and nothing is lost by that.
+        let (code, took) = try await daemon.stop()
+        #expect(code == 0)
+        #expect(took < .seconds(15))
+        try lock.release()
+        try await daemon.start()
+        try await recovers(daemon, to: 1_100)
+    }
+
+    @Test func aLockThatEndsIsOvercome() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = try await daemon.startWithModel()
+        let lock = try StoreLock(daemon.folder.file("state/flowguard.sqlite"))
+        try daemon.folder.append(data.lines(500) { $0 % 100 == 0 }, to: "pump.csv")
+        _ = try await serves(daemon, while: "another process has held its write lock", data: data)
+        try lock.release()
+        try await recovers(daemon, to: 1_100)
+    }
+
+    @Test func aDamagedWriteAheadLogCostsNoRecordOfAFile() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = try await daemon.startWithModel()
+        for _ in 0..<20 {
+            try daemon.folder.append(data.lines(50) { $0 % 50 == 7 }, to: "pump.csv")
+            let total = Int64(data.nextRow)
+            try await daemon.wait("\(total) records") {
+                try daemon.stream()?.recordsTotal == total
+            }
+        }
+        let before = try daemon.everyAnomaly()
+        daemon.kill()
+        // The newest transactions lie in it, and the first of them whose checksum is wrong ends it.
+        let path = daemon.folder.file("state/flowguard.sqlite-wal")
+        let handle = try FileHandle(forUpdating: URL(fileURLWithPath: path))
+        let size = try handle.seekToEnd()
+        #expect(size > 50_000)
+        try handle.seek(toOffset: size / 2)
+        try handle.write(contentsOf: Data(repeating: 0x5A, count: 5_000))
+        try handle.close()
+        try await daemon.start()
+        let total = Int64(data.nextRow)
+        try await daemon.wait("all records") { try daemon.stream()?.recordsTotal == total }
+        let after = try daemon.everyAnomaly()
+        #expect(after.map(\.offset) == before.map(\.offset))
+        #expect(after.map(\.summary) == before.map(\.summary))
+        #expect(daemon.errorText.contains("the store has lost its newest anomalies"))
+        #expect(try daemon.stream()?.state == .watching)
+    }
+
+    @Test func aFileThatBecomesAFolderIsWaitedFor() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = try await daemon.startWithModel()
+        let path = daemon.folder.file("pump.csv")
+        rename(path, path + ".1")
+        mkdir(path, 0o755)
+        let problem = try await serves(daemon, while: "expected a regular file", data: data)
+        #expect(problem.message == "\(path): expected a regular file, found a directory")
+        rmdir(path)
+        try daemon.folder.write(PumpData.header + data.lines(100), to: "pump.csv")
+        try await recovers(daemon, to: 700)
+    }
+
+    @Test func aFileThatMayNotBeReadIsWaitedFor() async throws {
+        guard let daemon = try ordinaryDaemon() else { return }
+        let folder = daemon.folder
+        var data = try await daemon.startWithModel()
+        let path = folder.file("pump.csv")
+        rename(path, path + ".1")
+        try folder.write(PumpData.header + data.lines(100), to: "pump.csv")
+        chmod(path, 0)
+        let problem = try await serves(daemon, while: "cannot be opened", data: data)
+        #expect(problem.message.hasSuffix("Permission denied"))
+        chmod(path, 0o644)
+        try await recovers(daemon, to: 700)
+    }
+
+    @Test func aLackOfDescriptorsIsWaitedFor() async throws {
+        let folder = try TemporaryDirectory()
+        let daemon = DaemonProcess(folder: folder)
+        daemon.wrapper = ["/bin/sh", "-c", "ulimit -n 70; exec \"$@\"", "sh"]
+        var data = PumpData()
+        try folder.write(PumpData.header + data.lines(600), to: "pump.csv")
+        try daemon.configure(
+            DaemonLifeTests.pump + "\n  - {name: other, source: {socket: run/in.sock}}")
+        try await daemon.start()
+        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        var clients: [StreamSocket] = []
+        for _ in 0..<60 { clients.append(try StreamSocket(path: folder.file("run/in.sock"))) }
+        // A file that is renamed is opened anew, which takes a descriptor.
+        let path = folder.file("pump.csv")
+        rename(path, path + ".1")
+        try folder.write(PumpData.header + data.lines(100), to: "pump.csv")
+        try await daemon.wait("the problem in the log") {
+            daemon.errorText.contains("Too many open files")
+        }
+        #expect(daemon.isRunning)
+        clients = []
+        try await recovers(daemon, to: 700)
+        // Clients are served again too.
+        let late = try StreamSocket(path: folder.file("run/in.sock"))
+        try late.send("{\"a\":1}\n")
+        try await daemon.wait("a record") { try daemon.stream("other")?.recordsTotal == 1 }
+    }
+
+    @Test(arguments: ["+3d", "-3d"])
+    func aClockThatStepsLosesNothing(step: String) async throws {
+        let library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
+        guard access(library, R_OK) == 0 else {
+            // The clock of the machine is not this test's to set: skipped without libfaketime.
+            return
+        }
+        let folder = try TemporaryDirectory()
+        let daemon = DaemonProcess(folder: folder)
+        let clock = try folder.write("+0d", to: "clock")
+        daemon.environment = [
+            "LD_PRELOAD": library, "FAKETIME_TIMESTAMP_FILE": clock, "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        ]
+        var data = try await daemon.startWithModel()
+        try folder.append(data.lines(50), to: "pump.csv")
+        try await daemon.wait("650 records") { try daemon.stream()?.recordsTotal == 650 }
+        try folder.write(step, to: "clock")
+        try folder.append(data.lines(100) { $0 % 50 == 0 }, to: "pump.csv")
+        let path = folder.file("pump.csv")
+        rename(path, path + ".1")
+        try folder.write(PumpData.header + data.lines(100), to: "pump.csv")
+        try await recovers(daemon, to: 850)
+        try folder.write("+0d", to: "clock")
+        try folder.append(data.lines(50) { $0 % 25 == 0 }, to: "pump.csv")
+        try await recovers(daemon, to: 900)
+        #expect(try daemon.everyAnomaly().map(\.id) == Array(1...Int64(daemon.everyAnomaly().count)))
+        _ = try await daemon.stop()
+        try await daemon.start()
+        try await recovers(daemon, to: 900)
+    }
+}

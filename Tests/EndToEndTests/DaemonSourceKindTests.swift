@@ -1,0 +1,308 @@
+import Control
+import Foundation
+import TestSupport
+import Testing
+
+/// Every kind of source, with the real daemon.
+@Suite(.serialized, .timeLimit(.minutes(5))) struct DaemonSourceKindTests {
+    private func started(_ source: String, more: String = "") async throws -> DaemonProcess {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        try daemon.configure("  - {name: pump, source: \(source)\(more)}")
+        try await daemon.start()
+        return daemon
+    }
+
+    private func wait(_ daemon: DaemonProcess, for records: Int64) async throws {
+        try await daemon.wait("\(records) records") {
+            try daemon.stream()?.recordsTotal == records
+        }
+    }
+
+    // MARK: Files
+
+    @Test func aPatternFollowsAllFilesThatMatch() async throws {
+        let daemon = try await started("{file: 'log/pump-*.csv'}")
+        let folder = daemon.folder
+        #expect(
+            try daemon.stream()?.waitingFor
+                == "no file that \(folder.file("log/pump-*.csv")) matches has a complete record yet")
+        var data = PumpData()
+        for name in ["log/pump-a.csv", "log/pump-b.csv"] {
+            try folder.write(PumpData.header + data.lines(100), to: name)
+        }
+        try await wait(daemon, for: 200)
+        // One more appears, one grows, one is rotated, and one is renamed to a name that matches too.
+        try folder.write(PumpData.header + data.lines(10), to: "log/pump-c.csv")
+        try folder.append(data.lines(5), to: "log/pump-a.csv")
+        try FileManager.default.moveItem(
+            atPath: folder.file("log/pump-b.csv"), toPath: folder.file("log/pump-b.csv.1"))
+        try folder.write(PumpData.header + data.lines(7), to: "log/pump-b.csv")
+        try await wait(daemon, for: 222)
+        try FileManager.default.moveItem(
+            atPath: folder.file("log/pump-c.csv"), toPath: folder.file("log/pump-d.csv"))
+        daemon.kill()
+        try folder.append(data.lines(3), to: "log/pump-a.csv")
+        try folder.append(data.lines(4), to: "log/pump-d.csv")
+        try folder.write(PumpData.header + data.lines(1), to: "log/pump-e.csv")
+        try await daemon.start()
+        try await wait(daemon, for: 230)
+        // Nothing is read again: not now, and not after another start.
+        _ = try await daemon.stop()
+        try await daemon.start()
+        try folder.append(data.lines(1), to: "log/pump-e.csv")
+        try await wait(daemon, for: 231)
+        #expect(try daemon.stream()?.faultsTotal == 0)
+    }
+
+    @Test func oneFileOfAPatternThatCannotBeReadHoldsUpNoOther() async throws {
+        let folder = try TemporaryDirectory()
+        let daemon = DaemonProcess(folder: folder)
+        var data = PumpData()
+        try FileManager.default.createDirectory(
+            atPath: folder.file("in"), withIntermediateDirectories: true)
+        try folder.write(PumpData.header + data.lines(10), to: "in/pump-b.csv")
+        try daemon.configure("  - {name: pump, source: {file: 'in/pump-*.csv'}}")
+        try await daemon.start()
+        try await wait(daemon, for: 10)
+        // A file that is followed becomes a folder.
+        unlink(folder.file("in/pump-b.csv"))
+        mkdir(folder.file("in/pump-b.csv"), 0o755)
+        try folder.write(PumpData.header + data.lines(10), to: "in/pump-c.csv")
+        try await wait(daemon, for: 20)
+        let problem = try await daemon.wait("the problem") { try daemon.stream()?.lastError }
+        #expect(problem.message.hasSuffix("expected a regular file, found a directory"))
+        rmdir(folder.file("in/pump-b.csv"))
+        try folder.write(PumpData.header + data.lines(10), to: "in/pump-b.csv")
+        try await wait(daemon, for: 30)
+        try await daemon.wait("no problem") { try daemon.stream()?.lastError == nil }
+    }
+
+    @Test func aLinkThatLeadsElsewhereIsFollowed() async throws {
+        let folder = try TemporaryDirectory()
+        let daemon = DaemonProcess(folder: folder)
+        var data = PumpData()
+        try FileManager.default.createDirectory(
+            atPath: folder.file("days"), withIntermediateDirectories: true)
+        let link = folder.file("pump.csv")
+        func point(to day: String) throws {
+            symlink("days/" + day, link + ".new")
+            rename(link + ".new", link)
+        }
+        try folder.write(PumpData.header + data.lines(100), to: "days/1.csv")
+        try point(to: "1.csv")
+        try daemon.configure("  - {name: pump, source: {file: pump.csv}}")
+        try await daemon.start()
+        try await wait(daemon, for: 100)
+        try folder.append(data.lines(10), to: "days/1.csv")
+        try await wait(daemon, for: 110)
+        try folder.write(PumpData.header + data.lines(20), to: "days/2.csv")
+        try point(to: "2.csv")
+        try folder.append(data.lines(1), to: "days/1.csv")
+        try await wait(daemon, for: 131)
+        try folder.append(data.lines(1), to: "days/2.csv")
+        try await wait(daemon, for: 132)
+        #expect(try daemon.stream()?.watchMode == "inotify")
+    }
+
+    @Test func aChangeIsSeenWithoutPolling() async throws {
+        let folder = try TemporaryDirectory()
+        let daemon = DaemonProcess(folder: folder)
+        var data = PumpData()
+        try folder.write(PumpData.header + data.lines(300), to: "pump.csv")
+        try daemon.configure("  - {name: pump, source: {file: pump.csv}}")
+        try await daemon.start()
+        try await wait(daemon, for: 300)
+        #expect(try daemon.stream()?.watchMode == "inotify")
+        var took: [Duration] = []
+        for extra in 1...20 {
+            let begin = ContinuousClock.now
+            try folder.append(data.lines(1), to: "pump.csv")
+            try await wait(daemon, for: Int64(300 + extra))
+            took.append(.now - begin)
+        }
+        // Polling takes 100 ms on average.
+        #expect(took.sorted()[10] < .milliseconds(60), "\(took.sorted())")
+    }
+
+    // MARK: Directory
+
+    @Test func filesOfADirectoryAreReadOnceAndMoved() async throws {
+        let folder = try TemporaryDirectory()
+        let daemon = DaemonProcess(folder: folder)
+        var data = PumpData()
+        for name in ["in", "elsewhere"] {
+            try FileManager.default.createDirectory(
+                atPath: folder.file(name), withIntermediateDirectories: true)
+        }
+        func put(_ text: String, _ name: String) throws {
+            try folder.write(text, to: "elsewhere/x")
+            rename(folder.file("elsewhere/x"), folder.file("in/" + name))
+        }
+        func has(_ name: String) -> Bool {
+            FileManager.default.fileExists(atPath: folder.file("in/" + name))
+        }
+        try put(PumpData.header + data.lines(300), "b.csv")
+        try put(String((PumpData.header + data.lines(100)).dropLast()), "a.csv")
+        try put("no,such,columns\n1,2,3\n", "c.csv")
+        try put(PumpData.header + "x,x,x,x\ny,y,y,y\n", "d.csv")
+        try put("", "e.csv")
+        try put(PumpData.header + data.lines(3), "f.csv.part")
+        try daemon.configure(
+            "  - {name: pump, source: {directory: in}, features: [flow, pressure, noise]}")
+        try await daemon.start()
+        try await wait(daemon, for: 400)
+        try await daemon.wait("the files to be moved") {
+            has("done/a.csv") && has("done/b.csv") && has("done/e.csv") && has("failed/c.csv")
+                && has("failed/d.csv")
+        }
+        #expect(has("f.csv.part"))
+        #expect(!has("a.csv") && !has("b.csv") && !has("c.csv"))
+        #expect(try daemon.stream()?.failedFiles == 2)
+        #expect(try daemon.metric("flowguard_failed_files") == 2)
+        #expect(daemon.errorText.contains("c.csv: expected the columns"))
+        // The same name again is another file.
+        try put(PumpData.header + data.lines(7), "a.csv")
+        try await wait(daemon, for: 407)
+        try await daemon.wait("the second file of that name") { has("done/a.csv.1") }
+        #expect(try await daemon.stop().code == 0)
+    }
+
+    @Test func aDirectoryIsReadOnceThoughTheDaemonIsKilled() async throws {
+        let folder = try TemporaryDirectory()
+        let daemon = DaemonProcess(folder: folder)
+        var data = PumpData()
+        var chance = Chance(seed: Soak.seed)
+        try FileManager.default.createDirectory(
+            atPath: folder.file("in"), withIntermediateDirectories: true)
+        var total: Int64 = 0
+        for number in 0..<30 {
+            let count = chance.number(1...9_000)
+            try folder.write(PumpData.header + data.lines(count), to: "in/\(1_000 + number).csv")
+            total += Int64(count)
+        }
+        try daemon.configure(
+            "  - {name: pump, source: {directory: in}, fit: {first_after_records: 390000, "
+                + "window_records: 400000}}")
+        var kills = 0
+        let end = ContinuousClock.now + .seconds(60)
+        var isDone = false
+        while !isDone, ContinuousClock.now < end {
+            try daemon.launch()
+            try await Task.sleep(for: .milliseconds(chance.number(60...250)))
+            isDone = (try? daemon.stream()?.recordsTotal == total) == true
+            daemon.kill()
+            kills += 1
+        }
+        try await daemon.start()
+        try await wait(daemon, for: total)
+        try await daemon.wait("all files to be moved") {
+            try FileManager.default.contentsOfDirectory(atPath: folder.file("in/done")).count == 30
+        }
+        #expect(try daemon.stream()?.recordsTotal == total)
+        #expect(kills > 2, "the machine is too fast for this test's input")
+    }
+
+    // MARK: Datagrams, pipes, standard input
+
+    @Test func datagramsAreRecords() async throws {
+        let daemon = try await started("{datagram: run/in.sock}")
+        let sender = try DatagramSender(path: daemon.folder.file("run/in.sock"))
+        for number in 0..<500 { try sender.send("{\"a\":\(number),\"b\":1.5}") }
+        try sender.send("{\"a\":1,\"b\":2}\n{\"a\":2,\"b\":2}\n")
+        try sender.send("no record")
+        try await wait(daemon, for: 502)
+        #expect(try daemon.stream()?.faultsTotal == 1)
+        #expect(try daemon.stream()?.sourceKind == "datagram")
+        #expect(try await daemon.stop().code == 0)
+        #expect(!FileManager.default.fileExists(atPath: daemon.folder.file("run/in.sock")))
+    }
+
+    @Test func writersOfANamedPipeComeAndGo() async throws {
+        let daemon = try await started("{pipe: run/in.fifo}", more: ", format: csv")
+        let path = daemon.folder.file("run/in.fifo")
+        var data = PumpData()
+        for round in 1...3 {
+            let writer = try FileHandle(forWritingTo: URL(fileURLWithPath: path))
+            // The last line has no end.
+            try writer.write(contentsOf: Data((PumpData.header + data.lines(50)).utf8).dropLast())
+            try writer.close()
+            try await wait(daemon, for: Int64(50 * round))
+        }
+        #expect(try daemon.stream()?.faultsTotal == 0)
+        #expect(try daemon.stream()?.state == .learning)
+        #expect(try await daemon.stop().code == 0)
+        #expect(FileManager.default.fileExists(atPath: path), "a pipe stays for its writers")
+    }
+
+    @Test func standardInputIsReadToItsEnd() async throws {
+        let folder = try TemporaryDirectory()
+        let daemon = DaemonProcess(folder: folder)
+        try daemon.configure("  - {name: pump, source: {stdin: true}, format: csv}")
+        var data = PumpData()
+        let input = Pipe()
+        try daemon.launch(input: input)
+        try await daemon.wait("the stream") { try? daemon.stream() != nil }
+        #expect(try daemon.stream()?.waitingFor == "no record has come by standard input yet")
+        try input.fileHandleForWriting.write(
+            contentsOf: Data((PumpData.header + data.lines(250)).utf8))
+        try await wait(daemon, for: 250)
+        try input.fileHandleForWriting.write(contentsOf: Data(data.lines(1).utf8).dropLast())
+        try input.fileHandleForWriting.close()
+        try await wait(daemon, for: 251)
+        try await daemon.wait("the end") { try daemon.stream()?.state == .stopped }
+        #expect(try daemon.get("/healthz").status == 200)
+        #expect(try await daemon.stop().code == 0)
+    }
+
+    // MARK: Socket activation
+
+    @Test func aSocketThatSystemdOpensIsTakenOver() async throws {
+        let folder = try TemporaryDirectory()
+        let daemon = DaemonProcess(folder: folder)
+        let path = folder.file("in.sock")
+        let listener = try ListeningSocket(path: path)
+        let inode = try FileManager.default.attributesOfItem(atPath: path)[.systemFileNumber]
+        try daemon.configure("  - {name: pump, source: {socket: in.sock}}")
+        // Whoever connects before the daemon is there waits, and is served.
+        let early = try StreamSocket(path: path)
+        try early.send("{\"a\":1}\n")
+        try daemon.launch(activatedBy: listener)
+        try await wait(daemon, for: 1)
+        // Between two runs the socket is there, and clients wait again.
+        #expect(try await daemon.stop().code == 0)
+        let late = try StreamSocket(path: path)
+        try late.send("{\"a\":2}\n")
+        try daemon.launch(activatedBy: listener)
+        try await wait(daemon, for: 2)
+        let now = try FileManager.default.attributesOfItem(atPath: path)[.systemFileNumber]
+        #expect(inode as? Int == now as? Int)
+        withExtendedLifetime((early, late)) {}
+    }
+}
+
+/// A sender of datagrams.
+final class DatagramSender {
+    private let descriptor: Int32
+
+    init(path: String) throws {
+        descriptor = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue), 0)
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8.prefix(107)) }
+        let result = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+            }
+        }
+        guard result == 0 else { throw WaitedInVain(description: "connect \(path): \(errno)") }
+    }
+
+    deinit { close(descriptor) }
+
+    func send(_ text: String) throws {
+        let bytes = Array(text.utf8)
+        guard Foundation.send(descriptor, bytes, bytes.count, 0) == bytes.count else {
+            throw WaitedInVain(description: "send: \(errno)")
+        }
+    }
+}

@@ -1,0 +1,130 @@
+import Control
+import Foundation
+import TestSupport
+import Testing
+
+/// How long the runs with kills are: short in `make test`, long in `make soak`.
+enum Soak {
+    private static func setting(_ name: String) -> UInt64? {
+        ProcessInfo.processInfo.environment[name].flatMap { UInt64($0) }
+    }
+
+    /// How often the daemon is killed.
+    static let kills = setting("FLOWGUARD_SOAK_KILLS").map(Int.init(clamping:)) ?? 50
+    /// What all choices follow from; printed, so that a failed run can be made again.
+    static let seed = setting("FLOWGUARD_SOAK_SEED") ?? 1
+
+    static func report(_ text: String) { FileHandle.standardError.write(Data((text + "\n").utf8)) }
+}
+
+/// A daemon that is killed again and again while its file is written, rotated, emptied and deleted.
+@Suite(.serialized, .timeLimit(.minutes(60))) struct DurabilityTests {
+    static let rowsBefore = 600
+
+    private static func pump(_ file: String) -> String {
+        """
+          - name: pump
+            source: {file: \(file)}
+            fit: {first_after_records: 500, every: never}
+            alarm: {false_alarm_probability: 0.0001}
+        """
+    }
+
+    /// A folder with the state of a daemon that has a model and has read all of its first file.
+    static func folderWithModel() async throws -> TemporaryDirectory {
+        let folder = try TemporaryDirectory()
+        let daemon = DaemonProcess(folder: folder)
+        _ = try await daemon.startWithModel()
+        _ = try await daemon.stop()
+        return folder
+    }
+
+    static func copy(of base: TemporaryDirectory) throws -> TemporaryDirectory {
+        let folder = try TemporaryDirectory()
+        for name in ["state", "log"] {
+            try FileManager.default.copyItem(atPath: base.file(name), toPath: folder.file(name))
+        }
+        return folder
+    }
+
+    /// What an anomaly is, wherever its record lay and whenever it was found.
+    private struct Finding: Hashable {
+        var time: Int
+        var summary: String
+        var tail: String
+        var episode: Int64?
+
+        init(_ message: AnomalyMessage) {
+            time = message.recordTime.map { Int($0.timeIntervalSince1970) } ?? 0
+            summary = message.summary
+            tail = message.tail
+            episode = message.episode
+        }
+    }
+
+    @Test func killedAtAnyInstantItFindsWhatAnUndisturbedRunFinds() async throws {
+        let begin = ContinuousClock.now
+        let base = try await Self.folderWithModel()
+        let run = KillRun(
+            daemon: DaemonProcess(folder: try Self.copy(of: base)), rowsBefore: Self.rowsBefore,
+            seed: Soak.seed)
+        try run.daemon.configure(Self.pump(run.file.name))
+        try await run.disturb(kills: Soak.kills)
+
+        let undisturbed = DaemonProcess(folder: try Self.copy(of: base))
+        try undisturbed.folder.write(run.file.truth, to: "truth.csv")
+        try undisturbed.configure(Self.pump("truth.csv"))
+        try await undisturbed.start()
+        let total = Int64(Self.rowsBefore + run.file.recordCount)
+        try await undisturbed.wait("all records") {
+            try undisturbed.stream()?.recordsTotal == total
+        }
+        try await undisturbed.wait("all faults") {
+            try undisturbed.stream()?.faultsTotal == Int64(run.file.badLines.count)
+        }
+
+        let what = "seed \(Soak.seed)"
+        let found = try run.daemon.everyAnomaly()
+        let expected = try undisturbed.everyAnomaly()
+        let (foundAll, expectedAll) = (found.map(Finding.init), expected.map(Finding.init))
+        let times = Dictionary(grouping: foundAll, by: \.time)
+        #expect(times.values.filter { $0.count > 1 }.isEmpty, "found twice, \(what)")
+        let lost = Set(expectedAll).subtracting(foundAll)
+        #expect(lost.isEmpty, "lost, \(what)")
+        #expect(Set(foundAll).subtracting(expectedAll).isEmpty, "not in the truth, \(what)")
+        #expect(foundAll == expectedAll, "in another order, \(what)")
+        let gap = zip(found, expected).map { abs($0.logLikelihood - $1.logLikelihood) }.max() ?? 0
+        #expect(gap < 1e-4, "\(what)")
+        for anomaly in found {
+            let time = anomaly.recordTime.map { Int($0.timeIntervalSince1970) } ?? 0
+            guard time >= 1_700_000_000 + Self.rowsBefore else { continue }
+            #expect(anomaly.offset == run.file.offsets[time], "record \(time), \(what)")
+        }
+        try await run.daemon.wait("the log") { try run.logged() == found }
+        let quarantined = try run.quarantined()
+        #expect(quarantined == run.file.badLines.map { String($0.dropLast()) }, "\(what)")
+        #expect(found.count > Soak.kills / 4, "the run has found too little to show anything")
+        _ = try await run.daemon.stop()
+        _ = try await undisturbed.stop()
+        Soak.report(
+            "file soak: seed \(Soak.seed), \(run.summary), \(found.count) anomalies of "
+                + "\(total) records, \(quarantined.count) lines quarantined, none lost, none twice, "
+                + "greatest difference \(gap) nats, \(ContinuousClock.now - begin)")
+    }
+}
+
+extension DaemonProcess {
+    /// All anomalies, however many pages they take.
+    func everyAnomaly(_ name: String = "pump") throws -> [AnomalyMessage] {
+        var all: [AnomalyMessage] = []
+        while true {
+            let after = all.last?.id ?? 0
+            let lines = try get("/v1/streams/\(name)/anomalies?after=\(after)").body
+            let page = try lines.split(separator: UInt8(ascii: "\n")).map {
+                try ControlJSON.decode(AnomalyMessage.self, from: Data($0))
+            }
+            guard !page.isEmpty else { return all }
+            all += page
+        }
+    }
+}
