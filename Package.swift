@@ -36,6 +36,8 @@ let package = Package(
     targets: [
         .systemLibrary(
             name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+        .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
         .target(name: "CFlowKernels", cSettings: kernelFlags),
         .target(
             name: "CParsers", cxxSettings: parserFlags,
@@ -50,7 +52,7 @@ let package = Package(
         .target(
             name: "Ingest",
             dependencies: [
-                "CParsers",
+                "CParsers", "CZlib", "CZstd",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ],
