@@ -1,7 +1,8 @@
 import RealModule
 
-/// The network of a coupling layer over a window: dense layers that slide over its positions, plain
-/// or in residual blocks. With one position it is a residual network of a row.
+/// The network of a coupling layer over a window: dense layers that slide over its positions.
+///
+/// They are plain or in residual blocks. With one position it is a residual network of a row.
 ///
 /// `Dᵢ` is the i-th sliding dense layer, the input `x` at each position with the context beside it:
 ///
@@ -123,7 +124,8 @@ struct SlidingConditioner<Scalar: FlowScalar>: CouplingNetwork {
     @_specialize(where Scalar == Double)
     func forward(
         rows: Int, stride: Int, x: UnsafePointer<Scalar>, y: UnsafeMutablePointer<Scalar>,
-        record: UnsafeMutablePointer<Scalar>, parameters: UnsafePointer<Scalar>
+        record: UnsafeMutablePointer<Scalar>, parameters: UnsafePointer<Scalar>,
+        derived: UnsafePointer<Scalar>
     ) {
         clearMargins(of: record, channels: channels, stride: stride)
         let context = x + positions * inputChannels * stride
