@@ -6,15 +6,17 @@ PREFIX  ?= /usr
 DESTDIR ?=
 # Options of Benchmarks/accuracy/run, as --only skab or --markdown docs/accuracy.md.
 ACCURACY ?=
+# Options of Benchmarks/speed/run, as --shapes 8x8x64 --peers jax or --markdown docs/benchmarks.md.
+SPEED ?=
 
 # Every step takes the same flags: other flags would build everything anew.
 BUILD_FLAGS := -c release --explicit-target-dependency-import-check error
-SWIFT_FILES := Package.swift Sources Tests samples
+SWIFT_FILES := Package.swift Sources Tests samples Benchmarks
 # SwiftPM notes the release binaries here, whatever the architecture.
 BIN         := .build/release
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build test demo accuracy docs pictures format lint unit-check install uninstall test-systemd ci clean
+.PHONY: help deps build test demo accuracy speed docs pictures format lint unit-check install uninstall test-systemd ci clean
 
 help: ## list the targets
 	@echo "flowguard: make TARGET"
@@ -38,6 +40,9 @@ demo: build ## watch a daemon learn two streams and catch their faults (2 minute
 
 accuracy: build ## print every accuracy table beside its goal (needs data: docs/accuracy.md)
 	@Benchmarks/accuracy/run --verbose $(ACCURACY)
+
+speed: ## measure the flows beside Python peers and the machine's limits (an hour: docs/benchmarks.md)
+	@Benchmarks/speed/run $(SPEED)
 
 docs: deps ## build the pages of the FlowDensity library, a static site in .build-docs/site
 	@SWIFT="$(SWIFT)" scripts/build-docs

@@ -17,6 +17,7 @@ let package = Package(
     name: "flowguard",
     products: [
         .library(name: "FlowDensity", targets: ["FlowDensity"]),
+        .library(name: "Detection", targets: ["Detection"]),
         .executable(name: "flowguardd", targets: ["flowguardd"]),
         .executable(name: "flowguardctl", targets: ["flowguardctl"]),
     ],
@@ -35,6 +36,8 @@ let package = Package(
     targets: [
         .systemLibrary(
             name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+        .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
         .target(name: "CFlowKernels", cSettings: kernelFlags),
         .target(
             name: "CParsers", cxxSettings: parserFlags,
@@ -49,7 +52,7 @@ let package = Package(
         .target(
             name: "Ingest",
             dependencies: [
-                "CParsers",
+                "CParsers", "CZlib", "CZstd",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ],

@@ -227,10 +227,6 @@ static double FN(sum)(long rows, const REAL *x) {
     return sum;
 }
 
-static void FN(row_sums)(long rows, long stride, long features, const REAL *x, REAL *sums) {
-    for (long f = 0; f < features; f++) sums[f] += (REAL)FN(sum)(rows, x + f * stride);
-}
-
 static void FN(normal_log_density)(long rows, long stride, long features, const REAL *x,
                                    double *log_density) {
     const double half_log_two_pi = 0.91893853320467274178;

@@ -3,10 +3,15 @@
 const FG_JOIN(fg_kernels_, FG_SUFFIX, , ) FG_JOIN(fg_, FG_LEVEL_NAME, _, FG_SUFFIX) = {
     .dense = FN(dense),
     .dense_backward = FN(dense_backward),
+    .pack = FN(pack),
+    .dense_packed = FN(dense_packed),
+    .weight_gradient = FN(weight_gradient),
     .row_sums = FN(row_sums),
     .clamp = FN(clamp),
+    .clamp_columns = FN(clamp_columns),
     .clamp_backward = FN(clamp_backward),
     .affine_forward = FN(affine_forward),
+    .affine_forward_columns = FN(affine_forward_columns),
     .affine_inverse = FN(affine_inverse),
     .affine_backward = FN(affine_backward),
     .scale_shift = FN(scale_shift),
@@ -34,6 +39,11 @@ const FG_JOIN(fg_kernels_, FG_SUFFIX, , ) FG_JOIN(fg_, FG_LEVEL_NAME, _, FG_SUFF
     .adam = FN(adam),
 };
 
+#undef FG_UNROLL
+#undef FG_INLINE
+#undef FG_OVER_OUTPUTS
+#undef FG_OVER_BLOCKS
+#undef FG_LANE_COUNT
 #undef FG_OVER_ROWS
 #undef FG_LOAD_DOUBLES
 #undef FG_STORE_DOUBLES

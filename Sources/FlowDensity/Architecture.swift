@@ -5,6 +5,9 @@ struct Architecture<Scalar: FlowScalar>: Sendable {
     /// Where each layer's parameters begin in the flow's buffer.
     let offsets: [Int]
     let parameterCount: Int
+    /// Where each layer's parameters begin among the working ones, with what it derives behind them.
+    let workingOffsets: [Int]
+    let workingCount: Int
     /// Where the parameters lie that the optimiser learns: all but running statistics.
     let learnedRanges: [Range<Int>]
     /// Where the running statistics lie.
@@ -41,6 +44,15 @@ struct Architecture<Scalar: FlowScalar>: Sendable {
                 count = end
             }
         }
+        var workingOffsets: [Int] = []
+        var workingCount = 0
+        for layer in layers {
+            workingOffsets.append(workingCount)
+            workingCount +=
+                layer.derivedStart + WorkingParameters<Scalar>.aligned(layer.derivedCount)
+        }
+        self.workingOffsets = workingOffsets
+        self.workingCount = workingCount
         self.offsets = offsets
         parameterCount = count
         learnedRanges = learned
@@ -51,6 +63,11 @@ struct Architecture<Scalar: FlowScalar>: Sendable {
         workspaces = WorkspacePool(
             featureCount: self.featureCount, contextCount: contextCount,
             recordCount: layers.map(\.recordCount).max() ?? 0)
+    }
+
+    /// Where a layer's parameters lie in the flow's buffer.
+    func parameterRange(ofLayer index: Int) -> Range<Int> {
+        offsets[index]..<(index + 1 < offsets.count ? offsets[index + 1] : parameterCount)
     }
 
     /// Moves the running statistics of all layers after a step, and their average with them.

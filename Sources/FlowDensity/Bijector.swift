@@ -43,6 +43,11 @@ public protocol Bijector<Scalar>: Sendable {
         _ parameters: UnsafeMutablePointer<Scalar>, using generator: inout SeededGenerator)
     /// Sets parameters by the rows that reach the layer when training begins; may do nothing.
     func start(_ parameters: UnsafeMutablePointer<Scalar>, from rows: Matrix<Scalar>)
+    /// Scalars that the layer derives from its parameters once, for all tiles that it will map.
+    var derivedCount: Int { get }
+    /// Fills `derived` from the parameters, behind which it stands when a tile is mapped.
+    func derive(
+        from parameters: UnsafePointer<Scalar>, into derived: UnsafeMutablePointer<Scalar>)
     /// Moves the running statistics among the parameters after a step, by what `backward` summed in
     /// their places of the gradient; does nothing in a layer without any.
     func follow(_ parameters: UnsafeMutablePointer<Scalar>, gradient: UnsafePointer<Scalar>)
@@ -61,6 +66,17 @@ extension Bijector {
 
     /// The index lists that shape the layer: none.
     public var structure: [String: [Int]] { [:] }
+
+    /// Where, behind its parameters, a layer finds what it derived from them.
+    var derivedStart: Int { WorkingParameters<Scalar>.aligned(parameterCount) }
+
+    /// Nothing is derived.
+    public var derivedCount: Int { 0 }
+
+    /// There is nothing to derive.
+    public func derive(
+        from parameters: UnsafePointer<Scalar>, into derived: UnsafeMutablePointer<Scalar>
+    ) {}
 
     /// Scalars per row that `backward` needs to work in: none.
     public var scratchCount: Int { 0 }
@@ -85,8 +101,9 @@ extension Bijector {
     public func forward(
         _ x: Matrix<Scalar>, context: Matrix<Scalar>? = nil, parameters: [Scalar]
     ) -> (z: Matrix<Scalar>, logDet: [Double]) {
-        let mapped = Architecture(layers: [self], contextCount: context?.columnCount ?? 0)
-            .map(x, context: context, parameters: parameters, inverse: false)
+        let alone = Architecture(layers: [self], contextCount: context?.columnCount ?? 0)
+        let mapped = alone.map(
+            x, context: context, working: alone.working(parameters), inverse: false)
         return (mapped.rows, mapped.logDet)
     }
 
@@ -100,8 +117,9 @@ extension Bijector {
     public func inverse(
         _ z: Matrix<Scalar>, context: Matrix<Scalar>? = nil, parameters: [Scalar]
     ) -> (x: Matrix<Scalar>, logDet: [Double]) {
-        let mapped = Architecture(layers: [self], contextCount: context?.columnCount ?? 0)
-            .map(z, context: context, parameters: parameters, inverse: true)
+        let alone = Architecture(layers: [self], contextCount: context?.columnCount ?? 0)
+        let mapped = alone.map(
+            z, context: context, working: alone.working(parameters), inverse: true)
         return (mapped.rows, mapped.logDet)
     }
 }

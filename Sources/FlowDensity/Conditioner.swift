@@ -36,10 +36,37 @@ struct Conditioner<Scalar: FlowScalar>: CouplingNetwork {
         return (inputCount + 1) * hiddenWidth + (layer - 1) * (hiddenWidth + 1) * hiddenWidth
     }
 
+    /// The panels of all dense layers.
+    var derivedCount: Int { panelOffset(hiddenLayers + 1) }
+
+    /// Where a dense layer's panels begin.
+    private func panelOffset(_ layer: Int) -> Int {
+        (0..<layer).reduce(0) { sum, layer in
+            let (inputs, outputs) = sides(layer)
+            return sum + WorkingParameters<Scalar>.aligned(outputs) * (inputs + 1)
+        }
+    }
+
+    /// Packs the weights and biases of all dense layers.
+    func derive(
+        from parameters: UnsafePointer<Scalar>, into derived: UnsafeMutablePointer<Scalar>
+    ) {
+        for layer in 0...hiddenLayers {
+            let (inputs, outputs) = sides(layer)
+            let weights = parameters + offset(layer)
+            Scalar._kernels.pack(
+                outputs, inputs, weights, weights + inputs * outputs,
+                derived + panelOffset(layer))
+        }
+    }
+
     /// The hidden activations are kept.
     var recordCount: Int { hiddenLayers * hiddenWidth }
-    /// Gradients of two neighbouring hidden layers, and by the input.
-    var scratchCount: Int { 2 * hiddenWidth + inputCount }
+    /// Gradients of two neighbouring hidden layers, by the input, and room for a turned layer.
+    var scratchCount: Int {
+        2 * hiddenWidth + inputCount
+            + WorkingParameters<Scalar>.aligned(max(inputCount, hiddenWidth, outputCount))
+    }
 
     /// He's start for the hidden layers, zeros for the last.
     func initialize(
@@ -64,23 +91,26 @@ struct Conditioner<Scalar: FlowScalar>: CouplingNetwork {
     var positions: Int { 1 }
 
     /// `y = network(x)` on the columns of a tile; keeps the hidden activations in `record`.
+    ///
+    /// - Parameter derived: The panels that `derive` made.
     @_specialize(where Scalar == Float)
     @_specialize(where Scalar == Double)
     func forward(
         rows: Int, stride: Int, x: UnsafePointer<Scalar>, y: UnsafeMutablePointer<Scalar>,
-        record: UnsafeMutablePointer<Scalar>, parameters: UnsafePointer<Scalar>
+        record: UnsafeMutablePointer<Scalar>, parameters: UnsafePointer<Scalar>,
+        derived: UnsafePointer<Scalar>
     ) {
         let kernels = Scalar._kernels
         var input = x
+        var panels = derived
         for layer in 0...hiddenLayers {
             let (inputs, outputs) = sides(layer)
-            let weights = parameters + offset(layer)
             let isLast = layer == hiddenLayers
             let output = isLast ? y : record + layer * hiddenWidth * stride
-            kernels.dense(
-                rows, stride, outputs, inputs, weights, weights + inputs * outputs, input, output,
-                isLast ? 0 : 1)
+            kernels.densePacked(
+                rows, stride, outputs, inputs, panels, input, output, isLast ? 0 : 1)
             input = UnsafePointer(output)
+            panels += WorkingParameters<Scalar>.aligned(outputs) * (inputs + 1)
         }
     }
 
@@ -96,19 +126,15 @@ struct Conditioner<Scalar: FlowScalar>: CouplingNetwork {
     ) -> UnsafePointer<Scalar> {
         let kernels = Scalar._kernels
         let inputGradient = scratch + 2 * hiddenWidth * stride
+        let room = inputGradient + inputCount * stride
         var outputGradient = dy
         for layer in (0...hiddenLayers).reversed() {
             let (inputs, outputs) = sides(layer)
             let weights = parameters + offset(layer)
             let weightGradient = gradient + offset(layer)
             let input = layer == 0 ? x : record + (layer - 1) * hiddenWidth * stride
-            if inputs > 0 {
-                Scalar._accumulateProduct(
-                    ProductSizes(
-                        rows: outputs, columns: inputs, terms: rows, leftStride: stride,
-                        rightStride: stride, resultStride: inputs),
-                    left: outputGradient, right: input, result: weightGradient)
-            }
+            kernels.weightGradient(
+                rows, stride, outputs, inputs, outputGradient, input, room, weightGradient)
             kernels.rowSums(
                 rows, stride, outputs, outputGradient, weightGradient + inputs * outputs)
             let next =

@@ -26,6 +26,9 @@ public struct Coupling<Law: CouplingLaw>: Bijector {
     /// The largest size of a feature that the conditioner sees.
     public let inputBound: Scalar
     let conditioner: any CouplingNetwork<Scalar>
+    /// What every tile asks of the conditioner.
+    private let sizes: NetworkSizes
+    private let derivedStart: Int
 
     /// A coupling layer.
     ///
@@ -65,6 +68,9 @@ public struct Coupling<Law: CouplingLaw>: Bijector {
                     && conditioner.inputCount == split.passedThrough.count + contextCount,
                 "a split of \(positions) positions has as many features of each part at every one")
         }
+        sizes = NetworkSizes(of: conditioner)
+        derivedStart = WorkingParameters<Scalar>.aligned(
+            conditioner.parameterShapes.reduce(0) { $0 + $1.count })
     }
 
     /// What the layer is called in a model file.
@@ -81,6 +87,8 @@ public struct Coupling<Law: CouplingLaw>: Bijector {
     public var featureCount: Int { split.featureCount }
     /// Those of the conditioner.
     public var parameterShapes: [ParameterShape] { conditioner.parameterShapes }
+    /// What the conditioner derives.
+    public var derivedCount: Int { conditioner.derivedCount }
     /// The conditioner's input, hidden activations and output, and what the law keeps.
     public var recordCount: Int {
         conditioner.inputCount + conditioner.recordCount + conditioner.outputCount
@@ -96,6 +104,13 @@ public struct Coupling<Law: CouplingLaw>: Bijector {
         conditioner.initialize(parameters, using: &generator)
     }
 
+    /// Lets the conditioner derive.
+    public func derive(
+        from parameters: UnsafePointer<Scalar>, into derived: UnsafeMutablePointer<Scalar>
+    ) {
+        conditioner.derive(from: parameters, into: derived)
+    }
+
     /// Maps a tile from the data's side to the latent side.
     @_specialize(where Law == AffineLaw<Float>)
     @_specialize(where Law == AffineLaw<Double>)
@@ -107,9 +122,14 @@ public struct Coupling<Law: CouplingLaw>: Bijector {
     @_specialize(where Law == SplineLaw<Double>)
     public func forward(_ tile: Tile<Scalar>, parameters: UnsafePointer<Scalar>) {
         condition(tile, parameters: parameters)
-        for (index, feature) in split.transformed.enumerated() {
-            law.forward(column(index, of: tile), x: tile.x + feature * tile.stride)
+        guard sizes.positions == 1 else {
+            for (index, feature) in split.transformed.enumerated() {
+                law.forward(column(index, of: tile), x: tile.x + feature * tile.stride)
+            }
+            return
         }
+        law.forward(
+            column(0, of: tile), stride: tile.stride, features: split.transformed, x: tile.x)
     }
 
     /// Maps a tile from the latent side to the data's side.
@@ -148,8 +168,8 @@ public struct Coupling<Law: CouplingLaw>: Bijector {
         }
         let inputGradient = conditioner.backward(
             rows: tile.rowCount, stride: stride, x: tile.record, dy: gradient.scratch,
-            record: tile.record + conditioner.inputCount * stride,
-            scratch: gradient.scratch + conditioner.outputCount * stride,
+            record: tile.record + sizes.inputCount * stride,
+            scratch: gradient.scratch + sizes.outputCount * stride,
             parameters: parameters, gradient: gradient.parameters)
         for (index, feature) in split.passedThrough.enumerated() {
             Scalar._kernels.clampBackward(
@@ -161,21 +181,20 @@ public struct Coupling<Law: CouplingLaw>: Bijector {
     /// Runs the conditioner on the features that pass through and the context.
     private func condition(_ tile: Tile<Scalar>, parameters: UnsafePointer<Scalar>) {
         let stride = tile.stride
-        for (index, feature) in split.passedThrough.enumerated() {
-            Scalar._kernels.clamp(
-                tile.rowCount, inputBound, tile.x + feature * stride,
-                tile.record + index * stride)
-        }
+        Scalar._kernels.clampColumns(
+            tile.rowCount, stride, split.passedThrough.count, split.passedThrough, inputBound,
+            tile.x, tile.record)
         (tile.record + split.passedThrough.count * stride).update(
             from: tile.context, count: contextCount * stride)
-        let hidden = tile.record + conditioner.inputCount * stride
+        let hidden = tile.record + sizes.inputCount * stride
         conditioner.forward(
             rows: tile.rowCount, stride: stride, x: tile.record,
-            y: hidden + conditioner.recordCount * stride, record: hidden, parameters: parameters)
+            y: hidden + sizes.recordCount * stride, record: hidden,
+            parameters: parameters, derived: parameters + derivedStart)
     }
 
     /// The transformed features at each position, which is every one of a row.
-    private var group: Int { split.transformed.count / conditioner.positions }
+    private var group: Int { split.transformed.count / sizes.positions }
 
     /// Where the first number of the `index`-th transformed feature stands among all numbers: each
     /// position has its own, number by number.
@@ -186,8 +205,8 @@ public struct Coupling<Law: CouplingLaw>: Bijector {
     /// What belongs to the `index`-th transformed feature.
     private func column(_ index: Int, of tile: Tile<Scalar>) -> CouplingColumn<Scalar> {
         let stride = tile.stride
-        let numbers = tile.record + (conditioner.inputCount + conditioner.recordCount) * stride
-        let kept = numbers + conditioner.outputCount * stride
+        let numbers = tile.record + (sizes.inputCount + sizes.recordCount) * stride
+        let kept = numbers + sizes.outputCount * stride
         return CouplingColumn(
             rowCount: tile.rowCount, numbers: numbers + place(index) * stride,
             step: group * stride, record: kept + index * stride,

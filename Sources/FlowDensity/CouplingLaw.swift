@@ -16,6 +16,15 @@ public protocol CouplingLaw<Scalar>: Sendable {
 
     /// Maps a feature from the data's side to the latent side.
     func forward(_ column: CouplingColumn<Scalar>, x: UnsafeMutablePointer<Scalar>)
+    /// Maps features whose columns follow each other, `stride` apart, from the data's side to the
+    /// latent side; what `forward` of one after the other gives, to the bit.
+    ///
+    /// - Parameters:
+    ///   - first: What belongs to the first of the features.
+    ///   - features: Which columns of `x` they are.
+    func forward(
+        _ first: CouplingColumn<Scalar>, stride: Int, features: [Int],
+        x: UnsafeMutablePointer<Scalar>)
     /// Maps a feature from the latent side to the data's side.
     func inverse(_ column: CouplingColumn<Scalar>, x: UnsafeMutablePointer<Scalar>)
     /// Carries the gradient by a feature back through `forward`.
@@ -28,6 +37,21 @@ public protocol CouplingLaw<Scalar>: Sendable {
     func backward(
         _ column: CouplingColumn<Scalar>, dx: UnsafeMutablePointer<Scalar>,
         logDet: UnsafePointer<Scalar>, numbers: UnsafeMutablePointer<Scalar>)
+}
+
+extension CouplingLaw {
+    /// Maps features from the data's side to the latent side, one after the other.
+    public func forward(
+        _ first: CouplingColumn<Scalar>, stride: Int, features: [Int],
+        x: UnsafeMutablePointer<Scalar>
+    ) {
+        var column = first
+        for feature in features {
+            forward(column, x: x + feature * stride)
+            column.numbers += stride
+            column.record += stride
+        }
+    }
 }
 
 /// Where a coupling law finds what belongs to one feature.
@@ -118,6 +142,17 @@ public struct AffineLaw<Scalar: FlowScalar>: CouplingLaw {
         Scalar._kernels.affineForward(
             column.rowCount, logScaleBound, column.numbers, column.record + column.recordStep,
             column.numbers + column.step, x, column.logDet)
+    }
+
+    /// Maps features from the data's side to the latent side, all in one pass.
+    public func forward(
+        _ first: CouplingColumn<Scalar>, stride: Int, features: [Int],
+        x: UnsafeMutablePointer<Scalar>
+    ) {
+        Scalar._kernels.affineForwardColumns(
+            first.rowCount, stride, features.count, features, logScaleBound, first.numbers,
+            first.record + first.recordStep, first.numbers + first.step, first.record, x,
+            first.logDet)
     }
 
     /// Maps a feature from the latent side to the data's side.

@@ -22,10 +22,16 @@ protocol CouplingNetwork<Scalar>: Sendable {
     /// the identity.
     func initialize(
         _ parameters: UnsafeMutablePointer<Scalar>, using generator: inout SeededGenerator)
-    /// `y = network(x)`.
+    /// Scalars that the network derives from its parameters once, for all tiles.
+    var derivedCount: Int { get }
+    /// Fills `derived` from the parameters.
+    func derive(
+        from parameters: UnsafePointer<Scalar>, into derived: UnsafeMutablePointer<Scalar>)
+    /// `y = network(x)`, with what the network derived from its parameters.
     func forward(
         rows: Int, stride: Int, x: UnsafePointer<Scalar>, y: UnsafeMutablePointer<Scalar>,
-        record: UnsafeMutablePointer<Scalar>, parameters: UnsafePointer<Scalar>)
+        record: UnsafeMutablePointer<Scalar>, parameters: UnsafePointer<Scalar>,
+        derived: UnsafePointer<Scalar>)
     /// Adds the gradients by the parameters, after `forward` of the same rows.
     ///
     /// - Returns: The gradient by the input's features, in `scratch`, in the order of the input.
@@ -34,4 +40,29 @@ protocol CouplingNetwork<Scalar>: Sendable {
         record: UnsafePointer<Scalar>, scratch: UnsafeMutablePointer<Scalar>,
         parameters: UnsafePointer<Scalar>, gradient: UnsafeMutablePointer<Scalar>
     ) -> UnsafePointer<Scalar>
+}
+
+extension CouplingNetwork {
+    /// Nothing is derived.
+    var derivedCount: Int { 0 }
+
+    /// There is nothing to derive.
+    func derive(
+        from parameters: UnsafePointer<Scalar>, into derived: UnsafeMutablePointer<Scalar>
+    ) {}
+}
+
+/// The sizes of a network, kept beside it: to ask an existential costs more than a few rows do.
+struct NetworkSizes: Sendable {
+    let inputCount: Int
+    let outputCount: Int
+    let recordCount: Int
+    let positions: Int
+
+    init(of network: some CouplingNetwork) {
+        inputCount = network.inputCount
+        outputCount = network.outputCount
+        recordCount = network.recordCount
+        positions = network.positions
+    }
 }

@@ -19,11 +19,14 @@ public struct Flow<Scalar: FlowScalar>: Sendable {
             precondition(
                 parameters.count == architecture.parameterCount,
                 "the flow has \(architecture.parameterCount) parameters")
+            cache = WorkingParametersCache()
         }
     }
     /// Whether the layers that start from data have been started.
     var hasStarted = false
     let architecture: Architecture<Scalar>
+    /// The parameters as tiles need them; a copy of the flow shares them until it changes its own.
+    private var cache = WorkingParametersCache<Scalar>()
 
     /// A flow that has not been fitted: close to the identity, its hidden layers random.
     ///
@@ -78,8 +81,29 @@ public struct Flow<Scalar: FlowScalar>: Sendable {
     public func logLikelihood(
         _ rows: Matrix<Scalar>, context: Matrix<Scalar>? = nil, parallel: ParallelFor = .serial
     ) -> [Double] {
-        architecture.logLikelihood(
-            rows, context: context, parameters: parameters, parallel: parallel)
+        var result = [Double](repeating: 0, count: rows.rowCount)
+        logLikelihood(rows, context: context, parallel: parallel, into: &result)
+        return result
+    }
+
+    /// Puts the log-likelihood `ln p(x | c)` of each row into an array that is there already; once
+    /// the flow has scored, this allocates nothing.
+    ///
+    /// - Parameters:
+    ///   - rows: Rows, shape `[N, D]`.
+    ///   - context: What is known beside them, shape `[N, C]`; nil when the flow has no context.
+    ///   - parallel: How to run tiles of rows; the result does not depend on it.
+    ///   - result: The likelihoods, as `logLikelihood(_:context:parallel:)` returns them.
+    /// - Precondition: `result` has N elements.
+    public func logLikelihood(
+        _ rows: Matrix<Scalar>, context: Matrix<Scalar>? = nil, parallel: ParallelFor = .serial,
+        into result: inout [Double]
+    ) {
+        result.withUnsafeMutableBufferPointer {
+            architecture.logLikelihood(
+                rows, context: context, working: cache.get(parameters, of: architecture),
+                parallel: parallel, into: $0)
+        }
     }
 
     /// Maps data to the latent space.
@@ -91,7 +115,8 @@ public struct Flow<Scalar: FlowScalar>: Sendable {
     public func forward(
         _ x: Matrix<Scalar>, context: Matrix<Scalar>? = nil
     ) -> (z: Matrix<Scalar>, logDet: [Double]) {
-        let mapped = architecture.map(x, context: context, parameters: parameters, inverse: false)
+        let mapped = architecture.map(
+            x, context: context, working: cache.get(parameters, of: architecture), inverse: false)
         return (mapped.rows, mapped.logDet)
     }
 
@@ -104,7 +129,8 @@ public struct Flow<Scalar: FlowScalar>: Sendable {
     public func inverse(
         _ z: Matrix<Scalar>, context: Matrix<Scalar>? = nil
     ) -> (x: Matrix<Scalar>, logDet: [Double]) {
-        let mapped = architecture.map(z, context: context, parameters: parameters, inverse: true)
+        let mapped = architecture.map(
+            z, context: context, working: cache.get(parameters, of: architecture), inverse: true)
         return (mapped.rows, mapped.logDet)
     }
 

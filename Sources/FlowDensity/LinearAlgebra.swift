@@ -24,6 +24,17 @@ public struct ProductSizes: Sendable {
     var leftStride: Int
     var rightStride: Int
     var resultStride: Int
+
+    package init(
+        rows: Int, columns: Int, terms: Int, leftStride: Int, rightStride: Int, resultStride: Int
+    ) {
+        self.rows = rows
+        self.columns = columns
+        self.terms = terms
+        self.leftStride = leftStride
+        self.rightStride = rightStride
+        self.resultStride = resultStride
+    }
 }
 
 /// What a step of Adam needs to know beside the gradient.
@@ -76,6 +87,9 @@ package enum KernelLevel: Int, CaseIterable, Sendable {
 /// does and how far past the last row it may touch. All are plain C functions, without state: that is
 /// why a set may be shared.
 public final class Kernels<Scalar: FlowScalar>: @unchecked Sendable {
+    /// Outputs in a panel of packed weights.
+    package static var panelOutputs: Int { Int(FG_PANEL) }
+
     package let dense:
         (
             _ rows: Int, _ stride: Int, _ outputs: Int, _ inputs: Int,
@@ -88,6 +102,23 @@ public final class Kernels<Scalar: FlowScalar>: @unchecked Sendable {
             _ weights: UnsafePointer<Scalar>, _ dy: UnsafePointer<Scalar>,
             _ mask: UnsafePointer<Scalar>?, _ dx: UnsafeMutablePointer<Scalar>
         ) -> Void
+    package let pack:
+        (
+            _ outputs: Int, _ inputs: Int, _ weights: UnsafePointer<Scalar>,
+            _ bias: UnsafePointer<Scalar>, _ panels: UnsafeMutablePointer<Scalar>
+        ) -> Void
+    package let densePacked:
+        (
+            _ rows: Int, _ stride: Int, _ outputs: Int, _ inputs: Int,
+            _ panels: UnsafePointer<Scalar>, _ x: UnsafePointer<Scalar>,
+            _ y: UnsafeMutablePointer<Scalar>, _ relu: Int32
+        ) -> Void
+    package let weightGradient:
+        (
+            _ rows: Int, _ stride: Int, _ outputs: Int, _ inputs: Int,
+            _ dy: UnsafePointer<Scalar>, _ x: UnsafePointer<Scalar>,
+            _ room: UnsafeMutablePointer<Scalar>, _ gradient: UnsafeMutablePointer<Scalar>
+        ) -> Void
     package let rowSums:
         (
             _ rows: Int, _ stride: Int, _ features: Int, _ x: UnsafePointer<Scalar>,
@@ -97,6 +128,11 @@ public final class Kernels<Scalar: FlowScalar>: @unchecked Sendable {
         (
             _ rows: Int, _ bound: Scalar, _ x: UnsafePointer<Scalar>,
             _ y: UnsafeMutablePointer<Scalar>
+        ) -> Void
+    package let clampColumns:
+        (
+            _ rows: Int, _ stride: Int, _ count: Int, _ features: UnsafePointer<Int>,
+            _ bound: Scalar, _ x: UnsafePointer<Scalar>, _ y: UnsafeMutablePointer<Scalar>
         ) -> Void
     package let clampBackward:
         (
@@ -108,6 +144,14 @@ public final class Kernels<Scalar: FlowScalar>: @unchecked Sendable {
             _ rows: Int, _ bound: Scalar, _ s: UnsafeMutablePointer<Scalar>,
             _ scale: UnsafeMutablePointer<Scalar>, _ t: UnsafePointer<Scalar>,
             _ x: UnsafeMutablePointer<Scalar>, _ logDet: UnsafeMutablePointer<Double>
+        ) -> Void
+    package let affineForwardColumns:
+        (
+            _ rows: Int, _ stride: Int, _ count: Int, _ features: UnsafePointer<Int>,
+            _ bound: Scalar, _ s: UnsafeMutablePointer<Scalar>,
+            _ scale: UnsafeMutablePointer<Scalar>, _ t: UnsafePointer<Scalar>,
+            _ kept: UnsafeMutablePointer<Scalar>, _ x: UnsafeMutablePointer<Scalar>,
+            _ logDet: UnsafeMutablePointer<Double>
         ) -> Void
     package let affineInverse:
         (
@@ -238,10 +282,15 @@ public final class Kernels<Scalar: FlowScalar>: @unchecked Sendable {
     fileprivate init(_ table: fg_kernels_f32) where Scalar == Float {
         dense = table.dense
         denseBackward = table.dense_backward
+        pack = table.pack
+        densePacked = table.dense_packed
+        weightGradient = table.weight_gradient
         rowSums = table.row_sums
         clamp = table.clamp
+        clampColumns = table.clamp_columns
         clampBackward = table.clamp_backward
         affineForward = table.affine_forward
+        affineForwardColumns = table.affine_forward_columns
         affineInverse = table.affine_inverse
         affineBackward = table.affine_backward
         scaleShift = table.scale_shift
@@ -272,10 +321,15 @@ public final class Kernels<Scalar: FlowScalar>: @unchecked Sendable {
     fileprivate init(_ table: fg_kernels_f64) where Scalar == Double {
         dense = table.dense
         denseBackward = table.dense_backward
+        pack = table.pack
+        densePacked = table.dense_packed
+        weightGradient = table.weight_gradient
         rowSums = table.row_sums
         clamp = table.clamp
+        clampColumns = table.clamp_columns
         clampBackward = table.clamp_backward
         affineForward = table.affine_forward
+        affineForwardColumns = table.affine_forward_columns
         affineInverse = table.affine_inverse
         affineBackward = table.affine_backward
         scaleShift = table.scale_shift

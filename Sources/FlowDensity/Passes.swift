@@ -4,16 +4,16 @@ extension Architecture {
     static var tileRows: Int { Workspace<Scalar>.tileRows }
 
     /// Takes a tile through all layers, each keeping its record in the same place.
-    func forward(_ tile: Tile<Scalar>, parameters: UnsafePointer<Scalar>) {
-        for (layer, offset) in zip(layers, offsets) {
-            layer.forward(tile, parameters: parameters + offset)
+    func forward(_ tile: Tile<Scalar>, working: WorkingParameters<Scalar>) {
+        for (layer, offset) in zip(layers, workingOffsets) {
+            layer.forward(tile, parameters: working.start + offset)
         }
     }
 
     /// Takes a tile back through all layers.
-    func inverse(_ tile: Tile<Scalar>, parameters: UnsafePointer<Scalar>) {
+    func inverse(_ tile: Tile<Scalar>, working: WorkingParameters<Scalar>) {
         for index in layers.indices.reversed() {
-            layers[index].inverse(tile, parameters: parameters + offsets[index])
+            layers[index].inverse(tile, parameters: working.start + workingOffsets[index])
         }
     }
 
@@ -21,12 +21,12 @@ extension Architecture {
     ///
     /// - Parameters:
     ///   - workspace: One that holds the records of all layers.
-    ///   - parameters: Those of all layers.
+    ///   - working: The parameters of all layers.
     ///   - gradient: The gradient by the parameters, added to.
     ///   - seed: Fills, from the latent tile, the gradients of the loss by `z` and by each row's
     ///     log-determinant.
     func forwardAndBackward(
-        _ tile: Tile<Scalar>, workspace: Workspace<Scalar>, parameters: UnsafePointer<Scalar>,
+        _ tile: Tile<Scalar>, workspace: Workspace<Scalar>, working: WorkingParameters<Scalar>,
         gradient: UnsafeMutablePointer<Scalar>,
         seed: (
             Tile<Scalar>, _ x: UnsafeMutablePointer<Scalar>, _ logDet: UnsafeMutablePointer<Scalar>
@@ -34,17 +34,17 @@ extension Architecture {
             -> Void
     ) {
         var tile = tile
-        for (layer, offset) in zip(layers, offsets) {
-            layer.forward(tile, parameters: parameters + offset)
-            tile.record += layer.recordCount * tile.stride
+        for (layer, offset) in zip(layers, workingOffsets) {
+            layer.forward(tile, parameters: working.start + offset)
+            tile.record += layer.recordCount * Self.tileRows
         }
         var gradientTile = workspace.gradientTile(parameters: gradient)
         seed(tile, gradientTile.x, workspace.rowGradient)
         for index in layers.indices.reversed() {
-            tile.record -= layers[index].recordCount * tile.stride
+            tile.record -= layers[index].recordCount * Self.tileRows
             gradientTile.parameters = gradient + offsets[index]
             layers[index].backward(
-                tile, gradient: gradientTile, parameters: parameters + offsets[index])
+                tile, gradient: gradientTile, parameters: working.start + workingOffsets[index])
         }
     }
 
@@ -64,6 +64,7 @@ extension Architecture {
         check(rows, context: context)
         BLASCore.prepare()
         let workspace = trainingWorkspace()
+        let working = working(parameters)
         let tileRows = Self.tileRows
         var gradient = [Scalar](repeating: 0, count: parameterCount)
         var result = latentGradient
@@ -74,19 +75,15 @@ extension Architecture {
                 load(context, from: first, into: tile.context, tile)
                 clampContext(of: tile)
             }
-            parameters.withUnsafeBufferPointer { parameters in
-                gradient.withUnsafeMutableBufferPointer { gradient in
-                    guard let parameters = parameters.baseAddress,
-                        let gradient = gradient.baseAddress
-                    else { return }
-                    forwardAndBackward(
-                        tile, workspace: workspace, parameters: parameters, gradient: gradient
-                    ) { latent, x, logDet in
-                        load(latentGradient, from: first, into: x, latent)
-                        logDet.update(repeating: 0, count: latent.stride)
-                        for row in 0..<latent.rowCount {
-                            logDet[row] = logDetGradient[first + row]
-                        }
+            gradient.withUnsafeMutableBufferPointer { gradient in
+                guard let gradient = gradient.baseAddress else { return }
+                forwardAndBackward(
+                    tile, workspace: workspace, working: working, gradient: gradient
+                ) { latent, x, logDet in
+                    load(latentGradient, from: first, into: x, latent)
+                    logDet.update(repeating: 0, count: latent.stride)
+                    for row in 0..<latent.rowCount {
+                        logDet[row] = logDetGradient[first + row]
                     }
                 }
             }
@@ -155,86 +152,66 @@ extension Architecture {
             "each row needs a row of context")
     }
 
+    /// Parameters as tiles need them.
+    func working(_ parameters: [Scalar]) -> WorkingParameters<Scalar> {
+        let working = WorkingParameters(self)
+        parameters.withUnsafeBufferPointer { working.set($0, of: self) }
+        return working
+    }
+
     /// The rows and log-determinants on the other side of the layers.
     @_specialize(where Scalar == Float)
     @_specialize(where Scalar == Double)
     func map(
-        _ rows: Matrix<Scalar>, context: Matrix<Scalar>?, parameters: [Scalar], inverse: Bool,
-        parallel: ParallelFor = .serial
+        _ rows: Matrix<Scalar>, context: Matrix<Scalar>?, working: WorkingParameters<Scalar>,
+        inverse: Bool, parallel: ParallelFor = .serial
     ) -> (rows: Matrix<Scalar>, logDet: [Double]) {
-        precondition(
-            parameters.count == parameterCount,
-            "the layers have \(parameterCount) parameters, found \(parameters.count)")
         var mapped = rows
         var logDet = [Double](repeating: 0, count: rows.rowCount)
-        parameters.withUnsafeBufferPointer { parameters in
-            mapped.storage.withUnsafeMutableBufferPointer { mapped in
-                logDet.withUnsafeMutableBufferPointer { logDet in
-                    // Each tile reads the parameters and writes to rows of its own.
-                    nonisolated(unsafe) let parameters = parameters
-                    nonisolated(unsafe) let mapped = mapped
-                    nonisolated(unsafe) let logDet = logDet
-                    forEachTile(rows, context: context, parallel: parallel) { tile, first in
-                        guard let table = mapped.baseAddress, let sums = logDet.baseAddress else {
-                            return
-                        }
-                        withAddress(of: parameters) { parameters in
-                            if inverse {
-                                self.inverse(tile, parameters: parameters)
-                            } else {
-                                self.forward(tile, parameters: parameters)
-                            }
-                        }
-                        Scalar._kernels.storeTile(
-                            tile.rowCount, tile.stride, featureCount, tile.x,
-                            table + first * featureCount)
-                        (sums + first).update(from: tile.logDet, count: tile.rowCount)
+        mapped.storage.withUnsafeMutableBufferPointer { mapped in
+            logDet.withUnsafeMutableBufferPointer { logDet in
+                // Each tile writes to rows of its own.
+                nonisolated(unsafe) let mapped = mapped
+                nonisolated(unsafe) let logDet = logDet
+                forEachTile(rows, context: context, parallel: parallel) { tile, first in
+                    guard let table = mapped.baseAddress, let sums = logDet.baseAddress else {
+                        return
                     }
+                    if inverse {
+                        self.inverse(tile, working: working)
+                    } else {
+                        self.forward(tile, working: working)
+                    }
+                    Scalar._kernels.storeTile(
+                        tile.rowCount, tile.stride, featureCount, tile.x,
+                        table + first * featureCount)
+                    (sums + first).update(from: tile.logDet, count: tile.rowCount)
                 }
             }
         }
         return (mapped, logDet)
     }
 
-    /// The log-likelihood of each row, in nats.
+    /// The log-likelihood of each row, in nats, put into as many places.
     @_specialize(where Scalar == Float)
     @_specialize(where Scalar == Double)
     func logLikelihood(
-        _ rows: Matrix<Scalar>, context: Matrix<Scalar>?, parameters: [Scalar],
-        parallel: ParallelFor
-    ) -> [Double] {
-        precondition(
-            parameters.count == parameterCount,
-            "the flow has \(parameterCount) parameters, found \(parameters.count)")
-        var result = [Double](repeating: 0, count: rows.rowCount)
-        parameters.withUnsafeBufferPointer { parameters in
-            result.withUnsafeMutableBufferPointer { result in
-                nonisolated(unsafe) let parameters = parameters
-                nonisolated(unsafe) let result = result
-                forEachTile(rows, context: context, parallel: parallel) { tile, first in
-                    withAddress(of: parameters) { forward(tile, parameters: $0) }
-                    base.addLogDensity(of: tile, featureCount: featureCount)
-                    for row in 0..<tile.rowCount {
-                        let value = tile.logDet[row]
-                        // The comparison is false for NaN.
-                        result[first + row] =
-                            value > lowestLogLikelihood ? value : lowestLogLikelihood
-                    }
-                }
-            }
-        }
-        return result
-    }
-
-    /// The address of parameters, which a flow without any has not.
-    private func withAddress(
-        of parameters: UnsafeBufferPointer<Scalar>, _ body: (UnsafePointer<Scalar>) -> Void
+        _ rows: Matrix<Scalar>, context: Matrix<Scalar>?, working: WorkingParameters<Scalar>,
+        parallel: ParallelFor, into result: UnsafeMutableBufferPointer<Double>
     ) {
-        if let address = parameters.baseAddress {
-            body(address)
-        } else {
-            var nothing = Scalar.zero
-            body(&nothing)
+        precondition(
+            result.count == rows.rowCount,
+            "\(rows.rowCount) rows have no room in \(result.count) places")
+        // Each tile writes to places of its own.
+        nonisolated(unsafe) let result = result
+        forEachTile(rows, context: context, parallel: parallel) { tile, first in
+            forward(tile, working: working)
+            base.addLogDensity(of: tile, featureCount: featureCount)
+            for row in 0..<tile.rowCount {
+                let value = tile.logDet[row]
+                // The comparison is false for NaN.
+                result[first + row] = value > lowestLogLikelihood ? value : lowestLogLikelihood
+            }
         }
     }
 }

@@ -4,6 +4,8 @@ struct MinibatchSource<Scalar: FlowScalar>: Sendable {
     let context: Matrix<Scalar>?
     let noise: TrainingNoise<Scalar>?
     let seed: UInt64
+    /// The rows of the present minibatch.
+    private(set) var batch: [Int] = []
     private var order: [Int]
     private var drawn: Int
     private var generator: SeededGenerator
@@ -23,9 +25,9 @@ struct MinibatchSource<Scalar: FlowScalar>: Sendable {
 
     var rowCount: Int { rows.rowCount }
 
-    /// The next rows, each once before any comes again.
-    mutating func next(_ count: Int) -> [Int] {
-        var batch: [Int] = []
+    /// Draws the next minibatch, each row once before any comes again.
+    mutating func draw(_ count: Int) {
+        batch.removeAll(keepingCapacity: true)
         batch.reserveCapacity(count)
         while batch.count < count {
             if drawn == order.count {
@@ -36,7 +38,6 @@ struct MinibatchSource<Scalar: FlowScalar>: Sendable {
             batch += order[drawn..<drawn + taken]
             drawn += taken
         }
-        return batch
     }
 
     /// Puts rows into a tile, with their noise.
@@ -113,6 +114,8 @@ struct ShardedGradient<Scalar: FlowScalar> {
     /// A shard has so many rows at least, where the batch has.
     static var smallestShard: Int { 64 }
     static var largestShardCount: Int { 8 }
+    /// The parameters whose gradients are added at a time.
+    private static var partLength: Int { 32_768 }
 
     private let architecture: Architecture<Scalar>
     private var batches: MinibatchSource<Scalar>
@@ -178,11 +181,14 @@ struct ShardedGradient<Scalar: FlowScalar> {
     /// - Returns: The mean of −ln p over the rows that are not trimmed away, in nats.
     @_specialize(where Scalar == Float)
     @_specialize(where Scalar == Double)
-    mutating func compute(parameters: [Scalar], step: Int, parallel: ParallelFor) -> Double {
-        let batch = batches.next(batchSize)
+    mutating func compute(
+        working: WorkingParameters<Scalar>, step: Int, parallel: ParallelFor
+    ) -> Double {
+        batches.draw(batchSize)
+        let batch = batches.batch
         let weights =
             trimFraction > 0
-            ? keptRows(batch, parameters: parameters, step: step, parallel: parallel) : nil
+            ? keptRows(batch, working: working, step: step, parallel: parallel) : nil
         let keptCount = weights.map { Int($0.reduce(0, +)) } ?? batchSize
         let rowWeight = Scalar(1 / Double(keptCount))
         let architecture = architecture
@@ -192,46 +198,53 @@ struct ShardedGradient<Scalar: FlowScalar> {
                 shard.gradient.update(repeating: 0)
                 shard.lossSum = 0
             }
-            parameters.withUnsafeBufferPointer { parameters in
-                guard let parameters = parameters.baseAddress else { return }
-                architecture.forwardAndBackward(
-                    tile, workspace: shard.workspace, parameters: parameters, gradient: gradient
-                ) { latent, x, rowGradients in
-                    let features = architecture.featureCount
-                    architecture.base.addLogDensity(of: latent, featureCount: features)
-                    rowGradients.update(repeating: 0, count: latent.stride)
-                    for (row, place) in range.enumerated() {
-                        let weight = weights?[place] ?? 1
-                        guard weight > 0 else { continue }
-                        shard.lossSum -= latent.logDet[row]
-                        rowGradients[row] = -rowWeight
-                    }
-                    architecture.base.backward(
-                        latent, featureCount: features, rowGradient: rowGradients, dx: x)
+            architecture.forwardAndBackward(
+                tile, workspace: shard.workspace, working: working, gradient: gradient
+            ) { latent, x, rowGradients in
+                let features = architecture.featureCount
+                architecture.base.addLogDensity(of: latent, featureCount: features)
+                rowGradients.update(repeating: 0, count: latent.stride)
+                for (row, place) in range.enumerated() {
+                    let weight = weights?[place] ?? 1
+                    guard weight > 0 else { continue }
+                    shard.lossSum -= latent.logDet[row]
+                    rowGradients[row] = -rowWeight
                 }
+                architecture.base.backward(
+                    latent, featureCount: features, rowGradient: rowGradients, dx: x)
             }
         }
-        guard let total = shards[0].gradient.baseAddress else { return 0 }
-        for shard in shards.dropFirst() {
-            guard let gradient = shard.gradient.baseAddress else { continue }
-            Scalar._kernels.add(architecture.parameterCount, gradient, total)
-        }
+        addShards(parallel: parallel)
         return shards.reduce(0) { $0 + $1.lossSum } / Double(keptCount)
+    }
+
+    /// Adds the gradients of all shards to the first, in their order: a part after the other, each
+    /// so short that its sum stays in the cache.
+    private func addShards(parallel: ParallelFor) {
+        guard shards.count > 1 else { return }
+        let shards = shards
+        let count = architecture.parameterCount
+        parallel((count + Self.partLength - 1) / Self.partLength) { part in
+            let first = part * Self.partLength
+            guard let total = shards[0].gradient.baseAddress else { return }
+            for index in 1..<shards.count {
+                guard let gradient = shards[index].gradient.baseAddress else { continue }
+                Scalar._kernels.add(
+                    min(Self.partLength, count - first), gradient + first, total + first)
+            }
+        }
     }
 
     /// 1 for each row of the batch that stays, 0 for the share of lowest density.
     private func keptRows(
-        _ batch: [Int], parameters: [Scalar], step: Int, parallel: ParallelFor
+        _ batch: [Int], working: WorkingParameters<Scalar>, step: Int, parallel: ParallelFor
     ) -> [Double] {
         let architecture = architecture
         var densities = [Double](repeating: 0, count: batch.count)
         densities.withUnsafeMutableBufferPointer { densities in
             nonisolated(unsafe) let densities = densities
             forEachTile(batch, step: step, parallel: parallel) { _, tile, range in
-                parameters.withUnsafeBufferPointer { parameters in
-                    guard let parameters = parameters.baseAddress else { return }
-                    architecture.forward(tile, parameters: parameters)
-                }
+                architecture.forward(tile, working: working)
                 architecture.base.addLogDensity(
                     of: tile, featureCount: architecture.featureCount)
                 for (row, place) in range.enumerated() {

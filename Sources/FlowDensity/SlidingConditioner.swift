@@ -124,7 +124,8 @@ struct SlidingConditioner<Scalar: FlowScalar>: CouplingNetwork {
     @_specialize(where Scalar == Double)
     func forward(
         rows: Int, stride: Int, x: UnsafePointer<Scalar>, y: UnsafeMutablePointer<Scalar>,
-        record: UnsafeMutablePointer<Scalar>, parameters: UnsafePointer<Scalar>
+        record: UnsafeMutablePointer<Scalar>, parameters: UnsafePointer<Scalar>,
+        derived: UnsafePointer<Scalar>
     ) {
         clearMargins(of: record, channels: channels, stride: stride)
         let context = x + positions * inputChannels * stride

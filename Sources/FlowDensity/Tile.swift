@@ -6,7 +6,7 @@ import Synchronization
 /// contiguous and rows fill the lanes of a vector. Memory behind `rowCount`, up to `stride`, is
 /// there and may be overwritten.
 public struct Tile<Scalar: FlowScalar> {
-    /// The distance between features; also the largest number of rows.
+    /// The distance between features: the number of rows, rounded up to what the kernels touch.
     public let stride: Int
     /// The number of rows that the tile holds at present.
     public var rowCount: Int
@@ -37,7 +37,7 @@ public struct GradientTile<Scalar: FlowScalar> {
 ///
 /// One thread uses a workspace at a time, which is why it may be handed from one to another.
 final class Workspace<Scalar: FlowScalar>: @unchecked Sendable {
-    /// Rows in a tile.
+    /// The most rows in a tile.
     ///
     /// 96 is a multiple of the kernels' blocks of rows at every level, and keeps the activations of
     /// a conditioner in the second-level cache.
@@ -48,6 +48,8 @@ final class Workspace<Scalar: FlowScalar>: @unchecked Sendable {
     private let recordStart: Int
     private let gradientStart: Int
     private let featureCount: Int
+    /// That of the tile which is held at present.
+    private var stride = Workspace.tileRows
 
     /// - Parameter recordCount: Scalars per row that are kept: the largest layer's for a forward
     ///   pass, the sum over all layers when a backward pass follows.
@@ -69,8 +71,11 @@ final class Workspace<Scalar: FlowScalar>: @unchecked Sendable {
     }
 
     /// The tile, with `rowCount` rows and log-determinants of zero.
+    ///
+    /// Few rows stand close together, where the caches hold them best.
     func tile(rowCount: Int) -> Tile<Scalar> {
-        let stride = Self.tileRows
+        let stride = WorkingParameters<Scalar>.aligned(rowCount)
+        self.stride = stride
         logDet.update(repeating: 0, count: stride)
         return Tile(
             stride: stride, rowCount: rowCount, x: memory,
@@ -79,13 +84,12 @@ final class Workspace<Scalar: FlowScalar>: @unchecked Sendable {
 
     /// The gradient of each row's log-likelihood, `[stride]`.
     var rowGradient: UnsafeMutablePointer<Scalar> {
-        memory + gradientStart + featureCount * Self.tileRows
+        memory + gradientStart + featureCount * stride
     }
 
     /// The gradients that belong to the tile.
     func gradientTile(parameters: UnsafeMutablePointer<Scalar>) -> GradientTile<Scalar> {
-        let stride = Self.tileRows
-        return GradientTile(
+        GradientTile(
             x: memory + gradientStart, logDet: UnsafePointer(rowGradient),
             scratch: memory + gradientStart + (featureCount + 1) * stride, parameters: parameters)
     }

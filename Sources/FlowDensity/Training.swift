@@ -98,14 +98,13 @@ extension Flow {
             parameters.withUnsafeMutableBufferPointer { buffer in
                 if let start = buffer.baseAddress { layer.start(start + offset, from: reached) }
             }
+            let alone = Architecture(
+                layers: [layer], featureCount: architecture.featureCount,
+                contextCount: architecture.contextCount, contextBound: architecture.contextBound)
+            let own = Array(parameters[offset..<offset + layer.parameterCount])
             reached =
-                Architecture(
-                    layers: [layer], featureCount: architecture.featureCount,
-                    contextCount: architecture.contextCount, contextBound: architecture.contextBound
-                ).map(
-                    reached, context: reachedContext,
-                    parameters: Array(parameters[offset..<offset + layer.parameterCount]),
-                    inverse: false
+                alone.map(
+                    reached, context: reachedContext, working: alone.working(own), inverse: false
                 ).rows
         }
         return parameters
@@ -135,6 +134,9 @@ struct Trainer<Scalar: FlowScalar> {
     private var first: [Scalar]
     private var second: [Scalar]
     private var gradients: ShardedGradient<Scalar>
+    /// The parameters of a step, or their average when that is judged.
+    private let working: WorkingParameters<Scalar>
+    private var heldOutScores: [Double]
     /// Steps since the optimiser's moments were last zero.
     private var optimizerSteps = 0
     private var restarts = 0
@@ -156,6 +158,8 @@ struct Trainer<Scalar: FlowScalar> {
         average = start
         first = [Scalar](repeating: 0, count: start.count)
         second = first
+        working = WorkingParameters(architecture)
+        heldOutScores = [Double](repeating: 0, count: heldOut.rowCount)
         gradients = ShardedGradient(
             architecture: architecture, batches: batches,
             batchSize: min(options.batchSize, batches.rowCount),
@@ -174,7 +178,8 @@ struct Trainer<Scalar: FlowScalar> {
         while step < options.maximumSteps {
             step += 1
             let rate = rateFactor * learningRate(step)
-            let loss = gradients.compute(parameters: parameters, step: step, parallel: parallel)
+            parameters.withUnsafeBufferPointer { working.set($0, of: architecture) }
+            let loss = gradients.compute(working: working, step: step, parallel: parallel)
             let norm = gradients.norm
             guard loss.isFinite, norm.isFinite, loss < -lowestLogLikelihood / 1e10 else {
                 try restart(afterStep: step)
@@ -235,9 +240,14 @@ struct Trainer<Scalar: FlowScalar> {
     /// Scores the held-out rows under the average, and keeps it when it is the best so far.
     @discardableResult
     private mutating func judge(afterStep step: Int) -> (score: Double, isBetter: Bool) {
-        let scores = architecture.logLikelihood(
-            heldOut, context: heldOutContext, parameters: average, parallel: parallel)
-        let score = scores.reduce(0, +) / Double(scores.count)
+        let (architecture, working, parallel) = (architecture, working, parallel)
+        let (heldOut, heldOutContext) = (heldOut, heldOutContext)
+        average.withUnsafeBufferPointer { working.set($0, of: architecture) }
+        heldOutScores.withUnsafeMutableBufferPointer {
+            architecture.logLikelihood(
+                heldOut, context: heldOutContext, working: working, parallel: parallel, into: $0)
+        }
+        let score = heldOutScores.reduce(0, +) / Double(heldOutScores.count)
         guard score > bestScore else { return (score, false) }
         bestScore = score
         bestStep = step

@@ -332,6 +332,9 @@ package actor StreamWorker {
         case IngestError.missingColumns, IngestError.noNumericColumns:
             return "mend features, time or delimiter in the configuration and reload, "
                 + "or replace the file"
+        case IngestError.corrupt, IngestError.truncated:
+            return "put a whole file there, or take it out of history and reload"
+        case IngestError.compressed: return "unpack it, and name the unpacked file"
         case DetectionError.file(_, _, ENOSPC, _): return "free some space"
         default: return nil
         }

@@ -156,6 +156,22 @@ private let cases: [(variant: FlowVariant, features: Int, context: Int)] =
         }
     }
 
+    @Test func scoresFollowTheParametersAndNotThoseOfACopy() {
+        let variant = FlowVariant.all[0]
+        var flow = variant.disturbed(Float.self, features: 5, seed: 8)
+        let other = variant.disturbed(Float.self, features: 5, seed: 9)
+        let x = rows(20, flow.featureCount, seed: 10, Float.self)
+        let before = flow.logLikelihood(x)
+        let copy = flow
+        flow.parameters = other.parameters
+        #expect(flow.logLikelihood(x) == other.logLikelihood(x))
+        #expect(flow.logLikelihood(x) != before)
+        #expect(copy.logLikelihood(x) == before)
+        var into = [Double](repeating: .nan, count: 20)
+        copy.logLikelihood(x, into: &into)
+        #expect(into == before)
+    }
+
     @Test(arguments: FlowVariant.all)
     func scoresDoNotDependOnTheParallelFor(variant: FlowVariant) {
         let flow = variant.disturbed(Float.self, features: 3, seed: 11)

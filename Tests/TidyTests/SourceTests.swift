@@ -36,6 +36,8 @@ struct SourceTests {
         ("COpenBLAS", ["Sources/FlowDensity/"]),
         ("CFlowKernels", ["Sources/FlowDensity/"]),
         ("CParsers", ["Sources/Ingest/"]),
+        ("CZlib", ["Sources/Ingest/"]),
+        ("CZstd", ["Sources/Ingest/"]),
     ])
     func outsideCodeEntersWhereTheDecisionSays(module: String, allowed: [String]) throws {
         let files = try checkout.files(in: ["Sources", "samples"], extensions: ["swift"])

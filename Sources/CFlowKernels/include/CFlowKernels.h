@@ -12,6 +12,8 @@
 #include <stddef.h>
 
 #define FG_ROW_PADDING 16
+// Outputs in a panel of packed weights.
+#define FG_PANEL 16
 
 #pragma clang assume_nonnull begin
 
@@ -36,15 +38,34 @@ int fg_level(void);
         void (*dense_backward)(long rows, long stride, long outputs, long inputs,                  \
                                const REAL *weights, const REAL *dy,                                \
                                const REAL *_Nullable mask, REAL *dx);                              \
+        /* weights and biases in the order in which dense_packed reads them: FG_PANEL outputs a   */  \
+        /* panel, ceil(outputs / FG_PANEL) panels of FG_PANEL (inputs + 1) scalars                */  \
+        void (*pack)(long outputs, long inputs, const REAL *weights, const REAL *bias,             \
+                     REAL *panels);                                                                \
+        /* what dense gives, from panels; of a few rows at the rate at which the panels are read */ \
+        void (*dense_packed)(long rows, long stride, long outputs, long inputs,                    \
+                             const REAL *panels, const REAL *x, REAL *y, int relu);                \
+        /* gradient[o * inputs + i] += sum over rows of dy[o] x[i]; `room` for a row of the        */ \
+        /* larger side, padded, times `stride`                                                     */ \
+        void (*weight_gradient)(long rows, long stride, long outputs, long inputs, const REAL *dy, \
+                                const REAL *x, REAL *room, REAL *gradient);                        \
         /* sums[f] += sum over rows of x[f] */                                                     \
         void (*row_sums)(long rows, long stride, long features, const REAL *x, REAL *sums);        \
         /* y = min(max(x, -bound), bound) */                                                       \
         void (*clamp)(long rows, REAL bound, const REAL *x, REAL *y);                              \
+        /* clamp of the columns features[0..<count] of x into those of y, one after the other */   \
+        void (*clamp_columns)(long rows, long stride, long count, const long *features,            \
+                              REAL bound, const REAL *x, REAL *y);                                 \
         /* dx += dy where |y| < bound */                                                           \
         void (*clamp_backward)(long rows, REAL bound, const REAL *y, const REAL *dy, REAL *dx);    \
         /* s = bound tanh(s / bound), scale = exp(s), x = x scale + t, log_det += s */             \
         void (*affine_forward)(long rows, REAL bound, REAL *s, REAL *scale, const REAL *t,         \
                                REAL *x, double *log_det);                                          \
+        /* kept = x and affine_forward of the columns features[0..<count] of x, the other columns */ \
+        /* one after the other; of a few rows with the features in the lanes                     */ \
+        void (*affine_forward_columns)(long rows, long stride, long count, const long *features,   \
+                                       REAL bound, REAL *s, REAL *scale, const REAL *t,            \
+                                       REAL *kept, REAL *x, double *log_det);                      \
         /* s = bound tanh(s / bound), x = (x - t) exp(-s), log_det -= s */                         \
         void (*affine_inverse)(long rows, REAL bound, REAL *s, const REAL *t, REAL *x,             \
                                double *log_det);                                                   \

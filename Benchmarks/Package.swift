@@ -1,0 +1,23 @@
+// swift-tools-version: 6.2
+
+import PackageDescription
+
+let package = Package(
+    name: "flowguard-benchmarks",
+    dependencies: [.package(name: "flowguard", path: "..")],
+    targets: [
+        .target(
+            name: "CSpeedLimits", path: "speed/limits",
+            cSettings: [.unsafeFlags(["-O3", "-Wall", "-Werror"])],
+            linkerSettings: [.linkedLibrary("openblas")]),
+        .executableTarget(
+            name: "flowguard-speed",
+            dependencies: [
+                "CSpeedLimits",
+                .product(name: "FlowDensity", package: "flowguard"),
+                .product(name: "Detection", package: "flowguard"),
+            ],
+            path: "speed/tool"),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,62 @@
+"""Measures flowguard and its peers side by side; see `run --help`."""
+import argparse
+import os
+import platform
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from flow import SHAPES
+from measure import Measurement
+from report import Report
+from sides import OURS, PEERS
+
+START, END = "<!-- speed: begin -->", "<!-- speed: end -->"
+
+
+def options():
+    parser = argparse.ArgumentParser(prog="Benchmarks/speed/run", description=__doc__)
+    parser.add_argument("--program", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--shapes", default=",".join(s.name for s in SHAPES), help="default: all (%(default)s)")
+    parser.add_argument("--threads", default="1,2", help="default: %(default)s")
+    parser.add_argument("--peers", default=",".join(PEERS), help="default: all (%(default)s); '' for none")
+    parser.add_argument("--rounds", type=int, default=5, help="repeats of a cell, in turn; default: %(default)s")
+    parser.add_argument("--seconds", type=float, default=0.3, help="of one repeat; default: %(default)s")
+    parser.add_argument("--markdown", type=Path, help=f"a file whose part between '{START}' and '{END}' to replace")
+    return parser.parse_args()
+
+
+def about(chosen, figures):
+    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
+    swift = subprocess.run(["swift", "--version"], capture_output=True, text=True).stdout
+    swift = re.search(r"Swift version [\w.-]+", swift)
+    packages = ["numpy", "torch", "zuko", "nflows", "jax", "onnxruntime"]
+    return (f"{os.cpu_count()} cores of {cpu}, {platform.system()} {platform.release()}, load {os.getloadavg()[0]:.1f} "
+            f"at the end; {swift.group(0) if swift else 'Swift'}, Python {platform.python_version()}, "
+            + ", ".join(f"{p} {version(p)}" for p in packages) + f"; {figures[OURS]['note']}.\n"
+            f"Medians of {chosen.rounds} repeats of {chosen.seconds:g} s, all sides in turn. Largest difference of a "
+            "log-likelihood from float64: " + ", ".join(f"{n} {f['off']:.1g}" for n, f in figures.items()) + " nats.")
+
+
+def main():
+    chosen = options()
+    tell = lambda text: print("speed: " + text, file=sys.stderr, flush=True)
+    names = [OURS] + [name for name in chosen.peers.split(",") if name]
+    results = {}
+    for threads in map(int, chosen.threads.split(",")):
+        for shape in SHAPES:
+            if shape.name in chosen.shapes.split(","):
+                results[shape, threads] = Measurement(
+                    shape, threads, names, chosen.program, chosen.rounds, chosen.seconds, tell).run()
+    text = Report(results).text(about(chosen, list(results.values())[-1]))
+    print(text)
+    if chosen.markdown:
+        old = chosen.markdown.read_text()
+        head, rest = old.split(START)
+        chosen.markdown.write_text(head + START + "\n\n" + text + "\n" + END + rest.split(END)[1])
+
+
+if __name__ == "__main__":
+    main()
