@@ -9,6 +9,10 @@ ACCURACY ?=
 # Options of Benchmarks/speed/run, as --shapes 8x8x64 --peers jax or --markdown docs/benchmarks.md.
 SPEED ?=
 
+# What `make soak` does: how often the daemon is killed in each run, and by which seed.
+KILLS   ?= 1000
+SEED    ?= 1
+
 # Every step takes the same flags: other flags would build everything anew.
 BUILD_FLAGS := -c release --explicit-target-dependency-import-check error
 SWIFT_FILES := Package.swift Sources Tests samples Benchmarks
@@ -16,7 +20,7 @@ SWIFT_FILES := Package.swift Sources Tests samples Benchmarks
 BIN         := .build/release
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build test demo accuracy speed format lint unit-check install uninstall test-systemd ci clean
+.PHONY: help deps build test soak demo accuracy speed docs pictures format lint unit-check install uninstall test-systemd ci clean
 
 help: ## list the targets
 	@echo "flowguard: make TARGET"
@@ -35,6 +39,10 @@ build: deps ## build everything, tests included, in release mode
 test: build ## build and run all tests
 	$(SWIFT) test --skip-build $(BUILD_FLAGS)
 
+soak: build ## kill the daemon 1,000 times a run against the truth (KILLS=, SEED=)
+	FLOWGUARD_SOAK_KILLS=$(KILLS) FLOWGUARD_SOAK_SEED=$(SEED) \
+	  $(SWIFT) test --skip-build $(BUILD_FLAGS) --filter 'DurabilityTests'
+
 demo: build ## watch a daemon learn two streams and catch their faults (2 minutes)
 	@scripts/demo $(BIN)
 
@@ -43,6 +51,12 @@ accuracy: build ## print every accuracy table beside its goal (needs data: docs/
 
 speed: ## measure the flows beside Python peers and the machine's limits (an hour: docs/benchmarks.md)
 	@Benchmarks/speed/run $(SPEED)
+
+docs: deps ## build the pages of the FlowDensity library, a static site in .build-docs/site
+	@SWIFT="$(SWIFT)" scripts/build-docs
+
+pictures: build ## draw the densities of docs/densities.md anew (some minutes)
+	$(BIN)/flowguard-densities --output docs/pictures
 
 format: ## put all Swift files into the project's format
 	$(SWIFT) format -i -r $(SWIFT_FILES)

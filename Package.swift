@@ -36,6 +36,8 @@ let package = Package(
     targets: [
         .systemLibrary(
             name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+        .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
         .target(name: "CFlowKernels", cSettings: kernelFlags),
         .target(
             name: "CParsers", cxxSettings: parserFlags,
@@ -50,7 +52,7 @@ let package = Package(
         .target(
             name: "Ingest",
             dependencies: [
-                "CParsers",
+                "CParsers", "CZlib", "CZstd",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ],
@@ -144,9 +146,17 @@ let package = Package(
             ],
             swiftSettings: settings),
         .testTarget(
-            name: "SamplesTests", dependencies: ["flowguard-samples"], swiftSettings: settings),
+            name: "SamplesTests", dependencies: ["flowguard-samples", "flowguard-densities"],
+            swiftSettings: settings),
         .testTarget(name: "TidyTests", swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6],
     cxxLanguageStandard: .cxx17
 )
+
+// With the plugin among the dependencies every build of the tests compiles its tools too, so only
+// `make docs` asks for it.
+if Context.environment["FLOWGUARD_DOCUMENTATION"] != nil {
+    package.dependencies.append(
+        .package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.4.0"))
+}

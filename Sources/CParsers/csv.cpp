@@ -52,7 +52,7 @@ public:
 
     /* Decodes a line into a record; false: it is none, and `fault` says why. */
     bool decode(const fg_line &line, Record &record) {
-        const char delimiter = static_cast<char>(plan.delimiter);
+        const char delimiter = plan.delimiter;
         const char *const begin = reinterpret_cast<const char *>(bytes) + line.start;
         const char *const end = begin + line.count;
         const int64_t expected = static_cast<int64_t>(plan.columns.size());
@@ -62,7 +62,7 @@ public:
             const int32_t column = index < expected ? plan.columns[index] : FG_COLUMN_SKIPPED;
             const char *next = nullptr;
             if (plan.is_feature(column) && !plan.missing.includes_number && fault.code == 0) {
-                next = read_plain_number(at, end, delimiter, &record.values[column]);
+                next = read_plain_number(at, end, &record.values[column]);
             }
             if (next == nullptr) {
                 const Cell cell = read_cell(at, end, delimiter);
@@ -101,13 +101,17 @@ private:
         fault = fg_fault{0, start, count, 0, 0, code, column, FG_KIND_CELL};
     }
 
+    const char *number(const char *first, const char *last, double *value) const {
+        return plan.decimal_mark == '.' ? read_number(first, last, value)
+                                        : read_number(first, last, plan.decimal_mark, value);
+    }
+
     /* The usual case: a finite number from the cell's first byte to the delimiter. */
-    static const char *read_plain_number(const char *at, const char *end, char delimiter,
-                                         double *value) {
+    const char *read_plain_number(const char *at, const char *end, double *value) const {
         if (at == end) return nullptr;
-        const char *after = read_number(at, end, value);
+        const char *after = number(at, end, value);
         if (after == nullptr || !std::isfinite(*value)) return nullptr;
-        return after == end || *after == delimiter ? after : nullptr;
+        return after == end || *after == plan.delimiter ? after : nullptr;
     }
 
     int32_t read(const Cell &cell, int32_t column, Record &record) {
@@ -118,7 +122,7 @@ private:
         if (column == FG_COLUMN_TIME) {
             const auto *first = reinterpret_cast<const uint8_t *>(cell.first);
             const auto count = static_cast<int64_t>(text.size());
-            return fg_time_parse(first, count, &record.time) ? 0 : FG_FAULT_BAD_TIME;
+            return fg_time_parse(&plan.time, first, count, &record.time) ? 0 : FG_FAULT_BAD_TIME;
         }
         if (plan.is_category(column)) {
             if (cell.has_quotes) text = without_doubled_quotes(text);
@@ -126,7 +130,8 @@ private:
             return 0;
         }
         double *const value = &record.values[column];
-        if (text.empty() || read_number(cell.first, cell.last, value) != cell.last) {
+        if (text.empty() ||
+            number(cell.first, cell.last, value) != cell.last) {
             return FG_FAULT_NOT_A_NUMBER;
         }
         return std::isfinite(*value) ? 0 : FG_FAULT_NON_FINITE;
@@ -151,7 +156,7 @@ void decode_csv(const fg_plan &plan, const uint8_t *bytes, const fg_line *lines,
         Record record(plan, *rows);
         bool ok = false;
         if (lines[i].count < 0) {
-            decoder.fault = fg_fault{0, -1, 0, 0, 0, FG_FAULT_OVERSIZE_LINE, FG_COLUMN_SKIPPED, 0};
+            decoder.fault = oversize_fault();
         } else {
             ok = decoder.decode(lines[i], record);
         }

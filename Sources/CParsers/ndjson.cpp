@@ -36,18 +36,18 @@ std::string_view trimmed(std::string_view text) {
     return text.substr(0, last == std::string_view::npos ? 0 : last + 1);
 }
 
-/* Records of one stream mostly have the same keys in the same order: what the n-th key was the
-   last time is tried first. */
+/* Records of one stream mostly have the same keys in the same order: what the n-th key of an object
+   was the last time is tried first. */
 struct Slot {
     std::string key; /* raw, without escapes; empty: unknown */
-    int32_t column;
+    const KeyNode::Entry *entry;
 };
 constexpr size_t slot_limit = 4096;
 
 class Decoder {
 public:
     Decoder(const fg_plan &plan, fg_dictionary *dictionary)
-        : plan(plan), categories(plan, dictionary),
+        : plan(plan), categories(plan, dictionary), slots(static_cast<size_t>(plan.node_count)),
           seen(static_cast<size_t>(plan.column_count()) + 1, 0) {}
 
     fg_fault fault{};
@@ -72,7 +72,9 @@ public:
         }
         ondemand::object object;
         if (document.get_object().get(object)) return bad_syntax(nullptr);
-        if (!read_fields(document, object, record)) return false;
+        mark++;
+        seen_count = 0;
+        if (!read_fields(document, object, plan.root, record)) return false;
         const char *trailing;
         if (!document.current_location().get(trailing)) {
             note(FG_FAULT_TRAILING_TEXT, FG_COLUMN_SKIPPED, trailing, end - trailing);
@@ -85,7 +87,8 @@ private:
     const fg_plan &plan;
     Categories categories;
     ondemand::parser parser;
-    std::vector<Slot> slots;
+    std::vector<std::vector<Slot>> slots; /* of each node of the plan */
+    std::string element;
     std::vector<uint32_t> seen; /* the mark of the last record that had the column; time last */
     uint32_t mark = 0;
     int64_t seen_count = 0;
@@ -102,25 +105,71 @@ private:
         return false;
     }
 
-    bool read_fields(ondemand::document &document, ondemand::object &object, Record &record) {
-        mark++;
-        seen_count = 0;
+    bool read_fields(ondemand::document &document, ondemand::object &object, const KeyNode &node,
+                     Record &record) {
         size_t index = 0;
+        std::vector<Slot> &known = slots[static_cast<size_t>(node.number)];
         for (auto result : object) {
             ondemand::field field;
             if (std::move(result).get(field)) return bad_syntax(location(document));
-            int32_t column;
+            const KeyNode::Entry *entry;
             const char *const key = field.key().raw(); /* gone once the key is unescaped */
-            if (!column_of(field, key, index++, &column)) return bad_syntax(location(document));
-            if (column == FG_COLUMN_SKIPPED) continue;
-            if (!is_first(column)) {
-                if (fault.code == 0) note(FG_FAULT_DUPLICATE_KEY, column, key, 0);
-                continue;
-            }
-            if (fault.code != 0) continue;
-            if (!read_value(field.value(), column, record)) {
+            if (!entry_of(field, key, index++, node, known, &entry)) {
                 return bad_syntax(location(document));
             }
+            if (entry == nullptr) continue;
+            const bool ok = entry->inside == nullptr
+                                ? read_column(document, field.value(), key, entry->column, record)
+                                : read_inside(document, field.value(), key, *entry, record);
+            if (!ok) return false;
+        }
+        return true;
+    }
+
+    /* A value that others may be in. Not a part of the loop over the usual ones: it would cost them. */
+    [[gnu::noinline]] bool read_inside(ondemand::document &document, ondemand::value value, const char *key,
+                     const KeyNode::Entry &entry, Record &record) {
+        ondemand::json_type type;
+        if (value.type().get(type)) return bad_syntax(location(document));
+        if (type == ondemand::json_type::object) {
+            ondemand::object object;
+            if (value.get_object().get(object)) return bad_syntax(location(document));
+            return read_fields(document, object, *entry.inside, record);
+        }
+        if (type == ondemand::json_type::array) {
+            return read_elements(document, value, key, *entry.inside, record);
+        }
+        return read_column(document, value, key, entry.column, record);
+    }
+
+    [[gnu::always_inline]] bool read_column(ondemand::document &document, ondemand::value value, const char *key,
+                     int32_t column, Record &record) {
+        if (column == FG_COLUMN_SKIPPED) return true;
+        if (!is_first(column)) {
+            if (fault.code == 0) note(FG_FAULT_DUPLICATE_KEY, column, key, 0);
+            return true;
+        }
+        if (fault.code != 0) return true;
+        return read_value(value, column, record) || bad_syntax(location(document));
+    }
+
+    /* The elements of an array, under their indices from 0. */
+    [[gnu::noinline]] bool read_elements(ondemand::document &document, ondemand::value value, const char *key,
+                       const KeyNode &node, Record &record) {
+        ondemand::array array;
+        if (value.get_array().get(array)) return bad_syntax(location(document));
+        int64_t index = 0;
+        for (auto result : array) {
+            ondemand::value each;
+            if (std::move(result).get(each)) return bad_syntax(location(document));
+            element = std::to_string(index++);
+            const auto found = node.entries.find(element);
+            if (found == node.entries.end()) continue;
+            const KeyNode::Entry &entry = found->second;
+            const bool ok = entry.inside == nullptr
+                                ? read_column(document, each, key, entry.column, record)
+                                : read_inside(document, each, key, entry, record);
+            if (!ok) return false;
         }
         return true;
     }
@@ -150,33 +199,35 @@ private:
         return false;
     }
 
-    bool column_of(ondemand::field &field, const char *raw, size_t index, int32_t *column) {
-        if (index < slots.size()) {
-            const Slot &slot = slots[index];
+    /* False: the key is not JSON. */
+    [[gnu::always_inline]] bool entry_of(ondemand::field &field, const char *raw, size_t index, const KeyNode &node,
+                  std::vector<Slot> &known, const KeyNode::Entry **entry) {
+        if (index < known.size()) {
+            const Slot &slot = known[index];
             const size_t length = slot.key.size();
             if (length > 0 && static_cast<int64_t>(length) < end - raw && raw[length] == '"' &&
                 memcmp(raw, slot.key.data(), length) == 0) {
-                *column = slot.column;
+                *entry = slot.entry;
                 return true;
             }
         }
         std::string_view key;
         if (field.unescaped_key().get(key)) return false;
-        const auto found = plan.column_of_key.find(key);
-        *column = found == plan.column_of_key.end() ? FG_COLUMN_SKIPPED : found->second;
+        const auto found = node.entries.find(key);
+        *entry = found == node.entries.end() ? nullptr : &found->second;
         if (index < slot_limit) {
-            if (index >= slots.size()) slots.resize(index + 1, Slot{"", FG_COLUMN_SKIPPED});
+            if (index >= known.size()) known.resize(index + 1, Slot{"", nullptr});
             /* An escaped key is longer in the record than here: it is looked up each time. */
             const bool is_raw = static_cast<int64_t>(key.size()) < end - raw &&
                                 raw[key.size()] == '"' &&
                                 memcmp(raw, key.data(), key.size()) == 0;
-            slots[index] = Slot{is_raw ? std::string(key) : "", *column};
+            known[index] = Slot{is_raw ? std::string(key) : "", *entry};
         }
         return true;
     }
 
     /* False: the value is not JSON. A value of the wrong type is noted, and the record goes on. */
-    bool read_value(ondemand::value value, int32_t column, Record &record) {
+    [[gnu::always_inline]] bool read_value(ondemand::value value, int32_t column, Record &record) {
         ondemand::json_type type;
         if (value.type().get(type)) return false;
         const std::string_view token = trimmed(value.raw_json_token());
@@ -227,13 +278,13 @@ private:
         const auto *text = reinterpret_cast<const uint8_t *>(token.data());
         const int64_t count = static_cast<int64_t>(token.size());
         if (column == FG_COLUMN_TIME) {
-            if (!fg_time_parse(text, count, &record.time)) {
+            if (!fg_time_parse(&plan.time, text, count, &record.time)) {
                 note(FG_FAULT_BAD_TIME, column, token.data(), count);
             }
             return true;
         }
         double value = 0;
-        if (!fg_number_parse(text, count, &value)) return false;
+        if (!fg_number_parse(text, count, '.', &value)) return false;
         if (plan.missing.includes_number && plan.missing.contains(token)) {
             lack(token, column, record);
         } else if (plan.is_category(column)) {
@@ -253,7 +304,7 @@ private:
             categories.put(text, column, record);
         } else if (column != FG_COLUMN_TIME) {
             wrong_type(token, column, FG_KIND_STRING);
-        } else if (!fg_time_parse(reinterpret_cast<const uint8_t *>(text.data()),
+        } else if (!fg_time_parse(&plan.time, reinterpret_cast<const uint8_t *>(text.data()),
                                   static_cast<int64_t>(text.size()), &record.time)) {
             wrong_type(token, column, FG_KIND_STRING);
         }
@@ -313,7 +364,7 @@ void decode_ndjson(const fg_plan &plan, const uint8_t *bytes, int64_t byte_count
         Record record(plan, *rows);
         bool ok = false;
         if (lines[i].count < 0) {
-            decoder.fault = fg_fault{0, -1, 0, 0, 0, FG_FAULT_OVERSIZE_LINE, FG_COLUMN_SKIPPED, 0};
+            decoder.fault = oversize_fault();
         } else {
             ok = decoder.decode(padded.line(lines[i].start, lines[i].count), lines[i].count,
                                 record);
@@ -324,8 +375,77 @@ void decode_ndjson(const fg_plan &plan, const uint8_t *bytes, int64_t byte_count
 
 }  // namespace flowguard
 
-extern "C" bool fg_json_visit(const uint8_t *bytes, int64_t count, void *context,
-                              fg_json_visitor visitor) {
+namespace flowguard {
+namespace {
+
+struct Visit {
+    bool visits_elements;
+    void *context;
+    fg_visitor visitor;
+
+    void tell(std::string_view key, char type, std::string_view content) const {
+        visitor(context, reinterpret_cast<const uint8_t *>(key.data()),
+                static_cast<int64_t>(key.size()), type,
+                reinterpret_cast<const uint8_t *>(content.data()),
+                static_cast<int64_t>(content.size()));
+    }
+
+    bool object(ondemand::object object, const std::string &prefix, int depth) const {
+        for (auto result : object) {
+            ondemand::field field;
+            std::string_view key;
+            if (std::move(result).get(field) || field.unescaped_key().get(key)) return false;
+            if (!value(field.value(), prefix + std::string(key), depth)) return false;
+        }
+        return true;
+    }
+
+    bool value(ondemand::value value, const std::string &key, int depth) const {
+        ondemand::json_type type;
+        if (value.type().get(type)) return false;
+        std::string_view content;
+        switch (type) {
+        case ondemand::json_type::number:
+            tell(key, 'n', trimmed(value.raw_json_token()));
+            return true;
+        case ondemand::json_type::string:
+            if (value.get_string().get(content)) return false;
+            tell(key, 's', content);
+            return true;
+        case ondemand::json_type::boolean:
+            tell(key, 't', trimmed(value.raw_json_token()));
+            return true;
+        case ondemand::json_type::null: tell(key, 'z', content); return true;
+        case ondemand::json_type::object: {
+            if (depth == depth_limit) return true;
+            ondemand::object inner;
+            return !value.get_object().get(inner) && object(inner, key + ".", depth + 1);
+        }
+        case ondemand::json_type::array: {
+            tell(key, 'a', content);
+            ondemand::array array;
+            if (!visits_elements || depth == depth_limit) return true;
+            if (value.get_array().get(array)) return false;
+            int64_t index = 0;
+            for (auto result : array) {
+                ondemand::value each;
+                if (std::move(result).get(each)) return false;
+                if (!this->value(each, key + "." + std::to_string(index++), depth + 1)) {
+                    return false;
+                }
+            }
+            return true;
+        }
+        }
+        return false;
+    }
+};
+
+}  // namespace
+}  // namespace flowguard
+
+extern "C" bool fg_json_visit(const uint8_t *bytes, int64_t count, bool visits_elements,
+                              void *context, fg_visitor visitor) {
     using namespace simdjson;
     ondemand::parser parser;
     ondemand::document document;
@@ -333,34 +453,5 @@ extern "C" bool fg_json_visit(const uint8_t *bytes, int64_t count, void *context
     if (parser.iterate(text).get(document)) return false;
     ondemand::object object;
     if (document.get_object().get(object)) return false;
-    for (auto result : object) {
-        ondemand::field field;
-        std::string_view key, content;
-        ondemand::json_type type;
-        if (std::move(result).get(field) || field.unescaped_key().get(key)) return false;
-        ondemand::value value = field.value();
-        if (value.type().get(type)) return false;
-        char kind = 'o';
-        switch (type) {
-        case ondemand::json_type::number:
-            kind = 'n';
-            content = flowguard::trimmed(value.raw_json_token());
-            break;
-        case ondemand::json_type::string:
-            kind = 's';
-            if (value.get_string().get(content)) return false;
-            break;
-        case ondemand::json_type::boolean:
-            kind = 't';
-            content = flowguard::trimmed(value.raw_json_token());
-            break;
-        case ondemand::json_type::null: kind = 'z'; break;
-        default: break;
-        }
-        visitor(context, reinterpret_cast<const uint8_t *>(key.data()),
-                static_cast<int64_t>(key.size()), kind,
-                reinterpret_cast<const uint8_t *>(content.data()),
-                static_cast<int64_t>(content.size()));
-    }
-    return true;
+    return flowguard::Visit{visits_elements, context, visitor}.object(object, "", 0);
 }

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <deque>
 #include <limits>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -29,23 +30,60 @@ bool is_space(uint8_t byte);
 /* Reads a number at `first`; returns the end of it, or null. A sign of plus is allowed. */
 const char *read_number(const char *first, const char *last, double *value);
 
+/* The same for numbers with another mark than a point before their fraction. */
+const char *read_number(const char *first, const char *last, char decimal_mark, double *value);
+
+enum class Format { csv, ndjson, influx };
+
+/* How deep objects are looked into. */
+constexpr int depth_limit = 16;
+
+/* The keys of an object that lead to columns: by themselves, or through what is in the object or
+   array under them. */
+struct KeyNode {
+    struct Entry {
+        int32_t column = FG_COLUMN_SKIPPED;
+        std::unique_ptr<KeyNode> inside;
+    };
+    int64_t number = 0; /* of the node, from 0 */
+    std::unordered_map<std::string_view, Entry> entries;
+
+    /* Makes a key lead to a column; "a.b" also as "b" under "a". The key's bytes stay where they are. */
+    void add(std::string_view key, int32_t column, int64_t *node_count, int depth = 0);
+};
+
 }  // namespace flowguard
 
+/* One place's clocks, and how times are written. */
+struct fg_time {
+    std::string pattern;
+    int64_t units_per_sec = 0;
+    std::vector<int64_t> zone_starts;
+    std::vector<int32_t> zone_offsets;
+
+    /* Seconds since 1970 of what clocks of the place show. */
+    double to_utc(int64_t local_secs) const;
+};
+
 struct fg_plan {
-    bool is_json = false;
+    flowguard::Format format = flowguard::Format::csv;
     int64_t feature_count = 0;
     int64_t category_count = 0;
     bool has_time = false;
-    uint8_t delimiter = ',';
+    char delimiter = ',';
+    char decimal_mark = '.';
+    fg_time time;
     flowguard::Missing missing;
     std::vector<uint8_t> is_optional;                /* features, then categories */
     std::vector<int32_t> columns;                    /* CSV: what each cell is */
-    std::vector<std::string> keys;                   /* NDJSON: features, categories, time */
-    std::unordered_map<std::string_view, int32_t> column_of_key;
+    std::vector<std::string> keys;                   /* else: features, categories, time */
+    flowguard::KeyNode root;                         /* else: the columns under them */
+    int64_t node_count = 1;
 
-    fg_plan(fg_columns given, fg_texts missing_texts)
-        : feature_count(given.feature_count), category_count(given.category_count),
-          has_time(given.has_time), missing(missing_texts) {
+    fg_plan(flowguard::Format format, fg_columns given, fg_texts missing_texts, const fg_time *time)
+        : format(format), feature_count(given.feature_count),
+          category_count(given.category_count), has_time(given.has_time), time(*time),
+          missing(missing_texts) {
         is_optional.assign(given.is_optional, given.is_optional + column_count());
     }
 
@@ -118,6 +156,13 @@ void decode_csv(const fg_plan &plan, const uint8_t *bytes, const fg_line *lines,
                 fg_rows *rows);
 void decode_ndjson(const fg_plan &plan, const uint8_t *bytes, int64_t byte_count,
                    const fg_line *lines, int64_t line_count, fg_rows *rows);
+void decode_influx(const fg_plan &plan, const uint8_t *bytes, const fg_line *lines,
+                   int64_t line_count, fg_rows *rows);
+
+/* The fault of a line that is too long to be looked at. */
+inline fg_fault oversize_fault() {
+    return fg_fault{0, -1, 0, 0, 0, FG_FAULT_OVERSIZE_LINE, FG_COLUMN_SKIPPED, FG_KIND_CELL};
+}
 
 /* Puts a decoded row, whose values are in place, or its fault into the output. */
 inline void finish_line(const fg_line &line, int64_t index, double time, bool ok, fg_fault &fault,

@@ -333,6 +333,14 @@ public struct StreamDetail: Sendable, Hashable, Codable {
     public var delimiter: String?
     /// The cells that mean "no value"; CSV only.
     public var missingValues: [String]?
+    /// The character between whole and fraction of a number; CSV only.
+    public var decimalMark: String?
+    /// How times are written, where the configuration says it.
+    public var timePattern: String?
+    /// The unit of times that are numbers, where the configuration says it.
+    public var timeUnit: String?
+    /// The place whose clocks show the times, where the configuration says it.
+    public var timeZone: String?
     /// The newest fits, newest first.
     public var fits: [FitMessage]
     /// The newest episodes, newest first.

@@ -8,9 +8,9 @@ import Foundation
 /// Anomalies ten times rarer than asked for are no matter of the budget: they always alarm. None is made an alarm
 /// that the threshold would not.
 ///
-///     alarm           p ≤ α · exp(−strictness)
+///     alarm           p ≤ α · exp(−min(strictness, ln 10))
 ///     each record     strictness ← max(0, strictness − step · α)
-///     each episode    strictness ← min(ln 10, strictness + step)      with p > α / 10
+///     each episode    strictness ← strictness + step                with p > α / 10
 ///
 /// Source: Gibbs, Candès, "Adaptive conformal inference under distribution shift", 2021,
 /// <https://arxiv.org/abs/2106.00170>, here on the logarithm of α and on one side.
@@ -20,6 +20,7 @@ public struct AlarmPace: Sendable, Hashable, Codable {
 
     /// What an episode adds: five more than the budget has earned ask for a p-value 1/e times as large.
     private static let step = 0.2
+    /// No anomaly ten times rarer than asked for is held back; those that count end here by themselves.
     private static let greatestStrictness = log(10.0)
 
     /// Begins without strictness.
@@ -28,7 +29,9 @@ public struct AlarmPace: Sendable, Hashable, Codable {
     /// The largest p-value that alarms.
     ///
     /// - Parameter probability: The budget's false-alarm probability, α.
-    public func largestPValue(probability: Double) -> Double { probability * exp(-strictness) }
+    public func largestPValue(probability: Double) -> Double {
+        probability * exp(-min(strictness, Self.greatestStrictness))
+    }
 
     /// Whether an anomaly may begin an episode.
     ///
@@ -47,6 +50,6 @@ public struct AlarmPace: Sendable, Hashable, Codable {
         guard let beginning, beginning > probability * exp(-Self.greatestStrictness),
             beginning <= probability
         else { return }
-        strictness = min(Self.greatestStrictness, strictness + Self.step)
+        strictness += Self.step
     }
 }

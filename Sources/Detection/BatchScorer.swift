@@ -8,12 +8,23 @@ import Ingest
 public struct BatchScorer {
     /// The form of the output.
     public enum Output: String, Sendable, Hashable, Codable, CaseIterable {
-        /// The input's columns (of NDJSON: the keys of the first batch) and `log_likelihood,p_value,anomaly`.
+        /// The input's columns (of NDJSON and points: the keys of the first batch) and `log_likelihood,p_value,anomaly`.
         case csv
         /// The input's keys and the same three.
         case ndjson
+        /// The input's points with three more fields; for an input of points only.
+        case influx
         /// The log-likelihood alone.
         case scores
+
+        /// The output that is closest to an input.
+        public static func like(_ format: RecordFormat) -> Output {
+            switch format {
+            case .csv: .csv
+            case .ndjson: .ndjson
+            case .influx: .influx
+            }
+        }
     }
 
     /// What came of a batch.
@@ -37,20 +48,21 @@ public struct BatchScorer {
     private var state = ContextState()
     private var hasWrittenHeader = false
     /// The columns of the output where the input has none: the keys of the first batch.
-    private var jsonColumns: [String] = []
-    private var jsonPlaces: [String: Int] = [:]
+    private var keyColumns: [String] = []
+    private var keyPlaces: [String: Int] = [:]
     /// The most keys that become columns; the model's own come in any case.
-    private static let jsonColumnLimit = 4_096
+    private static let keyColumnLimit = 4_096
 
     /// Makes a scorer for one input.
     ///
     /// - Parameter explains: Anomalies get their reasons, in the form of the anomaly log. The default is false.
-    /// - Precondition: Only NDJSON output has a place for reasons.
+    /// - Precondition: Only NDJSON output has a place for reasons, and only points become points.
     public init(
         detector: Detector, threshold: Threshold, format: FormatOptions, output: Output,
         explains: Bool = false
     ) {
         precondition(!explains || output == .ndjson, "reasons need NDJSON output")
+        precondition(output != .influx || format.format == .influx, "points are made of points")
         self.detector = detector
         self.threshold = threshold
         self.format = format
@@ -76,14 +88,14 @@ public struct BatchScorer {
             batch: batch, format: format, output: output, schema: detector.schema)
         if !hasWrittenHeader {
             hasWrittenHeader = true
-            if format.format == .ndjson, output == .csv {
-                jsonColumns = keys(of: batch)
-                for (place, name) in jsonColumns.enumerated() { jsonPlaces[name] = place }
+            if format.format != .csv, output == .csv {
+                keyColumns = keys(of: batch)
+                for (place, name) in keyColumns.enumerated() { keyPlaces[name] = place }
             }
-            writer.writeHeader(columns: decoder.columnNames ?? jsonColumns)
+            writer.writeHeader(columns: decoder.columnNames ?? keyColumns)
         }
-        writer.columns = decoder.columnNames ?? jsonColumns
-        writer.places = jsonPlaces
+        writer.columns = decoder.columnNames ?? keyColumns
+        writer.places = keyPlaces
         var reasons: [Int: RowFault] = [:]
         for fault in decoded.faults where reasons[fault.lineIndex] == nil {
             reasons[fault.lineIndex] = fault
@@ -113,14 +125,15 @@ public struct BatchScorer {
             scoredCount: record)
     }
 
-    /// The keys of NDJSON lines in the order of their appearance, the model's among them in any case.
+    /// The keys of NDJSON lines and points in the order of their appearance, the model's among them in any case.
     private func keys(of batch: LineBatch) -> [String] {
         var seen: Set<String> = []
         var keys: [String] = []
         for line in batch.lines.indices {
-            for member in JSONMembers.split(batch.content(ofLine: line)) ?? []
-            where keys.count < Self.jsonColumnLimit && seen.insert(member.name).inserted {
-                keys.append(member.name)
+            let cells = KeyedCells.split(batch.content(ofLine: line), format, detector.schema)
+            for cell in cells
+            where keys.count < Self.keyColumnLimit && seen.insert(cell.name).inserted {
+                keys.append(cell.name)
             }
         }
         let needed = [detector.schema.time].compactMap(\.self) + detector.schema.columns
@@ -135,7 +148,7 @@ private struct LineWriter {
     let output: BatchScorer.Output
     let schema: Schema
     var columns: [String] = []
-    /// Where each key of an NDJSON object goes.
+    /// Where each key of an NDJSON object or a point goes.
     var places: [String: Int] = [:]
     var bytes: [UInt8] = []
 
@@ -171,12 +184,24 @@ private struct LineWriter {
             NumberText.append(logLikelihood: logLikelihood, to: &bytes)
         case .csv:
             writeInput(line)
+            let start = bytes.count
             bytes.append(format.delimiter)
             NumberText.append(logLikelihood: logLikelihood, to: &bytes)
             bytes.append(format.delimiter)
             NumberText.append(pValue: pValue, to: &bytes)
             bytes.append(format.delimiter)
             bytes.append(UInt8(ascii: isAnomaly ? "1" : "0"))
+            if format.decimalMark != UInt8(ascii: ".") { localize(from: start) }
+        case .influx:
+            let content = content(of: line)
+            let end = PointText.fieldsEnd(of: content) ?? content.endIndex
+            bytes.append(contentsOf: content[..<end])
+            bytes.append(contentsOf: ",log_likelihood=".utf8)
+            NumberText.append(logLikelihood: logLikelihood, to: &bytes)
+            bytes.append(contentsOf: ",p_value=".utf8)
+            NumberText.append(pValue: pValue, to: &bytes)
+            bytes.append(contentsOf: (isAnomaly ? ",anomaly=true" : ",anomaly=false").utf8)
+            bytes.append(contentsOf: content[end...])
         case .ndjson:
             openObject(line: line)
             bytes.append(contentsOf: "\"log_likelihood\":".utf8)
@@ -189,6 +214,13 @@ private struct LineWriter {
             bytes.append(UInt8(ascii: "}"))
         }
         bytes.append(UInt8(ascii: "\n"))
+    }
+
+    /// Writes the numbers from an index on as the input does.
+    private mutating func localize(from start: Int) {
+        for index in start..<bytes.count where bytes[index] == UInt8(ascii: ".") {
+            bytes[index] = format.decimalMark
+        }
     }
 
     /// The members of the anomaly log that tell why.
@@ -224,11 +256,13 @@ private struct LineWriter {
         switch output {
         case .scores:
             break
+        case .influx:
+            bytes.append(contentsOf: content(of: line))
         case .csv:
             writeInput(line)
             bytes.append(contentsOf: repeatElement(format.delimiter, count: Self.added.count))
         case .ndjson:
-            if format.format == .csv || JSONMembers.split(content(of: line)) != nil {
+            if format.format != .ndjson || JSONMembers.split(content(of: line)) != nil {
                 openObject(line: line)
             } else {
                 bytes.append(UInt8(ascii: "{"))
@@ -243,16 +277,16 @@ private struct LineWriter {
         bytes.append(UInt8(ascii: "\n"))
     }
 
-    /// The input's cells: a CSV line as it is, the members of an NDJSON object in the order of the header.
+    /// The input's cells: a CSV line as it is, the values of an NDJSON object or a point in the order of the header.
     private mutating func writeInput(_ line: Int) {
-        guard format.format == .ndjson else {
+        guard format.format != .csv else {
             bytes.append(contentsOf: content(of: line))
             return
         }
         var cells = [String](repeating: "", count: columns.count)
-        for member in JSONMembers.split(content(of: line)) ?? [] {
-            guard let place = places[member.name] else { continue }
-            cells[place] = JSONMembers.cell(member.value)
+        for cell in KeyedCells.split(content(of: line), format, schema) {
+            guard let place = places[cell.name] else { continue }
+            cells[place] = cell.text
         }
         append(cells: cells)
     }
@@ -278,10 +312,29 @@ private struct LineWriter {
             return
         }
         bytes.append(UInt8(ascii: "{"))
+        if format.format == .influx {
+            for member in PointText.members(of: content(of: line)) ?? [] {
+                append(json: member.name)
+                bytes.append(UInt8(ascii: ":"))
+                if member.isText
+                    || (member.text != "true" && member.text != "false"
+                        && !isJSONNumber(member.text))
+                {
+                    append(json: member.text)
+                } else {
+                    bytes.append(contentsOf: member.text.utf8)
+                }
+                bytes.append(UInt8(ascii: ","))
+            }
+            return
+        }
         let cells = CSVCells.split(content(of: line), delimiter: format.delimiter)
         for (name, cell) in zip(columns, cells) {
             append(json: name)
             bytes.append(UInt8(ascii: ":"))
+            let cell =
+                format.decimalMark != UInt8(ascii: ".") && schema.features.contains(name)
+                ? cell.replacing(",", with: ".") : cell
             if schema.features.contains(name), Double(cell)?.isFinite == true, isJSONNumber(cell) {
                 bytes.append(contentsOf: cell.utf8)
             } else {
@@ -340,6 +393,22 @@ private struct LineWriter {
             }
         }
         bytes.append(UInt8(ascii: "\""))
+    }
+}
+
+/// The values of an NDJSON object or a point as cells of a table: for output only, one line at a time.
+private enum KeyedCells {
+    static func split(
+        _ line: ArraySlice<UInt8>, _ format: FormatOptions, _ schema: Schema
+    ) -> [(name: String, text: String)] {
+        guard format.format == .ndjson else {
+            return (PointText.members(of: line) ?? []).map { ($0.name, $0.text) }
+        }
+        // Where the model reads a key within another, all of these are columns of their own.
+        let isNested = schema.columns.contains { $0.contains(".") }
+        return JSONMembers.flattened(line, isNested: isNested).map {
+            ($0.name, JSONMembers.cell($0.value))
+        }
     }
 }
 

@@ -22,6 +22,45 @@ enum JSONMembers {
         return scanner.take(UInt8(ascii: "}")) && scanner.isAtEnd ? members : nil
     }
 
+    /// The members of the object in a line; none when it holds no object.
+    ///
+    /// - Parameter isNested: Those of an object within another come in its place, as `a.b`, and the elements of an array
+    ///   as `a.0`.
+    static func flattened(_ line: ArraySlice<UInt8>, isNested: Bool) -> [Member] {
+        let members = split(line) ?? []
+        guard isNested else { return members }
+        return members.flatMap { flattened($0, depth: 1) }
+    }
+
+    /// As deep as the decoder looks.
+    private static let depthLimit = 16
+
+    private static func flattened(_ member: Member, depth: Int) -> [Member] {
+        let inside: [Member]?
+        switch member.value.first {
+        case UInt8(ascii: "{") where depth < depthLimit: inside = split(member.value)
+        case UInt8(ascii: "[") where depth < depthLimit: inside = elements(member.value)
+        default: inside = nil
+        }
+        guard let inside, !inside.isEmpty else { return [member] }
+        return inside.flatMap {
+            flattened(("\(member.name).\($0.name)", $0.value), depth: depth + 1)
+        }
+    }
+
+    /// The elements of an array under their indices, or `nil` when the text is none.
+    private static func elements(_ text: ArraySlice<UInt8>) -> [Member]? {
+        var scanner = Scanner(text)
+        guard scanner.take(UInt8(ascii: "[")) else { return nil }
+        if scanner.take(UInt8(ascii: "]")) { return [] }
+        var elements: [Member] = []
+        repeat {
+            guard let value = scanner.takeValue() else { return nil }
+            elements.append((String(elements.count), value))
+        } while scanner.take(UInt8(ascii: ","))
+        return scanner.take(UInt8(ascii: "]")) ? elements : nil
+    }
+
     /// A value as a table's cell holds it: a string without its quotes, null as nothing, all else as it is written.
     static func cell(_ value: ArraySlice<UInt8>) -> String {
         if value.first == UInt8(ascii: "\""), let text = text(of: value) { return text }

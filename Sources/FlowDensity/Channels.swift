@@ -1,5 +1,7 @@
-/// The channels of a window, each with its features at all positions: feature `c · positions + t` is
-/// channel `c` at position `t`. A row is a window of one position, its features are its channels.
+/// The channels of a window, each with its features at all positions.
+///
+/// Feature `c · positions + t` is channel `c` at position `t`. A row is a window of one position, its
+/// features are its channels.
 struct Channels: Sendable, Hashable {
     /// The number of channels.
     let count: Int

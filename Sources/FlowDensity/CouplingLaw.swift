@@ -30,6 +30,7 @@ public protocol CouplingLaw<Scalar>: Sendable {
     /// Carries the gradient by a feature back through `forward`.
     ///
     /// - Parameters:
+    ///   - column: The same as in `forward`, which has been called.
     ///   - dx: By the latent feature at first, by the data's feature at the end.
     ///   - logDet: The gradient by each row's log-determinant.
     ///   - numbers: The gradient by the conditioner's numbers, columns `column.step` apart.

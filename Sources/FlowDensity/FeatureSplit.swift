@@ -40,8 +40,9 @@ public struct FeatureSplit: Sendable, Hashable {
         reading(featureCount: featureCount, layer: layer) { $0 % 2 == 0 }
     }
 
-    /// Of a window, every second time is read and the others changed, at all channels; the other way
-    /// round in odd layers (RealNVP's checkerboard, of a signal). Position after position.
+    /// Of a window, every second time is read and the others changed; the other way round in odd layers.
+    ///
+    /// RealNVP's checkerboard, of a signal; all channels alike, position after position.
     public static func checkerboard(channels: Int, length: Int, layer: Int) -> FeatureSplit {
         precondition(length % 2 == 0, "a checkerboard needs an even number of times")
         func features(_ parity: Int) -> [Int] {
@@ -53,8 +54,9 @@ public struct FeatureSplit: Sendable, Hashable {
             passedThrough: features(layer % 2), transformed: features(1 - layer % 2))
     }
 
-    /// Of a window, the lower half of the channels is read and the upper one changed, at all times;
-    /// the other way round in odd layers (RealNVP's channel-wise mask). Position after position.
+    /// Of a window, half of the channels is read and the other changed; in odd layers the other way round.
+    ///
+    /// RealNVP's channel-wise mask; all times alike, position after position.
     public static func channels(_ channels: Int, length: Int, layer: Int) -> FeatureSplit {
         precondition(channels >= 2, "channels can be parted when there are two")
         func features(_ range: Range<Int>) -> [Int] {

@@ -55,8 +55,9 @@ public struct FlowOptions: Sendable, Hashable, Codable {
 
     /// What a coupling layer does; the default is the family's own: additive for NICE, affine else.
     public var law: CouplingLawKind?
-    /// How coupling layers part the features of a row; the default is `alternating`. Windows are
-    /// parted as `window` says.
+    /// How coupling layers part the features of a row; the default is `alternating`.
+    ///
+    /// Windows are parted as `window` says.
     public var partition: FeaturePartition = .alternating
     /// The density of the latent rows; the default is `normal`.
     public var base: BaseDensity = .normal

@@ -95,6 +95,10 @@ extension FlowOptions {
 /// Reads sizes and tensors of a flow, none of them believed before it is checked.
 private struct FlowReader {
     static let largestSide = 16_384
+    /// A smaller bound could be 0 as a Float.
+    static let leastBound = 1e-3
+    /// Numbers a row that a layer may keep: a small file must not ask for all memory.
+    static let largestRecord = 1 << 18
 
     let file: TensorFile
     let prefix: String
@@ -166,16 +170,25 @@ private struct FlowReader {
 
     private func positive(_ key: String) throws(FlowDensityError) -> Double {
         let text = try file.metadataValue(prefix + key)
-        guard let value = Double(text), value > 0, value <= 1e6 else {
+        guard let value = Double(text), value >= Self.leastBound, value <= 1e6 else {
             throw .badMetadata(
                 file: file.name, key: prefix + key, found: text,
-                expected: "a number above 0, at most 1e6")
+                expected: "a number from \(Self.leastBound) to 1e6")
         }
         return value
     }
 
     /// The layers that the file names, and their index lists, must be those of the recipe.
     func check<Scalar>(_ architecture: Architecture<Scalar>) throws(FlowDensityError) {
+        let record = architecture.layers.map(\.recordCount).max() ?? 0
+        guard record <= Self.largestRecord else {
+            throw .badMetadata(
+                file: file.name, key: prefix + "hidden_width",
+                found: String(architecture.featureCount),
+                expected:
+                    "a flow that keeps at most \(Self.largestRecord) numbers a row, found \(record)"
+            )
+        }
         let names = architecture.layers.map(\.name).joined(separator: ",")
         let found = try file.metadataValue(prefix + "layers")
         guard found == names else {

@@ -62,9 +62,11 @@ struct Recipe<Scalar: FlowScalar> {
                 kernelWidth: positions == 1 ? 1 : options.window?.kernelWidth ?? 1))
     }
 
-    /// The multi-scale architecture: at each scale couplings over a checkerboard of times, a squeeze,
-    /// couplings over the channels, and half of the channels leave for the latent space; at the
-    /// last scale a checkerboard alone (RealNVP §3.6). Glow squeezes first and has channels alone.
+    /// The multi-scale architecture of RealNVP §3.6.
+    ///
+    /// At each scale couplings over a checkerboard of times, a squeeze, couplings over the channels,
+    /// and half of the channels leave for the latent space; at the last scale a checkerboard
+    /// alone. Glow squeezes first and has channels alone.
     private mutating func addScales(of window: WindowShape) {
         var channels = window.channels
         var length = window.length

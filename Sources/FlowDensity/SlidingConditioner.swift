@@ -1,7 +1,8 @@
 import RealModule
 
-/// The network of a coupling layer over a window: dense layers that slide over its positions, plain
-/// or in residual blocks. With one position it is a residual network of a row.
+/// The network of a coupling layer over a window: dense layers that slide over its positions.
+///
+/// They are plain or in residual blocks. With one position it is a residual network of a row.
 ///
 /// `Dᵢ` is the i-th sliding dense layer, the input `x` at each position with the context beside it:
 ///

@@ -138,7 +138,9 @@ public struct TensorFile: Sendable {
 
     /// Reads a container from its bytes.
     ///
-    /// - Parameter name: What the file is called in errors.
+    /// - Parameters:
+    ///   - bytes: All of the file.
+    ///   - name: What the file is called in errors.
     /// - Throws: `notAModel`, `cutShort`, `otherFormatVersion`, `checksumMismatch` or `badTensor`.
     ///   No bytes, however damaged, do worse.
     public init(decoding bytes: [UInt8], name: String) throws(FlowDensityError) {

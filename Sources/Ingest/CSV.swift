@@ -60,19 +60,25 @@ enum CSV {
     ///
     /// It is one if it has as many cells, holds a number where the header holds none, and names no
     /// column as the header does there.
-    static func isRecord(_ line: [UInt8], under header: [UInt8], delimiter: UInt8) -> Bool {
-        let names = cells(of: header, delimiter: delimiter)
-        let cells = cells(of: line, delimiter: delimiter)
+    static func isRecord(_ line: [UInt8], under header: [UInt8], format: FormatOptions) -> Bool {
+        let names = cells(of: header, delimiter: format.delimiter)
+        let cells = cells(of: line, delimiter: format.delimiter)
         guard cells.count == names.count else { return false }
+        let mark = format.decimalMark
         let pairs = zip(cells, names)
-        return pairs.contains { isNumber($0) && !isNumber($1) }
+        return pairs.contains { isNumber($0, mark) && !isNumber($1, mark) }
             && !pairs.contains { !$0.isEmpty && $0 == $1 }
     }
 
     /// Whether a cell is a number from its first to its last byte.
-    static func isNumber(_ cell: [UInt8]) -> Bool {
+    static func isNumber(_ cell: [UInt8], _ decimalMark: UInt8 = UInt8(ascii: ".")) -> Bool {
+        number(cell, decimalMark) != nil
+    }
+
+    /// The number that a cell is; infinities and NaN are numbers.
+    static func number(_ cell: [UInt8], _ decimalMark: UInt8 = UInt8(ascii: ".")) -> Double? {
         var value = 0.0
-        return fg_number_parse(cell, Int64(cell.count), &value)
+        return fg_number_parse(cell, Int64(cell.count), decimalMark, &value) ? value : nil
     }
 
     /// Throws if a name occurs twice or there is none.
@@ -87,11 +93,14 @@ enum CSV {
     }
 
     /// Throws if cells could not be told from what they hold.
-    static func check(delimiter: UInt8) throws(IngestError) {
+    static func check(_ format: FormatOptions) throws(IngestError) {
+        let delimiter = format.delimiter
         let isAlphanumeric =
             (0x30...0x39).contains(delimiter) || (0x41...0x5A).contains(delimiter)
             || (0x61...0x7A).contains(delimiter)
-        let isInUse = [0x22, 0x2B, 0x2D, 0x2E, 0x0A, 0x0D].contains(delimiter)
+        let isInUse =
+            [0x22, 0x2B, 0x2D, 0x2E, 0x0A, 0x0D].contains(delimiter)
+            || delimiter == format.decimalMark
         if isAlphanumeric || isInUse || delimiter > 0x7E {
             throw .unusableDelimiter(delimiter)
         }

@@ -19,6 +19,8 @@ public final class DatagramSource: LineSource {
     private let queue = DispatchQueue(label: "flowguard.ingest.datagram")
     private let state: Mutex<State>
     private let isStopped = Atomic(false)
+    /// Apart from the state, which is taken while the source waits.
+    private let holdsLines = Atomic(false)
 
     private struct State {
         var socket: Descriptor?
@@ -81,14 +83,16 @@ public final class DatagramSource: LineSource {
     }
 
     /// Whether nothing that was received is left to deliver.
-    public func isCaughtUp() -> Bool { state.withLock { !$0.framer.hasCompleteLine } }
+    public func isCaughtUp() -> Bool { !holdsLines.load(ordering: .relaxed) }
 
     private func read(_ state: inout State) throws(IngestError) -> LineBatch? {
         while let socket = state.socket {
             // What lies in the kernel's queue was sent: it is taken before the end.
             let isLastLook = isStopped.load(ordering: .relaxed)
             try receive(from: socket, waiting: isLastLook ? 0 : 100, into: &state)
-            if let batch = state.framer.takeBatch() { return batch }
+            let batch = state.framer.takeBatch()
+            holdsLines.store(state.framer.hasCompleteLine, ordering: .relaxed)
+            if let batch { return batch }
             if isLastLook {
                 state.socket = nil
                 UnixSocket.remove(name, inode: state.inode)

@@ -1,25 +1,26 @@
 import Dispatch
-import Glibc
 import Synchronization
 
 /// A descriptor that is read to its end: standard input, a pipe, a file.
 ///
+/// What gzip or zstd has compressed is unpacked on the way.
 /// What has arrived is delivered at once; what arrives faster than it is asked for comes in full
 /// batches. Memory does not grow with the input. The descriptor stays the caller's, and open.
 public final class DescriptorSource: LineSource {
     /// The name given.
     public let name: String
 
-    private let descriptor: Int32
     private let readBytes: Int
     private let queue: DispatchQueue
     private let state: Mutex<State>
     private let isStopped = Atomic(false)
+    /// Apart from the state, which is taken while the source waits.
+    private let holdsLines = Atomic(false)
 
     private struct State {
+        var bytes: InputBytes
         var framer: LineFramer
         var chunk: [UInt8]
-        var isAtEnd = false
         var isDone = false
     }
 
@@ -31,17 +32,28 @@ public final class DescriptorSource: LineSource {
     ///   - format: How its lines are read.
     ///   - limits: How much goes into a batch.
     ///   - input: The number of the input.
-    public init(
+    public convenience init(
         descriptor: Int32, name: String, format: FormatOptions, limits: BatchLimits = .init(),
         input: Int = 1
     ) {
-        self.descriptor = descriptor
+        self.init(
+            InputBytes(descriptor: descriptor, name: name), name: name, format: format,
+            limits: limits, input: input)
+    }
+
+    /// Reads bytes of which some may have been looked at.
+    init(
+        _ bytes: InputBytes, name: String, format: FormatOptions, limits: BatchLimits,
+        input: Int = 1
+    ) {
         self.name = name
         readBytes = min(limits.bytes, 64 * limits.lines)
         queue = DispatchQueue(label: "flowguard.ingest.descriptor")
         let framer = LineFramer(format: format, limits: limits, input: input, name: name)
         state = Mutex(
-            State(framer: framer, chunk: [UInt8](repeating: 0, count: max(readBytes, 64 << 10))))
+            State(
+                bytes: bytes, framer: framer,
+                chunk: [UInt8](repeating: 0, count: max(readBytes, 64 << 10))))
     }
 
     /// Waits for the next lines; the last batch `isLast`, and `nil` follows.
@@ -57,55 +69,48 @@ public final class DescriptorSource: LineSource {
         return try result.get()
     }
 
+    /// How many bytes were read from the descriptor, compressed as they are.
+    public var offset: Int64 { state.withLock { $0.bytes.offset } }
+
     /// Ends the source: it reads nothing more, and `next()` gives the complete lines that are held before `nil`.
     public func stop() {
         isStopped.store(true, ordering: .relaxed)
     }
 
-    /// Whether the end was delivered.
+    /// Whether no complete line that was read waits to be delivered.
     public func isCaughtUp() -> Bool {
-        state.withLock { $0.isDone }
+        !holdsLines.load(ordering: .relaxed)
     }
-
-    /// Whether no complete line waits to be delivered.
-    var hasNothingHeld: Bool { state.withLock { !$0.framer.hasCompleteLine } }
 
     private func read(_ state: inout State) throws(IngestError) -> LineBatch? {
         while !state.isDone {
             let isFull = state.framer.hasCompleteLine && state.framer.pendingCount >= readBytes
             let hasLine = state.framer.hasCompleteLine
-            if !state.isAtEnd, !isFull, try waitForInput(atMost: hasLine ? 0 : 100) {
+            if !state.bytes.isAtEnd, !isFull, !isStopped.load(ordering: .relaxed),
+                try state.bytes.wait(atMost: hasLine ? 0 : 100)
+            {
                 try readOnce(&state)
                 continue
             }
             if isStopped.load(ordering: .relaxed), !state.framer.hasCompleteLine { return nil }
-            if let batch = state.framer.takeBatch(atEnd: state.isAtEnd) {
+            if let batch = state.framer.takeBatch(atEnd: state.bytes.isAtEnd) {
                 state.isDone = batch.isLast
+                holdsLines.store(state.framer.hasCompleteLine, ordering: .relaxed)
                 return batch
             }
         }
         return nil
     }
 
-    /// Whether there is something to read within a time, in milliseconds, or the end.
-    private func waitForInput(atMost milliseconds: Int32) throws(IngestError) -> Bool {
-        guard !isStopped.load(ordering: .relaxed) else { return false }
-        var request = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-        let count = poll(&request, 1, milliseconds)
-        if count < 0, errno != EINTR { throw .cannotRead(input: name, errno: errno) }
-        return count > 0
-    }
-
     private func readOnce(_ state: inout State) throws(IngestError) {
-        let count = state.chunk.withUnsafeMutableBytes { chunk in
-            retrying { Glibc.read(descriptor, chunk.baseAddress, chunk.count) }
+        var chunk: [UInt8] = []
+        swap(&chunk, &state.chunk)
+        defer { swap(&chunk, &state.chunk) }
+        let result = chunk.withUnsafeMutableBytes { room in
+            Result { () throws(IngestError) in try state.bytes.read(into: room) }
         }
-        if count < 0 {
-            guard errno == EAGAIN else { throw .cannotRead(input: name, errno: errno) }
-        } else if count == 0 {
-            state.isAtEnd = true
-        } else {
-            state.chunk.withUnsafeBytes { state.framer.append(.init(rebasing: $0[..<count])) }
-        }
+        let count = try result.get()
+        chunk.withUnsafeBytes { state.framer.append(.init(rebasing: $0[..<count])) }
+        holdsLines.store(state.framer.hasCompleteLine, ordering: .relaxed)
     }
 }

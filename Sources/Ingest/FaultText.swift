@@ -8,9 +8,9 @@ enum FaultText {
     ///   - fault: What the parser found.
     ///   - column: The name of the column at fault.
     ///   - content: The bytes of the line.
-    ///   - maxLineBytes: The limit that an oversize line passed.
+    ///   - format: How the line was read.
     static func of(
-        _ fault: fg_fault, column: String?, content: ArraySlice<UInt8>, maxLineBytes: Int
+        _ fault: fg_fault, column: String?, content: ArraySlice<UInt8>, format: FormatOptions
     ) -> (FaultCode, String) {
         let place = column.map { "column \(Printable.quoted(Array($0.utf8))): " } ?? ""
         let position = Int(fault.cell_start) + 1
@@ -36,19 +36,22 @@ enum FaultText {
         case FG_FAULT_BAD_TIME:
             return (
                 .badTime,
-                place + "expected a time such as 2020-03-09T12:14:36Z or epoch seconds, found "
-                    + found(fault, cell)
+                place + "expected \(format.time.expected), found " + found(fault, cell)
             )
         case FG_FAULT_OVERSIZE_LINE:
             return (
-                .oversizeLine, "expected at most \(maxLineBytes) bytes in a line, found more"
+                .oversizeLine, "expected at most \(format.maxLineBytes) bytes in a line, found more"
             )
         case FG_FAULT_MISSING_COLUMN:
-            return (.missingColumn, place + "expected the key in the record, found none")
+            let what = format.format == .influx && column == RecordFormat.influxTime
+            return (
+                .missingColumn,
+                place + "expected \(what ? "a timestamp" : "the key") in the record, found none"
+            )
         case FG_FAULT_UNBALANCED_QUOTE:
             return (
                 .unbalancedQuote,
-                "expected the quote\(at) to be closed on its line, found the end of the line"
+                "expected the quote\(at) to be closed, found the end of the line"
             )
         default:
             return (.badSyntax, syntax(fault, place: place, at: at, cell: cell))
@@ -69,8 +72,23 @@ enum FaultText {
             "expected one JSON object, found \(Printable.quoted(cell)) behind it\(at)"
         case FG_FAULT_DUPLICATE_KEY:
             place + "expected the key once, found it again\(at)"
+        case FG_FAULT_NOT_A_POINT:
+            "expected \(expectedPart(fault)), found "
+                + (cell.isEmpty ? "the end of the line" : Printable.quoted(cell) + at)
         default:
             "expected a JSON object, found a syntax error\(at)"
+        }
+    }
+
+    /// The part of a point of line protocol that is not as it should be.
+    private static func expectedPart(_ fault: fg_fault) -> String {
+        switch Int(fault.kind) {
+        case FG_POINT_MEASUREMENT: "a measurement"
+        case FG_POINT_TAG: "a tag such as place=roof"
+        case FG_POINT_FIELD: "a field such as temperature=21.5"
+        case FG_POINT_STRING: "the quote to be closed"
+        case FG_POINT_TIME: "a timestamp, a whole number"
+        default: "a number, an integer such as 7i, a text in quotes, true or false"
         }
     }
 
@@ -89,5 +107,19 @@ enum FaultText {
         guard fault.cell_start >= 0 else { return [] }
         let start = min(content.startIndex + Int(fault.cell_start), content.endIndex)
         return content[start..<min(start + Int(fault.cell_count), content.endIndex)]
+    }
+}
+
+extension TimeFormat {
+    /// What a time should look like, in words.
+    var expected: String {
+        if let pattern { return "a time such as \(Printable.quoted(Array(pattern.utf8)))" }
+        switch unit {
+        case .s: return "a number of seconds since 1970"
+        case .ms: return "a number of milliseconds since 1970"
+        case .us: return "a number of microseconds since 1970"
+        case .ns: return "a number of nanoseconds since 1970"
+        case nil: return "a time such as 2020-03-09T12:14:36Z or epoch seconds"
+        }
     }
 }

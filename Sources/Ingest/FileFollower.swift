@@ -158,7 +158,7 @@ package struct FileFollower: Sendable {
         if current.ending == nil {
             // First the name, then the content: what is written before its name is given away is
             // read.
-            let successorBytes = successorBytes(of: current)
+            let successorBytes = current.isCopy ? 0 : try successorBytes(of: current)
             let before = current.framer.readOffset
             let status = try read(&current)
             if current.ending == .emptied, try goOnInCopy(&current) {
@@ -188,12 +188,16 @@ package struct FileFollower: Sendable {
         return batch
     }
 
-    /// How much the path's file holds, if that is another one.
-    private func successorBytes(of current: OpenFile) -> Int64 {
-        guard let status = Descriptor.status(path: path),
-            (status.device, status.inode) != (current.handle.device, current.handle.inode)
-        else { return 0 }
-        return status.size
+    /// How much the path's file holds, if that is another one; where it is empty or gone, what was rotated away before that.
+    private func successorBytes(of current: OpenFile) throws(IngestError) -> Int64 {
+        let status = Descriptor.status(path: path)
+        if let status {
+            guard FileIdentity(status) != FileIdentity(current.handle) else { return 0 }
+            guard status.size == 0 else { return status.size }
+        }
+        let left = LeftFile(current, status: try current.handle.descriptor.status(name: path))
+        guard let rotated = try findRotated(after: left, before: nil) else { return 0 }
+        return try rotated.handle.descriptor.status(name: path).size
     }
 
     /// Whether a file that was read to its end may be left.

@@ -3,12 +3,17 @@ import Synchronization
 
 /// Files that are read to their ends, one after the other, with `-` for standard input.
 ///
+/// Those that gzip or zstd has compressed are unpacked on the way.
+///
 /// Each file is an input of its own, with a header of its own.
 public final class FileSequence: LineSource {
     /// The first file's name.
     public let name: String
 
-    private let format: FormatOptions
+    /// How lines are read: as given, or as the first lines say.
+    public let format: FormatOptions
+    /// What the first lines say, where no format was given.
+    public let detected: DetectedFormat?
     private let limits: BatchLimits
     private let totalBytes: Int64?
     /// Keeps the descriptors open.
@@ -19,9 +24,8 @@ public final class FileSequence: LineSource {
         var waiting: ArraySlice<Opened>
         var current: DescriptorSource?
         var currentBytes: Int64 = 0
-        /// Bytes of the files before the current one, and of the lines of this one that were given.
+        /// Bytes of the files before the current one.
         var doneBytes: Int64 = 0
-        var givenBytes: Int64 = 0
         var isStopped = false
     }
 
@@ -31,17 +35,28 @@ public final class FileSequence: LineSource {
         var descriptor: Descriptor?
         /// `nil` for what is no regular file.
         var bytes: Int64?
+        /// What is read of it.
+        var content: InputBytes
+
+        init(name: String, descriptor: Descriptor? = nil, bytes: Int64? = nil) {
+            self.name = name
+            self.descriptor = descriptor
+            self.bytes = bytes
+            content = InputBytes(descriptor: descriptor?.number ?? STDIN_FILENO, name: name)
+        }
     }
 
     /// Opens all files, so that a wrong name is told before hours of work.
     ///
     /// - Parameters:
     ///   - paths: The files in the order of reading; at least one.
-    ///   - format: How their lines are read.
+    ///   - format: How their lines are read; `nil`: as the first lines say, which are waited for.
+    ///   - adjust: What the user says of a format that the first lines show.
     ///   - limits: How much goes into a batch.
-    /// - Throws: `noSuchFile`, `cannotOpen`, `notARegularFile` for a folder, `compressed` for what gzip made.
+    /// - Throws: `noSuchFile`, `cannotOpen`, `notARegularFile` for a folder, `compressed` for what cannot be unpacked.
     public init(
-        _ paths: [String], format: FormatOptions, limits: BatchLimits = .init()
+        _ paths: [String], format: FormatOptions?, adjust: (inout FormatOptions) -> Void = { _ in },
+        limits: BatchLimits = .init()
     ) throws(IngestError) {
         precondition(!paths.isEmpty, "at least one file")
         var opened: [Opened] = []
@@ -50,14 +65,23 @@ public final class FileSequence: LineSource {
         totalBytes =
             opened.contains { $0.bytes == nil }
             ? nil : opened.reduce(0) { $0 + ($1.bytes ?? 0) }
-        self.format = format
+        if let format {
+            self.format = format
+            detected = nil
+        } else {
+            var found = DetectedFormat(
+                start: try opened[0].content.peek(DetectedFormat.startBytes), name: name)
+            adjust(&found.options)
+            self.format = found.options
+            detected = found
+        }
         self.limits = limits
         held = opened
         state = Mutex(State(waiting: opened[...]))
     }
 
     private static func open(_ path: String) throws(IngestError) -> Opened {
-        guard path != "-" else { return Opened(name: "standard input", descriptor: nil) }
+        guard path != "-" else { return Opened(name: "standard input") }
         guard let descriptor = try Descriptor.open(path) else { throw .noSuchFile(path: path) }
         let status = try descriptor.status(name: path)
         guard status.isRegular else {
@@ -66,8 +90,9 @@ public final class FileSequence: LineSource {
             }
             return Opened(name: path, descriptor: descriptor)
         }
-        guard try descriptor.bytes(2, at: 0, name: path) != [0x1F, 0x8B] else {
-            throw .compressed(path: path)
+        let start = try descriptor.bytes(Compression.markBytes, at: 0, name: path)
+        if let found = Compression(start: start), ![.gzip, .zstd].contains(found) {
+            throw .compressed(path: path, by: found.rawValue)
         }
         return Opened(name: path, descriptor: descriptor, bytes: status.size)
     }
@@ -99,7 +124,7 @@ public final class FileSequence: LineSource {
     /// The share of the bytes that was given; `nil` where the size of an input is not known.
     public var fraction: Double? {
         guard let totalBytes, totalBytes > 0 else { return nil }
-        let read = state.withLock { $0.doneBytes + $0.givenBytes }
+        let read = state.withLock { $0.doneBytes + ($0.current?.offset ?? 0) }
         return min(1, Double(read) / Double(totalBytes))
     }
 
@@ -111,8 +136,7 @@ public final class FileSequence: LineSource {
             guard let opened = state.waiting.popFirst() else { return nil }
             state.currentBytes = opened.bytes ?? 0
             state.current = DescriptorSource(
-                descriptor: opened.descriptor?.number ?? STDIN_FILENO, name: opened.name,
-                format: format, limits: limits)
+                opened.content, name: opened.name, format: format, limits: limits)
             return state.current
         }
     }
@@ -122,9 +146,6 @@ public final class FileSequence: LineSource {
             if batch.isLast {
                 state.current = nil
                 state.doneBytes += state.currentBytes
-                state.givenBytes = 0
-            } else if let line = batch.lines.last {
-                state.givenBytes = line.offset + Int64(line.count)
             }
         }
     }

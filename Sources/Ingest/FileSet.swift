@@ -41,6 +41,10 @@ struct FileSet {
     private struct Followed {
         let path: String
         var follower: FileFollower
+        /// The file that it goes on in, until it has looked for it.
+        var expected: FileIdentity?
+
+        var identity: FileIdentity? { expected ?? follower.identity }
     }
 
     init(pattern: String, format: FormatOptions, resume: [FilePosition], limits: BatchLimits) {
@@ -76,6 +80,7 @@ struct FileSet {
             turn = (turn + 1) % followers.count
             do throws(IngestError) {
                 let batch = try followers[turn].follower.step()
+                followers[turn].expected = nil
                 let follower = followers[turn].follower
                 backlogBytes += follower.backlogBytes
                 if !follower.isCaughtUp { isCaughtUp = false }
@@ -101,7 +106,7 @@ struct FileSet {
             matches.gl_pathv[index].map { String(cString: $0) }
         }
         let followed = Set(followers.map(\.path))
-        let open = Set(followers.compactMap(\.follower.identity))
+        let open = Set(followers.compactMap(\.identity))
         for path in paths.sorted() where !followed.contains(path) {
             guard followers.count < Self.limit else { break }
             guard let status = Descriptor.status(path: path), status.isRegular else { continue }
@@ -134,6 +139,7 @@ struct FileSet {
                 path: path,
                 follower: FileFollower(
                     path: path, format: format, resume: resume, limits: limits,
-                    firstInput: first)))
+                    firstInput: first),
+                expected: resume.map { FileIdentity($0) }))
     }
 }

@@ -6,6 +6,8 @@ import Glibc
 /// makes no difference. A line longer than `FormatOptions.maxLineBytes` is dropped as it arrives,
 /// except for its first bytes, so memory stays bounded whatever comes. Each byte is copied and
 /// looked at a bounded number of times, however small the batches are.
+///
+/// A CSV record whose quoted cell holds line breaks is one line of a batch, see `QuotedRecord`.
 package struct LineFramer: Sendable {
     /// How many bytes of an oversize line are kept, if the limit is not below it.
     package static let oversizeHeadBytes = 200
@@ -18,7 +20,7 @@ package struct LineFramer: Sendable {
     package var name: String
     /// How many lines, empty ones and the header included, have been consumed.
     package private(set) var lineNumber: Int64
-    /// Whether a line's end lies among the bytes that are not consumed.
+    /// Whether the end of a line, or of a record of several, lies among the bytes that are not consumed.
     package private(set) var hasCompleteLine = false
     /// Whether the first line, which may be the header, was not consumed yet.
     package private(set) var needsHeader: Bool
@@ -40,6 +42,8 @@ package struct LineFramer: Sendable {
     private var offset: Int64
     /// How many of the bytes from `start` on are known to hold no line feed.
     private var scanned = 0
+    /// The record at `start`, if its end has not come and its first line's has.
+    private var open: QuotedRecord?
     private var isHeaderDue: Bool
     /// The line that is being dropped because it is too long.
     private var oversize: Oversize?
@@ -104,22 +108,23 @@ package struct LineFramer: Sendable {
     /// Takes in the next bytes of the input.
     package mutating func append(_ bytes: UnsafeRawBufferPointer) {
         guard let base = bytes.baseAddress, !bytes.isEmpty else { return }
-        let hasBreak = hasCompleteLine || memchr(base, 0x0A, bytes.count) != nil
-        if oversize != nil, !hasBreak {
+        if oversize != nil, !hasCompleteLine, memchr(base, 0x0A, bytes.count) == nil {
             offset += Int64(bytes.count)
             oversize?.tail.keepLast(Self.tailLimit, adding: bytes)
             return
         }
-        if !hasCompleteLine { scanned = pendingCount }
         buffer.append(contentsOf: bytes)
-        hasCompleteLine = hasBreak
-        if !hasBreak { dropOverlongLine() }
+        guard !hasCompleteLine else { return }
+        findFirstLine()
+        if !hasCompleteLine { dropOverlongLine() }
     }
 
     /// Gives up the bytes behind the last complete line that is held, as if they had not come.
     package mutating func dropHalfLine() {
         if let end = buffer[start...].lastIndex(of: 0x0A) {
             buffer.removeSubrange((end + 1)...)
+            open = nil
+            findFirstLine()
             return
         }
         offset = consumedOffset
@@ -163,9 +168,11 @@ extension LineFramer {
                 let from = max(at, scanned)
                 let found = memchr(base + from, 0x0A, bytes.count - from)
                 if let found {
-                    let end = UnsafeRawPointer(found) - base
-                    consume(bytes, at..<end, into: &lines, head: &head)
-                    at = end + 1
+                    let line = at..<(UnsafeRawPointer(found) - base)
+                    guard let record = record(bytes, line, atEnd: atEnd) else { break }
+                    consume(bytes, record.range, into: &lines, head: &head)
+                    lineNumber += Int64(record.lines - 1)
+                    at = min(record.range.upperBound + 1, bytes.count)
                 } else {
                     if atEnd, at < bytes.count || oversize != nil {
                         consume(bytes, at..<bytes.count, into: &lines, head: &head)
@@ -178,7 +185,32 @@ extension LineFramer {
         }
     }
 
-    /// Takes one physical line: drops it, keeps it as header, or adds it to the lines.
+    /// The record that begins with a line: it is that line unless a quoted cell goes over its end.
+    ///
+    /// - Returns: Its bytes without the last line break, and how many lines they are; `nil` if more
+    ///   must come.
+    private mutating func record(
+        _ bytes: UnsafeRawBufferPointer, _ line: Range<Int>, atEnd: Bool
+    ) -> (range: Range<Int>, lines: Int)? {
+        let first = line.lowerBound
+        guard format.format == .csv, oversize == nil, !line.isEmpty,
+            bytes[first] != format.commentMark,
+            QuotedRecord.mayBeOpen(.init(rebasing: bytes[line]))
+        else { return (line, 1) }
+        let isMarked = offset + Int64(first) == 0 && bytes[line].starts(with: Self.byteOrderMark)
+        var record = open ?? QuotedRecord(markBytes: isMarked ? Self.byteOrderMark.count : 0)
+        if first > 0 { record = QuotedRecord(markBytes: 0) }
+        let rest = UnsafeRawBufferPointer(rebasing: bytes[first...])
+        switch record.advance(rest, format: format, atEnd: atEnd) {
+        case .whole(let count, let lines): return (first..<(first + count), lines)
+        case .none: return (line, 1)
+        case .open:
+            if first == 0 { open = record }
+            return nil
+        }
+    }
+
+    /// Takes one physical line, or a record of several: drops it, keeps it as header, or adds it to the lines.
     private mutating func consume(
         _ bytes: UnsafeRawBufferPointer, _ range: Range<Int>,
         into lines: inout [LineBatch.Line], head: inout [UInt8]
@@ -201,7 +233,7 @@ extension LineFramer {
         if isFirst, bytes[range].starts(with: Self.byteOrderMark) {
             range.removeFirst(Self.byteOrderMark.count)
         }
-        guard !range.isEmpty else { return }
+        guard !range.isEmpty, bytes[range.lowerBound] != format.commentMark else { return }
         let isOversize = range.count > format.maxLineBytes
         if needsHeader, !isOversize, isHeader(Array(bytes[range])) { return }
         lines.append(
@@ -217,7 +249,7 @@ extension LineFramer {
         needsHeader = false
         isHeaderDue = true
         if let inheritedHeader,
-            CSV.isRecord(line, under: inheritedHeader, delimiter: format.delimiter)
+            CSV.isRecord(line, under: inheritedHeader, format: format)
         {
             header = inheritedHeader
             return false
@@ -248,7 +280,8 @@ extension LineFramer {
         }
         offset += Int64(consumed)
         scanned = max(0, scanned - consumed)
-        findLineFeed()
+        if consumed > 0 { open = nil }
+        findFirstLine()
         guard !lines.isEmpty || isLast else { return nil }
         var lines = lines
         if !head.isEmpty, let index = lines.firstIndex(where: { $0.start < 0 }) {
@@ -262,16 +295,18 @@ extension LineFramer {
     }
 
     /// Looks for the end of the first line that is held, where it was not looked for yet.
-    private mutating func findLineFeed() {
-        buffer.withUnsafeBytes { all in
-            let rest = UnsafeRawBufferPointer(rebasing: all[(start + scanned)...])
-            let found = rest.baseAddress.flatMap { memchr($0, 0x0A, rest.count) }
-            hasCompleteLine = found != nil
-            if let base = rest.baseAddress, let found {
-                scanned += UnsafeRawPointer(found) - base
-            } else {
-                scanned += rest.count
+    private mutating func findFirstLine() {
+        let held = buffer
+        held.withUnsafeBytes { all in
+            let bytes = UnsafeRawBufferPointer(rebasing: all[start...])
+            let rest = UnsafeRawBufferPointer(rebasing: bytes[scanned...])
+            guard let base = rest.baseAddress, let found = memchr(base, 0x0A, rest.count) else {
+                hasCompleteLine = false
+                scanned = bytes.count
+                return
             }
+            scanned += UnsafeRawPointer(found) - base
+            hasCompleteLine = record(bytes, 0..<scanned, atEnd: false) != nil
         }
     }
 

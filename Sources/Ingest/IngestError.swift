@@ -5,8 +5,12 @@ import Glibc
 public enum IngestError: Error, Equatable, CustomStringConvertible {
     /// A file that was named is not there.
     case noSuchFile(path: String)
-    /// A file holds what gzip made of records.
-    case compressed(path: String)
+    /// An input is compressed by a program whose files are not unpacked.
+    case compressed(path: String, by: String)
+    /// A compressed input is damaged at an offset of its own bytes, or shortly before it.
+    case corrupt(input: String, by: String, offset: Int64, reason: String)
+    /// A compressed input ends too early, at an offset of its own bytes.
+    case truncated(input: String, by: String, offset: Int64)
     /// A label is neither true nor false.
     case notALabel(input: String, line: Int64, column: String, found: String)
     /// A file exists and cannot be opened.
@@ -61,8 +65,14 @@ public enum IngestError: Error, Equatable, CustomStringConvertible {
         switch self {
         case .noSuchFile(let path):
             "\(path): expected a file to read, found none"
-        case .compressed(let path):
-            "\(path): expected lines of text, found what gzip has compressed"
+        case .compressed(let path, let program):
+            "\(path): expected lines of text, or what gzip or zstd has compressed, found what "
+                + "\(program) has"
+        case .corrupt(let input, let program, let offset, let reason):
+            "\(input): compressed by \(program) and damaged at or before its byte \(offset): "
+                + reason
+        case .truncated(let input, let program, let offset):
+            "\(input): compressed by \(program) and cut off at its byte \(offset): expected more"
         case .notALabel(let input, let line, let column, let found):
             "\(input):\(line): label column '\(column)': expected 0, 1, true or false, "
                 + "found \(found)"

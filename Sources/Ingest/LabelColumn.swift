@@ -1,5 +1,3 @@
-import CParsers
-
 /// A column that says of each record whether it is known to be an anomaly: 0 and 1, or true and false.
 ///
 /// It is read beside the records, of the same lines, and no part of them.
@@ -56,33 +54,20 @@ public struct LabelColumn: Sendable {
         case .csv:
             let cells = CSV.cells(of: line, delimiter: format.delimiter)
             return place.flatMap { $0.count == cells.count ? cells[$0.index] : nil }
-        case .ndjson:
+        case .ndjson, .influx:
             return value(in: line)
         }
     }
 
     /// The text of the value under the key.
     private func value(in line: ArraySlice<UInt8>) -> [UInt8]? {
-        var visit = (key: Array(name.utf8), found: nil as [UInt8]?)
-        withUnsafeMutablePointer(to: &visit) { visit in
-            line.withUnsafeBufferPointer { bytes in
-                _ = fg_json_visit(bytes.baseAddress, Int64(bytes.count), visit) {
-                    context, key, keyCount, type, value, valueCount in
-                    let visit = context?.assumingMemoryBound(
-                        to: (key: [UInt8], found: [UInt8]?).self)
-                    let key = UnsafeBufferPointer(start: key, count: Int(keyCount))
-                    let kind = UInt8(bitPattern: type)
-                    guard let visit, kind != UInt8(ascii: "z"),
-                        key.elementsEqual(visit.pointee.key)
-                    else { return }
-                    visit.pointee.found =
-                        kind == UInt8(ascii: "o")
-                        ? Array("an object or an array".utf8)
-                        : Array(UnsafeBufferPointer(start: value, count: Int(valueCount)))
-                }
-            }
+        let key = Array(name.utf8)
+        var found: [UInt8]?
+        visitValues(of: line, format: format.format, visitsElements: true) { value in
+            guard value.type != .null, value.key.elementsEqual(key) else { return }
+            found = value.type == .array ? Array("an array".utf8) : Array(value.bytes)
         }
-        return visit.found
+        return found
     }
 
     private func label(
@@ -94,8 +79,7 @@ public struct LabelColumn: Sendable {
         case "false": return false
         default: break
         }
-        var value = 0.0
-        if fg_number_parse(cell, Int64(cell.count), &value), value == 0 || value == 1 {
+        if let value = CSV.number(cell, format.decimalMark), value == 0 || value == 1 {
             return value == 1
         }
         throw .notALabel(

@@ -12,11 +12,14 @@ final class ParserPlan: @unchecked Sendable {
     /// - Parameters:
     ///   - columns: What each cell of a line is: an index into `schema.columns` or an `FG_COLUMN` value.
     ///   - schema: The features, the categories and the time.
-    ///   - options: The delimiter and the missing values.
+    ///   - options: Delimiter, decimal mark, missing values and times.
     init?(csvColumns columns: [Int32], schema: Schema, options: FormatOptions) {
+        let time = TimeParser(options.time)
         let made = withTexts(options.missingValues) { missing in
             withColumns(schema) { given in
-                fg_plan_csv(columns, Int64(columns.count), given, options.delimiter, missing)
+                fg_plan_csv(
+                    columns, Int64(columns.count), given, options.delimiter, options.decimalMark,
+                    missing, time.handle)
             }
         }
         guard let made else { return nil }
@@ -24,12 +27,17 @@ final class ParserPlan: @unchecked Sendable {
         self.schema = schema
     }
 
-    /// A plan for NDJSON records.
-    init?(ndjson schema: Schema, options: FormatOptions) {
+    /// A plan for records whose columns have keys: NDJSON and line protocol.
+    init?(keyed schema: Schema, options: FormatOptions) {
         let keys = schema.columns + (schema.time.map { [$0] } ?? [])
+        let time = TimeParser(options.time)
         let made = withTexts(options.missingValues) { missing in
             withTexts(keys) { keys in
-                withColumns(schema) { fg_plan_ndjson(keys, $0, missing) }
+                withColumns(schema) { columns in
+                    options.format == .influx
+                        ? fg_plan_influx(keys, columns, missing, time.handle)
+                        : fg_plan_ndjson(keys, columns, missing, time.handle)
+                }
             }
         }
         guard let made else { return nil }

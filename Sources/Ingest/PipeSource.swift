@@ -116,6 +116,6 @@ public final class PipeSource: LineSource {
 
     /// Whether nothing that was read is left to deliver.
     public func isCaughtUp() -> Bool {
-        state.withLock { $0.source?.hasNothingHeld ?? true }
+        state.withLock { $0.source?.isCaughtUp() ?? true }
     }
 }

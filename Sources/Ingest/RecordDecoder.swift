@@ -54,7 +54,14 @@ public struct RecordDecoder: Sendable {
         switch format.format {
         case .ndjson:
             try checkRoles(input: batch.inputName)
-            plan = ParserPlan(ndjson: schema, options: format)
+            plan = ParserPlan(keyed: schema, options: format)
+        case .influx:
+            try checkRoles(input: batch.inputName)
+            if let time = schema.time, time != RecordFormat.influxTime {
+                throw .missingColumns(
+                    input: batch.inputName, missing: [time], present: [RecordFormat.influxTime])
+            }
+            plan = ParserPlan(keyed: schema, options: format)
         case .csv:
             if let names = format.columns {
                 try CSV.check(names, input: batch.inputName)
@@ -67,7 +74,7 @@ public struct RecordDecoder: Sendable {
 
     /// Finds the schema's columns among those of the input.
     private mutating func use(_ names: [String], input: String) throws(IngestError) {
-        try CSV.check(delimiter: format.delimiter)
+        try CSV.check(format)
         try checkRoles(input: input)
         var roles: [String: Int32] = [:]
         for (index, column) in schema.columns.enumerated() { roles[column] = Int32(index) }
@@ -116,7 +123,7 @@ public struct RecordDecoder: Sendable {
         }
         let (code, reason) = FaultText.of(
             fault, column: column, content: batch.content(ofLine: Int(fault.line)),
-            maxLineBytes: format.maxLineBytes)
+            format: format)
         return RowFault(
             lineIndex: Int(fault.line), lineNumber: line.number, offset: line.offset,
             column: column, columnNumber: fault.cell_start >= 0 ? Int(fault.cell_start) + 1 : nil,

@@ -50,6 +50,19 @@ extension FileFollower {
     mutating func openRotated(
         after left: LeftFile, before next: Handle?, lastHeader: [UInt8]?
     ) throws(IngestError) -> OpenFile? {
+        guard let found = try findRotated(after: left, before: next) else { return nil }
+        if let position = found.position {
+            return try open(found.handle, at: position, isCopy: true)
+        }
+        return OpenFile(
+            handle: found.handle, framer: framer(inheritedHeader: lastHeader),
+            modifiedAt: left.modifiedAt)
+    }
+
+    /// The next file that was rotated away, and where to go on in it if that is not its start.
+    func findRotated(
+        after left: LeftFile, before next: Handle?
+    ) throws(IngestError) -> (handle: Handle, position: FilePosition?)? {
         let base = base
         let known = [left.identity, next.map { FileIdentity($0) }]
         let candidates: [(path: String, status: Descriptor.Status)]
@@ -73,11 +86,9 @@ extension FileFollower {
                 continue
             case .until(let position)
             where try position.isIn(descriptor, status: status, name: name):
-                return try open(handle, at: position, isCopy: true)
+                return (handle, position)
             case .read, .until, .nothing:
-                return OpenFile(
-                    handle: handle, framer: framer(inheritedHeader: lastHeader),
-                    modifiedAt: left.modifiedAt)
+                return (handle, nil)
             }
         }
         return nil

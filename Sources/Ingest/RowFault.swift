@@ -18,8 +18,7 @@ public enum FaultCode: String, Sendable, CaseIterable {
     case oversizeLine = "oversize_line"
     /// An NDJSON record lacks a key that is needed.
     case missingColumn = "missing_column"
-    /// A quote is opened and not closed on its line. A record is one line: a quoted cell that
-    /// holds a line break is not read.
+    /// A quote is opened and not closed within the lines that a record may take; see `QuotedRecord`.
     case unbalancedQuote = "unbalanced_quote"
 }
 

@@ -1,5 +1,3 @@
-import CParsers
-
 /// What was found out about the columns of an input.
 public struct InferredSchema: Sendable, Hashable {
     /// A column that is neither feature nor category nor time.
@@ -53,7 +51,9 @@ public enum SchemaInference {
         var isCategory: Bool { hasBoolean && isBoolean && !name.isEmpty }
 
         var leftOut: InferredSchema.LeftOut? {
-            guard !isFeature, !isCategory, !isNested, !name.isEmpty, example != nil else {
+            guard !isFeature, !isCategory, !isNested, !name.isEmpty, example != nil,
+                name != "_measurement"
+            else {
                 return nil
             }
             return .init(name: name, content: hasTime && isTime ? .times : .text)
@@ -88,16 +88,17 @@ public enum SchemaInference {
     ) throws(IngestError) -> InferredSchema {
         let input = batch.inputName
         let lines = batch.lines.indices.filter { !batch.lines[$0].isOversize }.prefix(lineLimit)
+        let reader = CellReader(format)
         var columns: [Column]
         switch format.format {
         case .csv:
             let names = try csvNames(batch, hasLines: !lines.isEmpty, format: format)
             let isLookedAt = names.count <= columnLimit || features != nil
             columns = csvColumns(
-                names, batch, lines: isLookedAt ? Array(lines) : [], format: format)
-        case .ndjson:
+                names, batch, lines: isLookedAt ? Array(lines) : [], reader: reader)
+        case .ndjson, .influx:
             let named = Set((features ?? []) + categories + [time].compactMap(\.self))
-            columns = ndjsonColumns(batch, lines: lines, format: format, named: named)
+            columns = keyedColumns(batch, lines: lines, reader: reader, named: named)
         }
         guard features != nil || columns.count <= columnLimit else {
             throw .tooManyColumns(input: input, limit: columnLimit)
@@ -141,6 +142,7 @@ public enum SchemaInference {
     ) throws(IngestError) {
         // The header is read once: it may be as long as a line may be.
         var names: [String] = []
+        let reader = CellReader(format)
         if format.format == .csv {
             names = try csvNames(batch, hasLines: !batch.lines.isEmpty, format: format)
             guard names.count <= columnLimit else {
@@ -153,8 +155,8 @@ public enum SchemaInference {
             }
             let columns =
                 format.format == .csv
-                ? csvColumns(names, batch, lines: [line], format: format)
-                : ndjsonColumns(batch, lines: [line], format: format, named: [])
+                ? csvColumns(names, batch, lines: [line], reader: reader)
+                : keyedColumns(batch, lines: [line], reader: reader, named: [])
             guard take(schema(of: columns, time: time)) else { return }
         }
     }
@@ -204,11 +206,11 @@ public enum SchemaInference {
     private static func csvNames(
         _ batch: LineBatch, hasLines: Bool, format: FormatOptions
     ) throws(IngestError) -> [String] {
-        try CSV.check(delimiter: format.delimiter)
+        try CSV.check(format)
         if let header = batch.header {
             let names = try CSV.columnNames(
                 header: header, options: format, input: batch.inputName)
-            if names.allSatisfy({ CSV.isNumber(Array($0.utf8)) }) {
+            if names.allSatisfy({ CSV.isNumber(Array($0.utf8), format.decimalMark) }) {
                 throw .headerIsNumbers(input: batch.inputName, header: Printable.text(header))
             }
             return names
@@ -222,107 +224,100 @@ public enum SchemaInference {
     }
 
     private static func csvColumns(
-        _ names: [String], _ batch: LineBatch, lines: some Collection<Int>, format: FormatOptions
+        _ names: [String], _ batch: LineBatch, lines: some Collection<Int>, reader: CellReader
     ) -> [Column] {
         var columns = names.map { Column(name: $0) }
         for line in lines {
-            let cells = CSV.cells(of: batch.content(ofLine: line), delimiter: format.delimiter)
+            let cells = CSV.cells(
+                of: batch.content(ofLine: line), delimiter: reader.format.delimiter)
             guard cells.count == columns.count else { continue }
             for (index, cell) in cells.enumerated() {
-                let isMissing = format.missingValues.contains { $0.utf8.elementsEqual(cell) }
-                look(at: cell, isMissing: isMissing, isText: false, column: &columns[index])
+                reader.look(at: cell, isText: false, column: &columns[index])
             }
         }
         return columns
     }
 
-    private static func ndjsonColumns(
-        _ batch: LineBatch, lines: some Collection<Int>, format: FormatOptions, named: Set<String>
+    /// The keys of NDJSON records and of points, in the order of their first appearance.
+    private static func keyedColumns(
+        _ batch: LineBatch, lines: some Collection<Int>, reader: CellReader, named: Set<String>
     ) -> [Column] {
-        var visit = JSONVisit(missing: format.missingValues, named: named)
-        for line in lines {
-            let content = batch.content(ofLine: line)
-            withUnsafeMutablePointer(to: &visit) { visit in
-                content.withUnsafeBufferPointer { bytes in
-                    // A line that breaks off as JSON tells what it can up to there.
-                    _ = fg_json_visit(bytes.baseAddress, Int64(bytes.count), visit) {
-                        context, key, keyCount, type, value, valueCount in
-                        context?.assumingMemoryBound(to: JSONVisit.self).pointee.look(
-                            key: UnsafeBufferPointer(start: key, count: Int(keyCount)),
-                            type: UInt8(bitPattern: type),
-                            value: UnsafeBufferPointer(start: value, count: Int(valueCount)))
-                    }
-                }
-            }
-        }
-        return visit.columns
-    }
-
-    /// The keys of NDJSON records, in the order of their first appearance.
-    private struct JSONVisit {
         var columns: [Column] = []
         var indexOfKey: [String: Int] = [:]
-        let missing: [String]
-        let named: Set<String>
-
-        init(missing: [String], named: Set<String>) {
-            self.missing = missing
-            self.named = named
-        }
-
-        mutating func look(
-            key: UnsafeBufferPointer<UInt8>, type: UInt8, value: UnsafeBufferPointer<UInt8>
-        ) {
-            let name = String(decoding: key, as: UTF8.self)
-            let index = indexOfKey[name] ?? columns.count
-            if index == columns.count {
-                // One more than the limit shows that there are more.
-                guard columns.count <= SchemaInference.columnLimit || named.contains(name) else {
-                    return
+        let visitsElements = named.contains { $0.contains(".") }
+        for line in lines {
+            visitValues(
+                of: batch.content(ofLine: line), format: reader.format.format,
+                visitsElements: visitsElements
+            ) { value in
+                let name = String(decoding: value.key, as: UTF8.self)
+                guard !value.isElement || named.contains(name) else { return }
+                let index = indexOfKey[name] ?? columns.count
+                if index == columns.count {
+                    // One more than the limit shows that there are more.
+                    guard columns.count <= columnLimit || named.contains(name) else { return }
+                    columns.append(Column(name: name))
+                    indexOfKey[name] = index
                 }
-                columns.append(Column(name: name))
-                indexOfKey[name] = index
-            }
-            switch type {
-            case UInt8(ascii: "n"), UInt8(ascii: "s"):
-                let isMissing = missing.contains { $0.utf8.elementsEqual(value) }
-                SchemaInference.look(
-                    at: Array(value), isMissing: isMissing, isText: type == UInt8(ascii: "s"),
-                    column: &columns[index])
-            case UInt8(ascii: "z"):
-                break
-            case UInt8(ascii: "t"):
-                SchemaInference.look(
-                    at: SchemaInference.booleans[0], isMissing: false, isText: true,
-                    column: &columns[index])
-            default:
-                columns[index].isNumeric = false
-                columns[index].isTime = false
-                columns[index].isBoolean = false
-                columns[index].isNested = true
+                reader.look(at: value, column: &columns[index])
             }
         }
+        return columns
     }
 
-    private static func look(
-        at cell: [UInt8], isMissing: Bool, isText: Bool, column: inout Column
-    ) {
-        guard !isMissing else { return }
-        if column.example == nil { column.example = Printable.quoted(cell) }
-        if !isText, CSV.isNumber(cell) {
-            column.hasNumber = true
-        } else {
-            column.isNumeric = false
+    /// Looks at cells.
+    private struct CellReader {
+        let format: FormatOptions
+        private let missing: [[UInt8]]
+        private let time: TimeParser
+        private let decimalMark: UInt8
+
+        init(_ format: FormatOptions) {
+            self.format = format
+            missing = format.missingValues.map { Array($0.utf8) }
+            time = TimeParser(format.time)
+            decimalMark = format.format == .csv ? format.decimalMark : UInt8(ascii: ".")
         }
-        if booleans.contains(cell) {
-            column.hasBoolean = true
-        } else {
-            column.isBoolean = false
+
+        func look(at value: KeyedValue, column: inout Column) {
+            switch value.type {
+            case .number: look(at: Array(value.bytes), isText: false, column: &column)
+            case .string, .tag, .measurement:
+                look(at: Array(value.bytes), isText: true, column: &column)
+            case .boolean: look(at: booleans[0], isText: true, column: &column)
+            case .null: break
+            case .time:
+                // Not a number as others: what it is was said by its place.
+                column.isNumeric = false
+                column.isBoolean = false
+                column.hasTime = true
+                column.example = column.example ?? Printable.quoted(value.bytes)
+            case .array:
+                column.isNumeric = false
+                column.isTime = false
+                column.isBoolean = false
+                column.isNested = true
+            }
         }
-        if cell.withUnsafeBufferPointer(TimeParser.parse) != nil {
-            column.hasTime = true
-        } else {
-            column.isTime = false
+
+        func look(at cell: [UInt8], isText: Bool, column: inout Column) {
+            guard !missing.contains(cell) else { return }
+            if column.example == nil { column.example = Printable.quoted(cell) }
+            if !isText, CSV.isNumber(cell, decimalMark) {
+                column.hasNumber = true
+            } else {
+                column.isNumeric = false
+            }
+            if booleans.contains(cell) {
+                column.hasBoolean = true
+            } else {
+                column.isBoolean = false
+            }
+            if cell.withUnsafeBufferPointer(time.parse) != nil {
+                column.hasTime = true
+            } else {
+                column.isTime = false
+            }
         }
     }
 }

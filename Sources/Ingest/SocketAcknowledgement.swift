@@ -15,6 +15,8 @@ struct ClientGreeting: Decodable, Equatable {
     /// The longest line that may be a greeting, and the longest name in it.
     static let maximumBytes = 1_024
     static let maximumNameBytes = 128
+    /// The greatest number that every JSON reader holds exactly; counting on from it overflows nothing.
+    private static let largestNext: Int64 = 1 << 53
     private static let start = Array("{\"hello\"".utf8)
 
     /// Reads a line; `nil` if it is none, so that it is a record.
@@ -22,7 +24,7 @@ struct ClientGreeting: Decodable, Equatable {
         guard line.starts(with: Self.start),
             let greeting = try? JSONDecoder().decode(Self.self, from: Data(line)),
             !greeting.hello.isEmpty, greeting.hello.utf8.count <= Self.maximumNameBytes,
-            greeting.next > 0
+            greeting.next > 0, greeting.next <= Self.largestNext
         else { return nil }
         self = greeting
     }

@@ -164,7 +164,11 @@ final class Spool: Sendable {
     /// Removes what is not needed once everything before a position is committed.
     func release(before position: SpoolPosition) {
         state.withLock { state in
-            for number in state.sizes.keys where number < position.segment {
+            for (number, size) in state.sizes
+            where number < position.segment
+                || (number == position.segment && number < state.writing.segment
+                    && size <= position.offset)
+            {
                 remove(number, from: &state)
             }
             guard position == state.writing, position.offset > 0 else { return }

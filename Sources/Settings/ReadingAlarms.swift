@@ -182,7 +182,7 @@ extension ConfigurationReader {
         guard let text = text(node, key, expected: expected) else { return nil }
         // A bare number is a time for records, and a riddle in a configuration.
         let isDate = text.dropFirst().contains("-")
-        let time = Array(text.utf8).withUnsafeBufferPointer { TimeParser.parse($0) }
+        let time = Array(text.utf8).withUnsafeBufferPointer { TimeParser().parse($0) }
         guard isDate, let time else {
             report(node, "\(key): expected \(expected), found '\(text.prefix(40))'")
             return nil

@@ -6,8 +6,9 @@ import Yams
 
 extension ConfigurationReader {
     private static let streamKeys = [
-        "name", "source", "history", "format", "delimiter", "columns", "missing_values",
-        "max_line_bytes", "time", "features", "categories", "exclude", "missing", "context",
+        "name", "source", "history", "format", "delimiter", "decimal_mark", "comment", "columns",
+        "missing_values", "max_line_bytes", "time", "features", "categories", "exclude", "missing",
+        "context",
         "model",
         "fit", "alarm",
     ]
@@ -46,9 +47,8 @@ extension ConfigurationReader {
         let name = name(of: section)
         let source = source(of: section, in: folder)
         let history = history(of: section, in: folder)
-        let format = format(of: section, source: source)
+        let (format, timeColumn) = format(of: section, source: source)
         checkHeader(section, source: source, format: format)
-        let timeColumn = timeColumn(of: section)
         let features = section["features"].flatMap {
             texts($0, "\(place): features", expected: "column names")
         }
@@ -111,85 +111,14 @@ extension ConfigurationReader {
         var paths: [String] = []
         for node in list(node, key, expected: "paths such as /var/archive/pump-7-*.csv") ?? [] {
             guard let path = path(node, key, in: folder) else { continue }
-            if [".gz", ".xz", ".zst", ".bz2", ".zip"].contains(where: path.lowercased().hasSuffix) {
+            if [".xz", ".bz2", ".zip"].contains(where: path.lowercased().hasSuffix) {
                 report(
-                    node, "\(key): compressed files are not read: \(path)",
+                    node, "\(key): of compressed files only .gz and .zst are read: \(path)",
                     hint: "unpack them, and name the unpacked files")
             }
             paths.append(path)
         }
         return paths
-    }
-
-    private mutating func format(
-        of section: Section, source: SourceConfiguration?
-    ) -> FormatOptions {
-        let place = section.place
-        var format = FormatOptions(format: Self.defaultFormat(of: source))
-        if let node = section["format"],
-            let choice = choice(node, "\(place): format", of: RecordFormat.self)
-        {
-            format.format = choice
-        }
-        if let node = section["delimiter"],
-            let text = text(node, "\(place): delimiter", expected: "one ASCII character")
-        {
-            let bytes = Array((text == "\\t" || text == "tab" ? "\t" : text).utf8)
-            if bytes.count == 1, bytes[0] < 0x80, ![0x22, 0x0A, 0x0D].contains(bytes[0]) {
-                format.delimiter = bytes[0]
-            } else {
-                report(
-                    node,
-                    "\(place): delimiter: expected one ASCII character that is no quote, "
-                        + "found '\(text.prefix(20))'")
-            }
-        }
-        if let node = section["columns"] {
-            format.columns = texts(node, "\(place): columns", expected: "column names")
-        }
-        if let node = section["missing_values"],
-            let values = texts(
-                node, "\(place): missing_values", expected: "cell texts", allowsEmpty: true)
-        {
-            format.missingValues = values
-        }
-        if let node = section["max_line_bytes"],
-            let bytes = integer(node, "\(place): max_line_bytes", in: 64...(64 << 20))
-        {
-            format.maxLineBytes = bytes
-        }
-        for key in ["delimiter", "columns"] where format.format != .csv {
-            if let node = section[key] {
-                report(
-                    node, "\(place): \(key) is for csv, the format is \(format.format.rawValue)",
-                    hint: "remove \(key), or set format: csv")
-            }
-        }
-        return format
-    }
-
-    /// By the file's extension; CSV when it says nothing, NDJSON for sockets.
-    private static func defaultFormat(of source: SourceConfiguration?) -> RecordFormat {
-        switch source {
-        case .socket, .datagram, .pipe, .standardInput: return .ndjson
-        case .directory: return .csv
-        case .file(let path):
-            let name = path.lowercased()
-            return [".ndjson", ".jsonl", ".json"].contains { name.hasSuffix($0) } ? .ndjson : .csv
-        case nil: return .csv
-        }
-    }
-
-    private mutating func timeColumn(of section: Section) -> String? {
-        guard let node = section["time"] else { return nil }
-        guard let time = self.section(node, "time of \(section.place)", keys: ["column"]) else {
-            return nil
-        }
-        guard let column = time["column"] else {
-            report(node, "\(section.place): time: expected the key 'column' with a column name")
-            return nil
-        }
-        return text(column, "\(section.place): time.column", expected: "a column name")
     }
 
     private mutating func detectorOptions(of section: Section) -> DetectorOptions {
@@ -252,7 +181,7 @@ extension ConfigurationReader {
         return Set(lengths).sorted()
     }
 
-    private mutating func timeZone(_ node: Node, _ place: String) -> String? {
+    mutating func timeZone(_ node: Node, _ place: String) -> String? {
         guard let name = text(node, place, expected: "the name of a time zone") else { return nil }
         guard TimeZone(identifier: name) != nil else {
             report(

@@ -8,8 +8,6 @@ enum HistoryFiles {
         var bytes: Int64
     }
 
-    private static let compressed = [".gz", ".xz", ".zst", ".bz2", ".zip"]
-
     /// The files that the patterns match: pattern by pattern, each in the order of the names, no file twice.
     ///
     /// - Parameter source: The stream's own source, which is read later in any case.
@@ -26,9 +24,6 @@ enum HistoryFiles {
                 guard let text = paths[i] else { continue }
                 let path = String(cString: text)
                 guard path != source, !found.contains(where: { $0.path == path }) else { continue }
-                if compressed.contains(where: { path.lowercased().hasSuffix($0) }) {
-                    throw .compressed(path: path)
-                }
                 var information = stat()
                 guard stat(path, &information) == 0 else {
                     throw .file(path: path, operation: "stat", code: errno)
@@ -45,8 +40,6 @@ enum HistoryFiles {
 enum HistoryError: Error, CustomStringConvertible {
     /// Nothing is there, or the folder cannot be read.
     case noFile(pattern: String)
-    /// A file would have to be unpacked first.
-    case compressed(path: String)
     /// A system call on a file did not succeed.
     case file(path: String, operation: String, code: Int32)
 
@@ -54,8 +47,6 @@ enum HistoryError: Error, CustomStringConvertible {
         switch self {
         case .noFile(let pattern):
             return "history: no file matches \(pattern), or its folder cannot be read"
-        case .compressed(let path):
-            return "history: \(path) is compressed: expected plain files"
         case .file(let path, let operation, let code):
             return "history: \(path): \(operation): \(String(cString: strerror(code)))"
         }
@@ -64,7 +55,6 @@ enum HistoryError: Error, CustomStringConvertible {
     var hint: String {
         switch self {
         case .noFile: return "mend history in the configuration and reload, or put the files there"
-        case .compressed: return "unpack it, and name the unpacked file"
         case .file: return "check owner and mode"
         }
     }

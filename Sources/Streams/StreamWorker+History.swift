@@ -84,11 +84,10 @@ extension StreamWorker {
             // Lines that were taken in before a restart.
             let known = state.history.line
             batch.lines.removeAll { $0.number <= known }
-            let end = batch.lines.last.map { $0.offset + Int64($0.count) }
             if !batch.lines.isEmpty || batch.header != nil {
                 try await take(batch, isHistory: true)
             }
-            if let end { tell(end) }
+            tell(source.offset)
         }
         guard !board.isStopping else { return }
         var next = state

@@ -332,6 +332,9 @@ package actor StreamWorker {
         case IngestError.missingColumns, IngestError.noNumericColumns:
             return "mend features, time or delimiter in the configuration and reload, "
                 + "or replace the file"
+        case IngestError.corrupt, IngestError.truncated:
+            return "put a whole file there, or take it out of history and reload"
+        case IngestError.compressed: return "unpack it, and name the unpacked file"
         case DetectionError.file(_, _, ENOSPC, _): return "free some space"
         default: return nil
         }
@@ -345,9 +348,9 @@ package actor StreamWorker {
             error != nil
             ? .failing
             : hasEnded
-            ? .stopped
-            : state.counters.records == 0 && state.windowTotal == 0
-                ? .waiting : serving == nil ? .learning : .watching
+                ? .stopped
+                : state.counters.records == 0 && state.windowTotal == 0
+                    ? .waiting : serving == nil ? .learning : .watching
         let needed = Int64(configuration.fit.firstAfterRecords)
         let held = heldCount
         let recordsPerDay = recordsPerDay

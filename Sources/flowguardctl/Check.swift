@@ -1,6 +1,7 @@
 import ArgumentParser
 import Control
 import Foundation
+import Ingest
 import Settings
 
 extension FlowguardConfiguration {
@@ -13,22 +14,42 @@ extension FlowguardConfiguration {
     }
 }
 
-/// Validates a configuration.
+/// Validates a configuration, or shows how a file of records is understood.
 struct CheckCommand: Command {
     static let configuration = CommandConfiguration(
         commandName: "check",
-        abstract: "Check a configuration file: exit 0, or 78 with every problem in it.",
+        abstract: "Check a configuration file, or show how a file of records is understood.",
         discussion: """
+            A configuration is good (exit 0), or every problem in it is told (exit 78). With \
+            --source it is records that are looked at: their format, columns, steps, missing \
+            values, the rhythm of their times, and the first of them as a model would see them.
+
             EXAMPLES
               flowguardctl check /etc/flowguard/flowguard.yaml
-              flowguardctl check flowguard.yaml --json
+              flowguardctl check --source pump.csv
+              flowguardctl check --source old.csv.gz --time-zone Europe/Berlin --json
             """)
 
     @Argument(help: "The configuration file.")
-    var file: String
+    var file: String?
 
-    @Flag(help: "One JSON document: the streams, or the problems.")
+    @Option(
+        help: ArgumentHelp(
+            "A file of records, gzip and zstd included; - is standard input.", valueName: "file"))
+    var source: String?
+
+    @Flag(help: "One JSON document: the streams or the problems; of records, all that is told.")
     var json = false
+
+    @OptionGroup var input: InputOptions
+
+    func validate() throws {
+        guard (file == nil) != (source == nil) else {
+            throw ValidationError(
+                "expected a configuration file or --source, found \(file == nil ? "neither" : "both")"
+            )
+        }
+    }
 
     /// What `--json` prints.
     private struct Verdict: Encodable {
@@ -46,6 +67,26 @@ struct CheckCommand: Command {
     }
 
     func execute() async throws {
+        if let source {
+            try await check(source: source)
+        } else if let file {
+            try check(file)
+        }
+    }
+
+    private func check(source: String) async throws {
+        let report = try await SourceReport(
+            input.source(
+                [source], base: nil, limits: BatchLimits(lines: 16_384, bytes: 4 << 20),
+                isQuiet: true))
+        if json {
+            try StandardOutput.write(json: ControlJSON.encode(report, pretty: true))
+        } else {
+            try StandardOutput.write(SourceView(terminal: .output, report: report).text)
+        }
+    }
+
+    private func check(_ file: String) throws {
         let names: [String]
         do {
             names = try FlowguardConfiguration(path: file).streams.map(\.name)

@@ -61,8 +61,10 @@ struct CommandFailure: Error, Equatable {
             self.init(error.description, status: .inputOutput)
         case .noSuchFile:
             self.init(error.description, status: .noInput)
-        case .compressed(let path):
-            self.init(error.description, hint: "zcat \(path) | flowguardctl … -")
+        case .compressed:
+            self.init(error.description, hint: "unpack it first")
+        case .corrupt, .truncated:
+            self.init(error.description, status: .inputOutput)
         case .notALabel:
             self.init(error.description, hint: "name another column with --label")
         case .missingColumns:
@@ -72,7 +74,8 @@ struct CommandFailure: Error, Equatable {
                     + "if the delimiter is not ',', give --delimiter")
         case .headerIsNumbers, .headerMissing:
             self.init(
-                error.description, hint: "put the columns' names into a first line")
+                error.description,
+                hint: "put the columns' names into a first line, or give them with --columns")
         case .noRecords:
             self.init(error.description, status: .noInput)
         case .noNumericColumns:

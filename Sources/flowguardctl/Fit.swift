@@ -10,7 +10,7 @@ import Settings
 struct FitCommand: Command {
     static let configuration = CommandConfiguration(
         commandName: "fit",
-        abstract: "Learn a model from records on standard input.",
+        abstract: "Learn a model from records.",
         discussion: """
             Every numeric column is a feature unless --features or --exclude say otherwise, and every \
             column of true and false a category; columns of text are categories where --categories \
@@ -23,7 +23,13 @@ struct FitCommand: Command {
               flowguardctl fit -o m.model --categories mode --missing median < normal.csv
               flowguardctl fit -o pump.model --format ndjson --family glow < normal.json
               flowguardctl fit -o pump.model --config f.yaml --stream pump-7 < normal.csv
+              flowguardctl fit -o pump.model jan.csv.gz feb.csv.gz
             """)
+
+    @Argument(
+        help: ArgumentHelp(
+            "The records, gzip and zstd included. (default: standard input)", valueName: "file"))
+    var files: [String] = []
 
     @Option(
         name: [.short, .long],
@@ -114,14 +120,14 @@ struct FitCommand: Command {
             ("--features", features), ("--categories", categories), ("--exclude", exclude),
         ]
         for (name, columns) in lists {
-            if let columns, Self.names(columns).contains("") {
+            if let columns, InputOptions.names(columns).contains("") {
                 throw ValidationError(
                     "\(name): expected column names separated by commas, found '\(columns)'")
             }
         }
-        let chosen = Set(categories.map(Self.names) ?? [])
+        let chosen = Set(categories.map(InputOptions.names) ?? [])
         for (name, columns) in lists where name != "--categories" {
-            for column in columns.map(Self.names) ?? [] where chosen.contains(column) {
+            for column in columns.map(InputOptions.names) ?? [] where chosen.contains(column) {
                 throw ValidationError(
                     "--categories and \(name): expected '\(column)' in one of them, found it in both"
                 )
@@ -131,9 +137,8 @@ struct FitCommand: Command {
 
     func execute() async throws {
         let configured = try configuredStream()
-        let format = input.format(over: configured?.format)
         let source = try input.source(
-            format, limits: BatchLimits(lines: 65_536, bytes: 8 << 20))
+            files, base: configured?.format, limits: BatchLimits(lines: 65_536, bytes: 8 << 20))
         try WholeFile.requireWritable(output)
         let start = ContinuousClock.now
         let core = BLASCore.prepare()
@@ -142,10 +147,10 @@ struct FitCommand: Command {
         let policies =
             missing.map { MissingPolicies(standard: $0) } ?? configured?.detectorOptions.missing
         var reader = RecordReader(
-            source: source, format: format,
-            features: features.map(Self.names) ?? configured?.features,
-            categories: categories.map(Self.names) ?? configured?.categories ?? [],
-            exclude: exclude.map(Self.names) ?? configured?.exclude ?? [],
+            source: source,
+            features: features.map(InputOptions.names) ?? configured?.features,
+            categories: categories.map(InputOptions.names) ?? configured?.categories ?? [],
+            exclude: exclude.map(InputOptions.names) ?? configured?.exclude ?? [],
             missing: policies ?? MissingPolicies(), time: time ?? configured?.timeColumn)
         try await reader.readAll(showing: &progress)
         progress.finish()
@@ -175,12 +180,6 @@ struct FitCommand: Command {
         }
     }
 
-    private static func names(_ list: String) -> [String] {
-        list.split(separator: ",", omittingEmptySubsequences: false).map {
-            $0.trimmingCharacters(in: .whitespaces)
-        }
-    }
-
     private func configuredStream() throws -> StreamConfiguration? {
         guard let config, let stream else { return nil }
         return try FlowguardConfiguration(path: config).stream(named: stream)
@@ -205,8 +204,7 @@ struct FitCommand: Command {
 
 /// Reads all records of an input into memory, and finds the columns by its first lines.
 private struct RecordReader {
-    let source: DescriptorSource
-    let format: FormatOptions
+    let source: FileSequence
     let features: [String]?
     let categories: [String]
     let exclude: [String]
@@ -214,14 +212,13 @@ private struct RecordReader {
     let time: String?
     private(set) var leftOut: [InferredSchema.LeftOut] = []
     private(set) var records = RecordBatch(schema: Schema(features: [], time: nil))
-    private(set) var faults = FaultReport(input: "standard input", consequence: "skipped")
+    private(set) var faults = FaultReport(consequence: "skipped")
 
     init(
-        source: DescriptorSource, format: FormatOptions, features: [String]?,
+        source: FileSequence, features: [String]?,
         categories: [String], exclude: [String], missing: MissingPolicies, time: String?
     ) {
         self.source = source
-        self.format = format
         self.features = features
         self.categories = categories
         self.exclude = exclude
@@ -230,9 +227,12 @@ private struct RecordReader {
     }
 
     mutating func readAll(showing progress: inout Progress) async throws {
-        guard let first = try await firstLines() else {
+        guard
+            let first = try await FirstLines.read(source, atLeast: SchemaInference.lineLimit)
+        else {
             throw IngestError.noRecords(input: source.name)
         }
+        let format = source.format
         let inferred = try SchemaInference.infer(
             first, format: format, features: features, categories: categories, exclude: exclude,
             time: time)
@@ -244,31 +244,14 @@ private struct RecordReader {
         while let batch = next {
             let decoded = try decoder.decode(batch)
             records.append(contentsOf: decoded.records)
-            faults.add(decoded.faults)
+            faults.add(decoded.faults, of: batch.inputName)
+            // Each file has a header of its own.
+            if batch.isLast { decoder = RecordDecoder(format: format, schema: schema) }
             progress.show(
                 fraction: nil, phase: "reading",
                 detail: Format.plural(records.rowCount, "record"))
             next = try await source.next()
         }
-    }
-
-    /// A pipe brings its first lines in dribs and drabs; the columns are found by many.
-    private func firstLines() async throws -> LineBatch? {
-        guard var gathered = try await source.next() else { return nil }
-        while gathered.lines.count < SchemaInference.lineLimit, !gathered.isLast,
-            let more = try await source.next()
-        {
-            let shift = gathered.bytes.count
-            gathered.bytes += more.bytes
-            gathered.lines += more.lines.map { line in
-                var line = line
-                line.start += shift
-                return line
-            }
-            gathered.header = gathered.header ?? more.header
-            gathered.isLast = more.isLast
-        }
-        return gathered
     }
 }
 

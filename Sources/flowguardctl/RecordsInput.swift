@@ -4,54 +4,151 @@ import FlowDensity
 import Foundation
 import Ingest
 
-extension RecordFormat: ExpressibleByArgument {}
+extension FormatName: ExpressibleByArgument {}
+extension TimeUnit: ExpressibleByArgument {}
 extension FlowFamily: ExpressibleByArgument {}
 extension MissingPolicy: ExpressibleByArgument {}
 extension BatchScorer.Output: ExpressibleByArgument {}
 
-/// How the lines of standard input become records.
+/// How the lines of an input become records.
 struct InputOptions: ParsableArguments {
     @Option(
         name: [.customLong("input-format"), .customLong("format")],
-        help: ArgumentHelp("The form of the input. (default: csv)", valueName: "format"))
-    var inputFormat: RecordFormat?
+        help: ArgumentHelp(
+            "The form of the input. (default: told by the first lines)", valueName: "format"))
+    var inputFormat: FormatName?
 
     @Option(
         help: ArgumentHelp(
             "The character between CSV cells; \\t is a tab. (default: ,)", valueName: "character"))
     var delimiter: String?
 
-    private var delimiterByte: UInt8? {
-        let text = delimiter == "\\t" ? "\t" : delimiter ?? ""
+    @Option(
+        help: ArgumentHelp(
+            "The character within numbers of CSV, . or a comma. (default: .)",
+            valueName: "character"))
+    var decimalMark: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "The character that comments in CSV begin with. (default: none)",
+            valueName: "character"))
+    var comment: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "The names of the columns of CSV without a header line, separated by commas.",
+            valueName: "names"))
+    var columns: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "How times are written, as for strptime: '%d.%m.%Y %T'. (default: ISO 8601 or epoch)",
+            valueName: "pattern"))
+    var timePattern: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "What times that are numbers count. (default: told by their size; ns for influx)",
+            valueName: "unit"))
+    var timeUnit: TimeUnit?
+
+    @Option(
+        help: ArgumentHelp(
+            "Whose clocks show times without a zone. (default: UTC)", valueName: "zone"))
+    var timeZone: String?
+
+    private func byte(_ text: String?) -> UInt8? {
+        let text = text == "\\t" ? "\t" : text ?? ""
         return text.utf8.count == 1 ? text.utf8.first : nil
     }
 
     func validate() throws {
-        if let delimiter, delimiterByte == nil {
+        let characters = [
+            ("--delimiter", delimiter), ("--decimal-mark", decimalMark), ("--comment", comment),
+        ]
+        for (name, text) in characters {
+            if let text, byte(text) == nil {
+                throw ValidationError("\(name): expected one ASCII character, found '\(text)'")
+            }
+        }
+        if let decimalMark, ![".", ","].contains(decimalMark) {
+            throw ValidationError("--decimal-mark: expected . or a comma, found '\(decimalMark)'")
+        }
+        if let timePattern, let problem = TimeFormat.problem(inPattern: timePattern) {
+            switch problem {
+            case .unknownPart(let part):
+                throw ValidationError("--time-pattern: '\(part)' means nothing in '\(timePattern)'")
+            case .noDate:
+                throw ValidationError(
+                    "--time-pattern: expected year, month and day in '\(timePattern)'")
+            }
+        }
+        if let timeZone, TimeZone(identifier: timeZone) == nil {
             throw ValidationError(
-                "--delimiter: expected one ASCII character, found '\(delimiter)'")
+                "--time-zone: expected a name such as Europe/Berlin, found '\(timeZone)'")
+        }
+        if timePattern != nil, timeUnit != nil {
+            throw ValidationError(
+                "--time-pattern and --time-unit: expected one of them, found both")
         }
     }
 
     /// The options of this input.
     ///
     /// - Parameter base: What a configuration says; the command line overrides it.
-    func format(over base: FormatOptions? = nil) -> FormatOptions {
-        var format = base ?? FormatOptions(format: inputFormat ?? .csv)
-        if let inputFormat { format.format = inputFormat }
-        if let delimiterByte { format.delimiter = delimiterByte }
+    /// - Returns: `nil` where neither says what the format is.
+    func format(over base: FormatOptions?) -> FormatOptions? {
+        guard var format = inputFormat?.options ?? base else { return nil }
+        if let inputFormat, let base, inputFormat.format == base.format {
+            format = base
+            if inputFormat == .tsv { format.delimiter = 0x09 }
+        }
+        adjust(&format)
         return format
     }
 
-    /// Standard input; a person at a keyboard is told what belongs there.
-    func source(_ format: FormatOptions, limits: BatchLimits) throws -> DescriptorSource {
-        guard isatty(STDIN_FILENO) == 0 else {
+    /// Puts what the command line says over a format.
+    func adjust(_ format: inout FormatOptions) {
+        if let mark = byte(decimalMark) {
+            format.decimalMark = mark
+            if mark == format.delimiter { format.delimiter = UInt8(ascii: ";") }
+        }
+        if let delimiter = byte(delimiter) { format.delimiter = delimiter }
+        if let comment = byte(comment) { format.comment = comment }
+        if let columns { format.columns = Self.names(columns) }
+        if let timePattern { format.time.pattern = timePattern }
+        if let timeUnit { format.time.unit = timeUnit }
+        if let timeZone { format.time.zone = timeZone }
+    }
+
+    static func names(_ list: String) -> [String] {
+        list.split(separator: ",", omittingEmptySubsequences: false).map {
+            $0.trimmingCharacters(in: .whitespaces)
+        }
+    }
+
+    /// Files, or standard input without any; a person at a keyboard is told what belongs there.
+    ///
+    /// - Parameters:
+    ///   - base: What a configuration says of the format; else the first lines do.
+    ///   - isQuiet: Whether nothing is said of a format that is not as usual.
+    func source(
+        _ files: [String], base: FormatOptions?, limits: BatchLimits, isQuiet: Bool = false
+    ) throws -> FileSequence {
+        let paths = files.isEmpty ? ["-"] : files
+        guard !paths.contains("-") || isatty(STDIN_FILENO) == 0 else {
             throw CommandFailure(
                 "standard input: expected records, found a terminal",
                 hint: "give a file: flowguardctl … < records.csv", status: .usage)
         }
-        return DescriptorSource(
-            descriptor: STDIN_FILENO, name: "standard input", format: format, limits: limits)
+        let source = try FileSequence(
+            paths, format: format(over: base), adjust: adjust, limits: limits)
+        if !isQuiet, source.detected != nil, source.format != FormatOptions(format: .csv) {
+            StandardError.write(
+                "note: \(source.name): read as \(FormatText.summary(of: source.format))\n")
+        }
+        return source
     }
 }
 
@@ -63,16 +160,17 @@ struct FaultReport {
     private(set) var total = 0
     private(set) var first: [String] = []
     private var counts: [FaultCode: Int] = [:]
-    private let input: String
+    /// The input of the newest one.
+    private var input = ""
     private let consequence: String
 
     /// - Parameter consequence: What became of the lines: `skipped`, `not scored`.
-    init(input: String, consequence: String) {
-        self.input = input
+    init(consequence: String) {
         self.consequence = consequence
     }
 
-    mutating func add(_ faults: [RowFault]) {
+    mutating func add(_ faults: [RowFault], of input: String) {
+        self.input = input
         for fault in faults {
             total += 1
             counts[fault.code, default: 0] += 1

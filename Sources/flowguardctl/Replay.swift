@@ -28,7 +28,7 @@ struct ReplayCommand: Command {
               flowguardctl replay --config f.yaml --stream pump-7 jan.csv feb.csv
               flowguardctl replay --config f.yaml --stream p --label fault --plot p.svg h.csv
               flowguardctl replay --config f.yaml --stream pump-7 --json h.csv | jq .alarms
-              zcat *.csv.gz | flowguardctl replay --config f.yaml --stream pump-7 -
+              flowguardctl replay --config f.yaml --stream pump-7 2026-*.csv.gz
             """)
 
     @Option(help: ArgumentHelp("The configuration file.", valueName: "file"))
@@ -39,7 +39,8 @@ struct ReplayCommand: Command {
 
     @Argument(
         help: ArgumentHelp(
-            "The history, in order; - is standard input.", valueName: "file"))
+            "The history, in order, gzip and zstd included; - is standard input.", valueName: "file"
+        ))
     var files: [String]
 
     @Option(help: ArgumentHelp("The column of known anomalies.", valueName: "column"))
@@ -89,11 +90,11 @@ struct ReplayCommand: Command {
 
     func execute() async throws {
         var configured = try FlowguardConfiguration(path: config).stream(named: stream)
-        configured.format = input.format(over: configured.format)
+        configured.format = input.format(over: configured.format) ?? configured.format
         if files.contains("-"), isatty(STDIN_FILENO) == 1 {
             throw CommandFailure(
                 "standard input: expected records, found a terminal",
-                hint: "give files, or a pipe: zcat *.csv.gz | flowguardctl replay … -",
+                hint: "give files, or a pipe: cat *.csv | flowguardctl replay … -",
                 status: .usage)
         }
         for path in [plot, records].compactMap(\.self) { try WholeFile.requireWritable(path) }

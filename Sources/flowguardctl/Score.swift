@@ -30,7 +30,8 @@ struct ModelOptions: ParsableArguments {
     struct Loaded {
         var detector: Detector
         var threshold: Threshold
-        var format = FormatOptions(format: .csv)
+        /// `nil` for a model file, which knows nothing of it.
+        var format: FormatOptions?
     }
 
     func load(_ client: ControlClient) async throws -> Loaded {
@@ -73,22 +74,25 @@ struct ModelOptions: ParsableArguments {
         var format = FormatOptions(format: .csv)
         if let byte = detail.delimiter?.utf8.first { format.delimiter = byte }
         if let missing = detail.missingValues { format.missingValues = missing }
+        if let byte = detail.decimalMark?.utf8.first { format.decimalMark = byte }
+        format.time.pattern = detail.timePattern
+        format.time.unit = detail.timeUnit.flatMap(TimeUnit.init(rawValue:))
+        format.time.zone = detail.timeZone
         return format
     }
 }
 
-/// Scores records on standard input.
+/// Scores records of a file or on standard input.
 struct ScoreCommand: Command {
     static let configuration = CommandConfiguration(
         commandName: "score",
-        abstract: "Score records on standard input.",
+        abstract: "Score records.",
         discussion: """
             One output line for each data line, in input order, written as the input arrives. CSV out \
             is the input's columns and log_likelihood,p_value,anomaly; scores is the log-likelihood \
             alone. Columns are matched by name; those that the model does not know pass through. A \
             line that cannot be scored keeps its place with empty scores, and its reason goes to \
-            standard error. With --stream, CSV is read with the stream's delimiter and missing \
-            values. With --explain an anomaly has its features, with the value that was expected of \
+            standard error. With --stream, CSV and times are read as the stream has them. With --explain an anomaly has its features, with the value that was expected of \
             each and what it contributes in nats, and a summary in words, as in the anomaly log.
 
             EXAMPLES
@@ -96,8 +100,14 @@ struct ScoreCommand: Command {
               flowguardctl score --stream pump-7 --output-format scores < batch.csv
               flowguardctl score --model pump.model --fail-on-anomaly < today.csv
               flowguardctl score --model pump.model --explain < today.csv | grep true
-              zcat a.csv.gz | flowguardctl score --model pump.model | awk -F, '$NF == 1'
+              flowguardctl score --model pump.model a.csv.gz | awk -F, '$NF == 1'
+              telegraf --once | flowguardctl score --model cpu.model --format influx
             """)
+
+    @Argument(
+        help: ArgumentHelp(
+            "The records, gzip and zstd included. (default: standard input)", valueName: "file"))
+    var file: String?
 
     @OptionGroup var model: ModelOptions
     @OptionGroup var input: InputOptions
@@ -128,15 +138,21 @@ struct ScoreCommand: Command {
         BLASCore.prepare()
         let loaded = try await model.load(connection.client)
         let (detector, threshold) = (loaded.detector, loaded.threshold)
-        let format = input.format(over: loaded.format)
         let source = try input.source(
-            format, limits: BatchLimits(lines: 16_384, bytes: 4 << 20))
+            [file].compactMap(\.self), base: loaded.format,
+            limits: BatchLimits(lines: 16_384, bytes: 4 << 20))
+        let format = source.format
+        guard outputFormat != .influx || format.format == .influx else {
+            throw CommandFailure(
+                "--output-format: influx is for points, the input is \(format.format.rawValue)",
+                status: .usage)
+        }
         var scorer = BatchScorer(
             detector: detector, threshold: threshold, format: format,
-            output: outputFormat ?? (format.format == .csv && !explain ? .csv : .ndjson),
+            output: outputFormat ?? (explain ? .ndjson : .like(format.format)),
             explains: explain)
         let parallel = threads.parallel
-        var faults = FaultReport(input: source.name, consequence: "not scored")
+        var faults = FaultReport(consequence: "not scored")
         var anomalies = 0
         var scored = 0
         var isEmpty = true
@@ -145,14 +161,14 @@ struct ScoreCommand: Command {
             guard !batch.lines.isEmpty || batch.header != nil else { continue }
             let result = try scorer.process(batch, parallel: parallel)
             try StandardOutput.write(result.output)
-            faults.add(result.faults)
+            faults.add(result.faults, of: batch.inputName)
             anomalies += result.anomalyCount
             scored += result.scoredCount
         }
         faults.finish()
         guard !isEmpty else {
             throw CommandFailure(
-                "standard input: expected records, found nothing", status: .noInput)
+                "\(source.name): expected records, found nothing", status: .noInput)
         }
         if Terminal.error.isInteractive {
             StandardError.write(

@@ -189,6 +189,10 @@ extension ControlServer {
         }
         let format = try self.format(request, worker)
         let output: BatchScorer.Output = try choice(request, "output_format") ?? .csv
+        guard output != .influx || format.format == .influx else {
+            throw HTTPFailure(
+                .badRequest, "output_format: influx is for points, the input is \(format.format)")
+        }
         guard let place = scores.enter() else {
             throw HTTPFailure(
                 .serviceUnavailable, "\(Self.maximumScores) bodies are scored already",
@@ -219,14 +223,14 @@ extension ControlServer {
         switch output {
         case .csv: "text/csv"
         case .ndjson: "application/x-ndjson"
-        case .scores: "text/plain"
+        case .scores, .influx: "text/plain"
         }
     }
 
     private func format(_ request: Request, _ worker: StreamWorker) throws -> FormatOptions {
-        let chosen: RecordFormat? = try choice(request, "input_format")
+        let chosen: FormatName? = try choice(request, "input_format")
         var format = worker.configuration.format
-        if let chosen, chosen != format.format { format = FormatOptions(format: chosen) }
+        if let chosen, chosen != .csv || format.format != .csv { format = chosen.options }
         // A batch has a header of its own, whatever the stream's source has.
         format.columns = nil
         if let text = request.uri.queryParameters["delimiter"] {

@@ -139,7 +139,8 @@ enum Metrics {
                 ) { Double($0.inflow.spooledBytes) },
                 Metric(
                     name: "flowguard_failed_files", type: "gauge",
-                    help: "Files of a directory that could not be read, since the source was opened."
+                    help:
+                        "Files of a directory that could not be read, since the source was opened."
                 ) { Double($0.inflow.failedFiles) },
                 Metric(name: "flowguard_anomalies_total", type: "counter", help: "Anomalies found.")
                 {

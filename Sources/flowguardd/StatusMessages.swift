@@ -126,7 +126,11 @@ enum StatusMessages {
         if format.format == .csv {
             detail.delimiter = String(UnicodeScalar(format.delimiter))
             detail.missingValues = format.missingValues
+            detail.decimalMark = String(UnicodeScalar(format.decimalMark))
         }
+        detail.timePattern = format.time.pattern
+        detail.timeUnit = format.time.unit?.rawValue
+        detail.timeZone = format.time.zone
         return detail
     }
 

@@ -14,7 +14,8 @@ import Testing
 
     private func wait(_ daemon: DaemonProcess, for records: Int64) async throws {
         try await daemon.wait("\(records) records") {
-            try daemon.stream()?.recordsTotal == records
+            // The daemon may still be on its way up.
+            (try? daemon.stream()?.recordsTotal) == records
         }
     }
 
@@ -25,7 +26,8 @@ import Testing
         let folder = daemon.folder
         #expect(
             try daemon.stream()?.waitingFor
-                == "no file that \(folder.file("log/pump-*.csv")) matches has a complete record yet")
+                == "no file that \(folder.file("log/pump-*.csv")) matches has a complete record yet"
+        )
         var data = PumpData()
         for name in ["log/pump-a.csv", "log/pump-b.csv"] {
             try folder.write(PumpData.header + data.lines(100), to: name)
@@ -220,6 +222,7 @@ import Testing
     @Test func writersOfANamedPipeComeAndGo() async throws {
         let daemon = try await started("{pipe: run/in.fifo}", more: ", format: csv")
         let path = daemon.folder.file("run/in.fifo")
+        try await daemon.wait("the pipe") { FileManager.default.fileExists(atPath: path) }
         var data = PumpData()
         for round in 1...3 {
             let writer = try FileHandle(forWritingTo: URL(fileURLWithPath: path))
@@ -241,7 +244,7 @@ import Testing
         var data = PumpData()
         let input = Pipe()
         try daemon.launch(input: input)
-        try await daemon.wait("the stream") { try? daemon.stream() != nil }
+        try await daemon.wait("the stream") { try? daemon.stream() }
         #expect(try daemon.stream()?.waitingFor == "no record has come by standard input yet")
         try input.fileHandleForWriting.write(
             contentsOf: Data((PumpData.header + data.lines(250)).utf8))

@@ -132,7 +132,9 @@ struct DisturbedFile {
         hasNoHeader = !keepsHeader
     }
 
-    /// Empties the file. What was not read yet is lost, so everything must have been.
+    /// Empties the file.
+    ///
+    /// What was not read yet is lost, so everything must have been.
     mutating func truncate() {
         guard size > 0 else { return }
         Foundation.truncate(path, 0)
@@ -141,7 +143,9 @@ struct DisturbedFile {
         hasNoHeader = false
     }
 
-    /// Deletes the file. What was not read yet is lost, so everything must have been.
+    /// Deletes the file.
+    ///
+    /// What was not read yet is lost, so everything must have been.
     mutating func delete() {
         guard size > 0 else { return }
         unlink(path)

@@ -122,7 +122,9 @@ import Testing
         let fourth = try await daemon.client(of: "run/in.sock")
         try fourth.send("{\"hello\":1,\"a\":6}\n")
         fourth.finishSending()
-        #expect(String(decoding: try fourth.receiveAll(), as: UTF8.self) == "{\"ok\":1}\n")
+        // Of its last line, and perhaps once more of its end.
+        let last = String(decoding: try fourth.receiveAll(), as: UTF8.self)
+        #expect(Set(last.split(separator: "\n")) == ["{\"ok\":1}"])
         #expect(try daemon.stream()?.recordsTotal == 6)
         #expect(try await daemon.stop().code == 0)
     }
@@ -141,7 +143,9 @@ import Testing
         // The store takes nothing, and more comes than the memory holds.
         let lock = try StoreLock(daemon.folder.file("state/flowguard.sqlite"))
         let count = 100_000
-        let text = (1...count).map { "{\"a\":\($0),\"filler\":\"\($0 % 10)\($0 % 7)abcdefghijklmn\"}\n" }
+        let text = (1...count).map {
+            "{\"a\":\($0),\"filler\":\"\($0 % 10)\($0 % 7)abcdefghijklmn\"}\n"
+        }
         for start in stride(from: 0, to: count, by: 1_000) {
             try client.send(text[start..<(start + 1_000)].joined())
         }

@@ -73,7 +73,8 @@ private func output(of arguments: [String]) throws -> String? {
             #expect(reference.count == scores.count)
             for (score, exact) in zip(scores, reference) {
                 expectClose(
-                    score, exact, absolute: 1e-4, "\(variant.name), D = \(features), C = \(context)")
+                    score, exact, absolute: 1e-4,
+                    "\(variant.name), D = \(features), C = \(context)")
             }
         }
     }

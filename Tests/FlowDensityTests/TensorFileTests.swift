@@ -240,7 +240,8 @@ import Testing
                 + "entries: a window's length, 8, can be halved once for each scale, 5, found '24'")
         #expect(
             failure("base", "cauchy")
-                == "the model: metadata entry 'flow.base': expected normal, logistic, found 'cauchy'")
+                == "the model: metadata entry 'flow.base': expected normal, logistic, found 'cauchy'"
+        )
         #expect(
             failure("partition", "0;x")
                 == "the model: metadata entry 'flow.partition': expected alternating, halves, "

@@ -74,8 +74,15 @@ private func moons(_ count: Int, seed: UInt64) -> Matrix<Float> {
         expectClose(summary.heldOutLogLikelihood, truth, absolute: 0.04, "\(family)")
     }
 
-    @Test(arguments: FlowFamily.allCases)
-    func aDensityGivenAContextIsLearned(family: FlowFamily) throws {
+    /// Flows that can be a normal density given the context: a scale alone cannot shift, and a
+    /// logistic base without a spline has other tails.
+    private static let normalVariants = FlowVariant.rows.filter {
+        $0.options.law != .multiplicative
+            && ($0.options.base == .normal || $0.options.law == .spline)
+    }
+
+    @Test(arguments: normalVariants)
+    func aDensityGivenAContextIsLearned(variant: FlowVariant) throws {
         func data(_ count: Int, seed: UInt64) -> (Matrix<Float>, Matrix<Float>, Double) {
             var generator = SeededGenerator(seed: seed)
             var rows = Matrix<Float>(rowCount: count, columnCount: 1)
@@ -93,21 +100,23 @@ private func moons(_ count: Int, seed: UInt64) -> Matrix<Float> {
         let (rows, context, _) = data(5000, seed: 4)
         let (heldOut, heldOutContext, truth) = data(2000, seed: 5)
         var generator = SeededGenerator(seed: 6)
+        var options = variant.options
+        options.hiddenWidth = 32
         var flow = Flow<Float>(
-            featureCount: 1, contextCount: 1, options: options(family), using: &generator)
+            featureCount: 1, contextCount: 1, options: options, using: &generator)
         let summary = try flow.fit(
             rows, context: context, heldOut: heldOut, heldOutContext: heldOutContext,
             options: training(steps: 1000), using: &generator)
-        expectClose(summary.heldOutLogLikelihood, truth, absolute: 0.05, "\(family)")
+        expectClose(summary.heldOutLogLikelihood, truth, absolute: 0.06, variant.name)
 
         for c in [Float(-1.5), 0, 1.2] {
             let count = 4000
             var grid = Matrix<Float>(rowCount: count, columnCount: 1)
-            for row in 0..<count { grid[row, 0] = -5 + 10 * (Float(row) + 0.5) / Float(count) }
+            for row in 0..<count { grid[row, 0] = -10 + 20 * (Float(row) + 0.5) / Float(count) }
             let scores = flow.logLikelihood(
                 grid, context: Matrix(rowCount: count, columnCount: 1, repeating: c))
-            let integral = scores.reduce(0) { $0 + exp($1) } * 10 / Double(count)
-            expectClose(integral, 1, absolute: 1e-3, "\(family), context \(c)")
+            let integral = scores.reduce(0) { $0 + exp($1) } * 20 / Double(count)
+            expectClose(integral, 1, absolute: 1e-3, "\(variant.name), context \(c)")
         }
     }
 

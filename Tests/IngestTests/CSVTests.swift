@@ -123,7 +123,7 @@ import Testing
             ),
             (
                 "0,1,\"2", .unbalancedQuote, nil, 5,
-                "expected the quote at byte 5 to be closed on its line, found the end of the line"
+                "expected the quote at byte 5 to be closed, found the end of the line"
             ),
             (
                 "0,\"1\"x,2", .badSyntax, nil, 6,

@@ -31,7 +31,7 @@ import Testing
             not json
             {"b":2,"ts":1583756077,"n":3,"numeric string":"7"}
             """, .ndjson)
-        #expect(schema == Schema(features: ["b", "n", "a"], categories: ["t"], time: "ts"))
+        #expect(schema == Schema(features: ["b", "n", "a", "o.c"], categories: ["t"], time: "ts"))
     }
 
     @Test func namedColumnsAreTakenAsTheyAre() throws {

@@ -45,6 +45,7 @@ extension LineBatch {
 extension FormatOptions {
     static let csv = FormatOptions(format: .csv)
     static let ndjson = FormatOptions(format: .ndjson)
+    static let influx = FormatOptions(format: .influx)
 
     func with(_ change: (inout FormatOptions) -> Void) -> FormatOptions {
         var copy = self

@@ -11,8 +11,11 @@ struct SamplesTool {
 
     /// A folder of its own for the files of one test.
     let folder: URL
+    private let name: String
 
-    init() throws {
+    /// - Parameter name: Which of the built programs.
+    init(_ name: String = "flowguard-samples") throws {
+        self.name = name
         folder = FileManager.default.temporaryDirectory
             .appendingPathComponent("flowguard-samples-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
@@ -32,7 +35,7 @@ struct SamplesTool {
         try Data().write(to: outputFile)
         try Data().write(to: errorFile)
         let process = Process()
-        process.executableURL = try SamplesTool.executable()
+        process.executableURL = try executable()
         process.arguments = arguments
         process.currentDirectoryURL = folder
         process.standardInput = try FileHandle(forReadingFrom: inputFile)
@@ -55,12 +58,12 @@ struct SamplesTool {
     }
 
     /// The tool lies beside the test bundle, which is the running program or is loaded by it.
-    private static func executable() throws -> URL {
+    private func executable() throws -> URL {
         let loaded = try String(contentsOfFile: "/proc/self/maps", encoding: .utf8)
             .split(separator: "\n").compactMap { $0.split(separator: " ").last.map(String.init) }
         for path in [CommandLine.arguments[0]] + loaded where path.contains(".xctest") {
             let tool = URL(fileURLWithPath: path).deletingLastPathComponent()
-                .appendingPathComponent("flowguard-samples")
+                .appendingPathComponent(name)
             if FileManager.default.isExecutableFile(atPath: tool.path) { return tool }
         }
         throw CocoaError(.fileNoSuchFile)

@@ -192,7 +192,7 @@ import Testing
             name: "an unknown format",
             yaml: "streams: [{name: a, source: {file: a}, format: cvs}]",
             report: """
-                error: f.yaml:1:48: stream 'a': format: expected one of csv, ndjson, found 'cvs'
+                error: f.yaml:1:48: stream 'a': format: expected one of csv, tsv, ndjson, influx, found 'cvs'
                 hint:  did you mean 'csv'?
                 """),
         Mistake(

@@ -143,9 +143,9 @@ import Testing
             """
         ),
         (
-            "history: [/var/archive/pump-*.csv.gz]",
+            "history: [/var/archive/pump-*.csv.xz]",
             """
-            stream 'a': history: compressed files are not read: /var/archive/pump-*.csv.gz
+            stream 'a': history: of compressed files only .gz and .zst are read: /var/archive/pump-*.csv.xz
             hint:  unpack them, and name the unpacked files
             """
         ),

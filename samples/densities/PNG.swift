@@ -23,9 +23,8 @@ struct PNG {
     func encoded() -> [UInt8] {
         var file: [UInt8] = [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]
         // 8 bits, colours by index, no interlace.
-        Self.append(
-            "IHDR", Self.bigEndian(UInt32(width)) + Self.bigEndian(UInt32(height)) + [8, 3, 0, 0, 0],
-            to: &file)
+        let sides = Self.bigEndian(UInt32(width)) + Self.bigEndian(UInt32(height))
+        Self.append("IHDR", sides + [8, 3, 0, 0, 0], to: &file)
         Self.append("PLTE", palette.flatMap { [$0.0, $0.1, $0.2] }, to: &file)
         var filtered: [UInt8] = []
         filtered.reserveCapacity((width + 1) * height)
