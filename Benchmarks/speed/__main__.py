@@ -1,5 +1,6 @@
 """Measures flowguard and its peers side by side; see `run --help`."""
 import argparse
+import json
 import os
 import platform
 import re
@@ -24,6 +25,8 @@ def options():
     parser.add_argument("--peers", default=",".join(PEERS), help="default: all (%(default)s); '' for none")
     parser.add_argument("--rounds", type=int, default=5, help="repeats of a cell, in turn; default: %(default)s")
     parser.add_argument("--seconds", type=float, default=0.3, help="of one repeat; default: %(default)s")
+    parser.add_argument("--figures", type=Path,
+                        help="a file of figures: those in it are not measured again, new ones are added")
     parser.add_argument("--markdown", type=Path, help=f"a file whose part between '{START}' and '{END}' to replace")
     return parser.parse_args()
 
@@ -44,12 +47,19 @@ def main():
     chosen = options()
     tell = lambda text: print("speed: " + text, file=sys.stderr, flush=True)
     names = [OURS] + [name for name in chosen.peers.split(",") if name]
+    known = json.loads(chosen.figures.read_text()) if chosen.figures and chosen.figures.exists() else {}
     results = {}
     for threads in map(int, chosen.threads.split(",")):
         for shape in SHAPES:
-            if shape.name in chosen.shapes.split(","):
-                results[shape, threads] = Measurement(
+            if shape.name not in chosen.shapes.split(","):
+                continue
+            key = f"{shape.name}, {threads} threads"
+            if key not in known:
+                known[key] = Measurement(
                     shape, threads, names, chosen.program, chosen.rounds, chosen.seconds, tell).run()
+                if chosen.figures:
+                    chosen.figures.write_text(json.dumps(known))
+            results[shape, threads] = known[key]
     text = Report(results).text(about(chosen, list(results.values())[-1]))
     print(text)
     if chosen.markdown:

@@ -63,7 +63,7 @@ class Measurement:
                 "load", features=self.shape.features, layers=self.shape.layers, width=self.shape.width,
                 weights=str(folder / "weights"), rows=str(folder / "rows"))
             side.ask("likelihoods", into=str(folder / side.name))
-            off = np.abs(np.fromfile(folder / side.name) - truth).max()
+            off = float(np.abs(np.fromfile(folder / side.name) - truth).max())
             self.figures[side.name]["off"] = off
             if off > AGREEMENT_NATS:
                 raise Disagreement(f"{side.name}, {self.shape.name}: off by {off:.2g} nats")

@@ -49,8 +49,8 @@ class Report:
                 cell = f"{op}_{batch}"
                 best = max((f[cell] for f in figures.values() if f.get(cell)), default=None)
                 rows.append([shape.name, f"{batch:,}"] + [
-                    f"**{thousands(figures[name].get(cell))}**" if figures[name].get(cell) == best
-                    else thousands(figures[name].get(cell)) for name in self.names])
+                    f"**{thousands(figures.get(name, {}).get(cell))}**" if figures.get(name, {}).get(cell) == best
+                    else thousands(figures.get(name, {}).get(cell)) for name in self.names])
         return table(["shape", "batch"] + self.names, rows)
 
     def latencies(self):

@@ -141,6 +141,30 @@ import Testing
         }
     }
 
+    @Test func rowSumsOfManyFeaturesAreThoseOfTheirReference() throws {
+        try rowSums(Float.self)
+        try rowSums(Double.self)
+    }
+
+    private func rowSums<Scalar: Leveled>(_: Scalar.Type) throws {
+        let x = normals(40 * Self.stride, seed: 12, Scalar.self)
+        for level in KernelLevel.available {
+            let kernels = try #require(Scalar.kernels(at: level))
+            for features in [1, 15, 16, 17, 40] {
+                for rows in [1, 16, 61, 96] {
+                    var sums = [Scalar](repeating: 0.5, count: features)
+                    kernels.rowSums(rows, Self.stride, features, x, &sums)
+                    for feature in 0..<features {
+                        let column = (0..<rows).map { Double(x[feature * Self.stride + $0]) }
+                        expectClose(
+                            Double(sums[feature]), 0.5 + column.reduce(0, +),
+                            absolute: 400 * Scalar.rounding, "\(level) \(features) \(rows)")
+                    }
+                }
+            }
+        }
+    }
+
     @Test func allColumnsAtOnceGiveTheBitsOfOneAfterTheOther() throws {
         try columns(Float.self)
         try columns(Double.self)

@@ -37,7 +37,8 @@ struct Subject {
         let (features, layers) = (request.features ?? 2, request.layers ?? 1)
         var options = FlowOptions()
         options.couplingLayers = layers
-        // As the peers have it: nothing but couplings, over halves in turn.
+        // As the peers have it: nothing but couplings, over halves in turn, that see all there is.
+        options.conditionerInputBound = 1e6
         options.partition = .halves
         options.normalization = FlowNormalization.none
         options.hiddenWidth = request.width ?? 1
