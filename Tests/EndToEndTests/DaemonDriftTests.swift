@@ -42,7 +42,7 @@ import Testing
         #expect(
             try daemon.get("/metrics").text.contains(
                 "flowguard_feature_stability_index{stream=\"pump\",feature=\"noise\"} "))
-        let fit = try await daemon.wait("a fit because of it") {
+        let fit = try await daemon.wait("a fit because of it", atMost: .seconds(240)) {
             try daemon.detail().fits.first { $0.trigger == "drift" && $0.isEnded }
         }
         #expect(fit.state == "accepted", "\(fit)")

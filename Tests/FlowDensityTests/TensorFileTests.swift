@@ -282,8 +282,8 @@ import Testing
                 + "16384, found '-1'")
         #expect(
             failure { $0.metadata["flow.log_scale_bound"] = "nan" }
-                == "the model: metadata entry 'flow.log_scale_bound': expected a number above 0, at "
-                + "most 1e6, found 'nan'")
+                == "the model: metadata entry 'flow.log_scale_bound': expected a number from "
+                + "0.001 to 1e6, found 'nan'")
         #expect(
             failure { $0.tensors["flow.layers.0.shift"] = nil }
                 == "the model has no tensor 'flow.layers.0.shift'")

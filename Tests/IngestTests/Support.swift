@@ -65,7 +65,7 @@ func collect(
     _ source: some LineSource, until isEnough: ([LineBatch]) -> Bool
 ) async throws -> [LineBatch] {
     var batches: [LineBatch] = []
-    let deadline = ContinuousClock.now + .seconds(60)
+    let deadline = ContinuousClock.now + .seconds(300)
     while !isEnough(batches), ContinuousClock.now < deadline {
         guard let batch = try await source.next() else { break }
         batches.append(batch)
