@@ -61,3 +61,19 @@ extension EpisodeMessage {
             topFeatures: row.topFeatures)
     }
 }
+
+extension WorkerState.Counters {
+    /// Lines in the quarantine by their reason, the greatest number first.
+    package var faultCounts: [FaultCount] {
+        Self.ordered(faults).map { FaultCount(code: $0.key, count: $0.value) }
+    }
+
+    /// Anomalies that were no alarm by what kept them from it, the greatest number first.
+    package var suppressedCounts: [SuppressedCount] {
+        Self.ordered(suppressed).map { SuppressedCount(cause: $0.key, count: $0.value) }
+    }
+
+    private static func ordered(_ counts: [String: Int64]) -> [(key: String, value: Int64)] {
+        counts.sorted { ($1.value, $0.key) < ($0.value, $1.key) }
+    }
+}

@@ -94,8 +94,7 @@ package struct ReplaySummary: Codable, Sendable {
         records = Records(
             total: history.counters.records, scored: scored,
             scoredAfterwards: Int64(rows.count { $0.judgement?.hadWaited == true }),
-            faults: history.counters.faults.sorted { ($1.value, $0.key) < ($0.value, $1.key) }
-                .map { FaultCount(code: $0.key, count: $0.value) })
+            faults: history.counters.faultCounts)
         func count(_ state: String) -> Int { history.fits.count { $0.state == state } }
         fits = Fits(
             accepted: count("accepted"), rejected: count("rejected"), failed: count("failed"),
@@ -110,8 +109,7 @@ package struct ReplaySummary: Codable, Sendable {
             measured = MeasuredAlarms(
                 perDay: rate > 0 ? share * rate : nil, share: share, records: scored)
         }
-        suppressed = history.counters.suppressed.sorted { ($1.value, $0.key) < ($0.value, $1.key) }
-            .map { SuppressedCount(cause: $0.key, count: $0.value) }
+        suppressed = history.counters.suppressedCounts
         thresholds = history.thresholds
         if request.label != nil { labels = ReplayLabels(rows, recordsPerDay: rate) }
         episodes = Self.episodes(

@@ -23,8 +23,7 @@ enum StatusMessages {
         status.recordsTotal = snapshot.counters.records
         status.recordsPerSec = (snapshot.recordsPerSec * 10).rounded() / 10
         status.faultsTotal = snapshot.counters.faultTotal
-        status.faults = snapshot.counters.faults.sorted { ($1.value, $0.key) < ($0.value, $1.key) }
-            .map { FaultCount(code: $0.key, count: $0.value) }
+        status.faults = snapshot.counters.faultCounts
         status.quarantine = snapshot.counters.faultTotal > 0 ? quarantine : nil
         status.anomaliesTotal = snapshot.counters.anomalies
         status.anomaliesLastDay = Int64(
@@ -61,9 +60,7 @@ enum StatusMessages {
         status.spooledBytes = inflow.spooledBytes
         status.failedFiles = inflow.failedFiles
         status.watchMode = inflow.watchMode
-        status.suppressed = snapshot.counters.suppressed
-            .sorted { ($1.value, $0.key) < ($0.value, $1.key) }
-            .map { SuppressedCount(cause: $0.key, count: $0.value) }
+        status.suppressed = snapshot.counters.suppressedCounts
         status.drift = drift(snapshot)
         status.labels = LabelCounts(
             falseAlarms: snapshot.falseAlarmCount, confirmed: snapshot.confirmedCount)
