@@ -21,7 +21,9 @@ public protocol CouplingLaw<Scalar>: Sendable {
     ///
     /// - Parameters:
     ///   - first: What belongs to the first of the features.
+    ///   - stride: The distance from a feature's columns to the next feature's, in scalars.
     ///   - features: Which columns of `x` they are.
+    ///   - x: On the data's side at first, on the latent side at the end.
     func forward(
         _ first: CouplingColumn<Scalar>, stride: Int, features: [Int],
         x: UnsafeMutablePointer<Scalar>)
