@@ -107,14 +107,16 @@ static void FN(spline_inverse)(long rows, long bins, REAL bound, long step, REAL
         VEC s = bin.height / bin.width;
         VEC above = __builtin_elementwise_min(
             __builtin_elementwise_max(value - bin.bottom, (VEC)0), bin.height);
-        // The share xi solves a xi^2 + b xi + c = 0; this form of the root does not cancel.
+        // The share xi solves a xi^2 + b xi + c = 0. Of the root's two forms that one which does not
+        // cancel; where b < 0, a is positive.
         VEC excess = bin.slope_right + bin.slope_left - (s + s);
         VEC a = bin.height * (s - bin.slope_left) + above * excess;
         VEC b = bin.height * bin.slope_left - above * excess;
         VEC c = -s * above;
         VEC root = __builtin_elementwise_sqrt(
             __builtin_elementwise_max(b * b - (REAL)4 * a * c, (VEC)0));
-        VEC xi = FN(spline_share)((REAL)2 * c / (-b - root));
+        IVEC falls = b < (VEC)0;
+        VEC xi = FN(spline_share)((falls ? root - b : c + c) / (falls ? a + a : -b - root));
         VEC bend = xi * ((REAL)1 - xi);
         VEC log_slope = FN(spline_log_slope)(&bin, s, xi, bend, s + excess * bend);
         IVEC inside = __builtin_elementwise_abs(value) < (VEC)bound;

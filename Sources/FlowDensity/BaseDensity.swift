@@ -10,7 +10,7 @@ import RealModule
 /// its square.
 ///
 /// Source: Dinh, Krueger, Bengio, "NICE", 2014, §3.4, <https://arxiv.org/abs/1410.8516>.
-public enum BaseDensity: String, Sendable, Hashable, Codable, CaseIterable {
+public enum BaseDensity: String, Sendable, Hashable, CaseIterable {
     /// The standard normal density.
     case normal
     /// The standard logistic density, of variance π²/3.
@@ -49,8 +49,8 @@ public enum BaseDensity: String, Sendable, Hashable, Codable, CaseIterable {
             generator.fillNormal(values)
         case .logistic:
             for index in values.indices {
-                // The middle of one of 2⁵³ equal parts of (0, 1): never 0, never 1.
-                let share = generator.nextUniform() + 0x1p-54
+                // The middle of one of 2⁵² equal parts of (0, 1): never 0, and never rounded to 1.
+                let share = (Double(generator.next() >> 12) + 0.5) * 0x1p-52
                 values[index] = Scalar(Double.log(share) - Double.log(onePlus: -share))
             }
         }

@@ -48,6 +48,10 @@ public struct Coupling<Law: CouplingLaw>: Bijector {
         split: FeatureSplit, contextCount: Int, law: Law, hiddenWidth: Int, hiddenLayers: Int,
         inputBound: Scalar, isResidual: Bool = false, positions: Int = 1, kernelWidth: Int = 1
     ) {
+        precondition(
+            positions >= 1 && split.transformed.count % positions == 0
+                && split.passedThrough.count % positions == 0,
+            "a split of \(positions) positions has as many features of each part at every one")
         self.split = split
         self.contextCount = contextCount
         self.law = law
@@ -63,10 +67,6 @@ public struct Coupling<Law: CouplingLaw>: Bijector {
                 contextCount: contextCount, outputChannels: outputCount / positions,
                 hiddenWidth: hiddenWidth, hiddenLayers: hiddenLayers, kernelWidth: kernelWidth,
                 isResidual: isResidual)
-            precondition(
-                conditioner.outputCount == outputCount
-                    && conditioner.inputCount == split.passedThrough.count + contextCount,
-                "a split of \(positions) positions has as many features of each part at every one")
         }
         sizes = NetworkSizes(of: conditioner)
         derivedStart = WorkingParameters<Scalar>.aligned(

@@ -84,7 +84,7 @@ public struct FeatureSplit: Sendable, Hashable {
 }
 
 /// How the coupling layers of a flow part the features.
-public enum FeaturePartition: Sendable, Hashable, Codable {
+public enum FeaturePartition: Sendable, Hashable {
     /// Halves, then parity, in turn: each feature meets each other in some layer.
     case alternating
     /// The first half and the second, in turn (RealNVP's channel-wise mask of a row).
@@ -97,7 +97,7 @@ public enum FeaturePartition: Sendable, Hashable, Codable {
 
     /// The split of the n-th coupling layer.
     ///
-    /// - Precondition: `isValid(featureCount:)`.
+    /// - Precondition: `isValid(featureCount:couplingLayers:)`.
     public func split(featureCount: Int, layer: Int) -> FeatureSplit {
         switch self {
         case .alternating: return .alternating(featureCount: featureCount, layer: layer)
@@ -112,17 +112,28 @@ public enum FeaturePartition: Sendable, Hashable, Codable {
         }
     }
 
-    /// Whether rows of `featureCount` features can be parted so: each given list names features of
-    /// the row, each once, and leaves one at least to transform; each feature is transformed by some.
-    public func isValid(featureCount: Int) -> Bool {
+    /// Whether a flow of so many coupling layers can part rows of `featureCount` features so: it has
+    /// a layer for each given list; each list names features of the row, each once, and leaves one at
+    /// least to transform; each feature is transformed by some layer.
+    public func isValid(featureCount: Int, couplingLayers: Int) -> Bool {
         guard case .given(let lists) = self else { return true }
-        let features = 0..<featureCount
-        return !lists.isEmpty
-            && lists.allSatisfy { list in
-                Set(list).count == list.count && list.allSatisfy(features.contains)
-                    && list.count < featureCount
+        guard !lists.isEmpty, lists.count <= couplingLayers else { return false }
+        var isTransformed = [Bool](repeating: false, count: featureCount)
+        /// The last list, counted from 1, that named each feature.
+        var lastList = [Int](repeating: 0, count: featureCount)
+        for (number, list) in zip(1..., lists) {
+            guard list.count < featureCount else { return false }
+            for feature in list {
+                guard lastList.indices.contains(feature), lastList[feature] != number else {
+                    return false
+                }
+                lastList[feature] = number
             }
-            && features.allSatisfy { feature in lists.contains { !$0.contains(feature) } }
+            for feature in lastList.indices where lastList[feature] != number {
+                isTransformed[feature] = true
+            }
+        }
+        return isTransformed.allSatisfy { $0 }
     }
 }
 

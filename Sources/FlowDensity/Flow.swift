@@ -28,11 +28,12 @@ public struct Flow<Scalar: FlowScalar>: Sendable {
     /// The parameters as tiles need them; a copy of the flow shares them until it changes its own.
     private var cache = WorkingParametersCache<Scalar>()
 
-    /// A flow that has not been fitted: close to the identity, its hidden layers random.
+    /// A flow that has not been fitted: its couplings are the identity, their hidden layers random.
     ///
     /// - Parameters:
     ///   - featureCount: The number of features of a row. One works too: its conditioners see the
-    ///     context alone, so that its density is normal given the context.
+    ///     context alone, so that given the context its density has the base's shape, bent by a spline
+    ///     where that is the law.
     ///   - contextCount: The number of columns of the context.
     ///   - options: The recipe and its sizes.
     ///   - generator: Where the hidden layers' start is drawn from.

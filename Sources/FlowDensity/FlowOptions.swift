@@ -9,7 +9,7 @@ public enum FlowFamily: String, Sendable, Codable, CaseIterable {
 }
 
 /// The coupling laws: what a coupling layer does to a feature.
-public enum CouplingLawKind: String, Sendable, Codable, CaseIterable {
+public enum CouplingLawKind: String, Sendable, CaseIterable {
     /// A shift, `AdditiveLaw` (NICE).
     case additive
     /// A scale, `MultiplicativeLaw` (NICE).
@@ -21,7 +21,7 @@ public enum CouplingLawKind: String, Sendable, Codable, CaseIterable {
 }
 
 /// What holds the features' size between coupling layers.
-public enum FlowNormalization: String, Sendable, Codable, CaseIterable {
+public enum FlowNormalization: String, Sendable, CaseIterable {
     /// Nothing (NICE).
     case none
     /// `ActNorm` before each coupling (Glow).
@@ -31,7 +31,7 @@ public enum FlowNormalization: String, Sendable, Codable, CaseIterable {
 }
 
 /// The networks in coupling layers.
-public enum ConditionerKind: String, Sendable, Codable, CaseIterable {
+public enum ConditionerKind: String, Sendable, CaseIterable {
     /// Dense layers with ReLU, one after the other.
     case perceptron
     /// Residual blocks of two dense layers each.
@@ -39,7 +39,7 @@ public enum ConditionerKind: String, Sendable, Codable, CaseIterable {
 }
 
 /// The shape of a flow; the defaults suit tables of a few to some dozens of features.
-public struct FlowOptions: Sendable, Hashable, Codable {
+public struct FlowOptions: Sendable, Hashable {
     /// Which recipe; the default is `realnvp`.
     public var family: FlowFamily = .realnvp
     /// The number of coupling layers, over windows at each scale; the default is 6.

@@ -12,8 +12,8 @@ import RealModule
 ///     backward         ȳ = Pᵀ·z̄     v̄ = Lᵀ·ȳ     L̄ = Σ ȳ·vᵀ     x̄ = Uᵀ·v̄ + σ ⊙ v̄     Ū = Σ v̄·xᵀ
 ///                      s̄ = Σ v̄ ⊙ x ⊙ σ + ℓ̄
 ///
-/// - Note: The paper begins with a random rotation; here `L = I`, `U = 0`, `σ = 1`, so the layer
-///   begins as the permutation `P`, drawn from the layer's number. `s = c·tanh(ŝ/c)` with ActNorm's
+/// - Note: The paper begins with a random rotation; here `σ = 1` and the triangles are drawn at random,
+///   small, around `L = I`, `U = 0`; `P` is drawn from the layer's number. `s = c·tanh(ŝ/c)` with ActNorm's
 ///   bound. The diagonal is positive: a change of sign of a latent feature changes no density.
 ///
 /// Source: Kingma, Dhariwal, "Glow", 2018, §3.2, <https://arxiv.org/abs/1807.03039>.

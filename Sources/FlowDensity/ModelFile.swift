@@ -11,7 +11,11 @@ extension Flow {
     /// What departs from the first version's recipes is written as `law`, `partition`, `base`,
     /// `normalization`, `conditioner`, `spline_bins`, `spline_bound` and `window` (channels, length,
     /// scales and kernel width), and the file is then one of version 2.
+    ///
+    /// What the file held under the prefix before, such as a larger flow, is removed.
     public func write(into file: inout TensorFile, prefix: String = "flow.") {
+        file.metadata = file.metadata.filter { !$0.key.hasPrefix(prefix) }
+        file.tensors = file.tensors.filter { !$0.key.hasPrefix(prefix) }
         file.metadata[prefix + "family"] = options.family.rawValue
         file.metadata[prefix + "features"] = String(featureCount)
         file.metadata[prefix + "context"] = String(contextCount)
@@ -80,7 +84,9 @@ extension FlowOptions {
         if partition != usual.partition { entries["partition"] = partition.description }
         if base != usual.base { entries["base"] = base.rawValue }
         if conditioner != usual.conditioner { entries["conditioner"] = conditioner.rawValue }
-        if splineBins != usual.splineBins { entries["spline_bins"] = String(splineBins) }
+        if effectiveLaw == .spline || splineBins != usual.splineBins {
+            entries["spline_bins"] = String(splineBins)
+        }
         if effectiveLaw == .spline || splineBound != usual.splineBound {
             entries["spline_bound"] = String(splineBound)
         }

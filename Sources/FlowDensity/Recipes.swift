@@ -125,8 +125,9 @@ extension FlowOptions {
         if !(2...256).contains(splineBins) {
             return "a spline has 2 to 256 bins, found \(splineBins)"
         }
-        if !partition.isValid(featureCount: featureCount) {
-            return "a given partition names features of the row, and each is changed by some layer"
+        if !partition.isValid(featureCount: featureCount, couplingLayers: couplingLayers) {
+            return "a given partition names features of the row, has a coupling layer for each of "
+                + "its lists, and leaves no feature as it was in all of them"
         }
         guard let window else { return nil }
         if let problem = window.problem { return problem }

@@ -4,7 +4,7 @@
 /// Over windows the families are those of the papers, with time in the place of the two sides of an
 /// image: conditioners are convolutions, the features of a channel share their normalization and
 /// linear map, and of each scale half of the channels leave for the latent space.
-public struct WindowShape: Sendable, Hashable, Codable {
+public struct WindowShape: Sendable, Hashable {
     /// The number of channels.
     public var channels: Int
     /// The number of times.

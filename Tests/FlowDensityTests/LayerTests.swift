@@ -250,15 +250,20 @@ private let windowCases: [(kind: WindowLayerKind, channels: Int, length: Int, co
         ]
         for partition in partitions {
             #expect(FeaturePartition(partition.description) == partition)
-            #expect(partition.isValid(featureCount: 3))
+            #expect(partition.isValid(featureCount: 3, couplingLayers: 2))
             for layer in 0..<5 {
                 #expect(partition.split(featureCount: 3, layer: layer).featureCount == 3)
             }
         }
         #expect(FeaturePartition("0,x") == nil)
         for lists in [[], [[0, 0]], [[3]], [[0], [0, 1]], [[0, 1, 2], []], [[-1]]] {
-            #expect(!FeaturePartition.given(lists).isValid(featureCount: 3), "\(lists)")
+            #expect(
+                !FeaturePartition.given(lists).isValid(featureCount: 3, couplingLayers: 4),
+                "\(lists)")
         }
+        // Two lists for one coupling layer: the second would never be used.
+        #expect(
+            !FeaturePartition.given([[0], [1, 2]]).isValid(featureCount: 3, couplingLayers: 1))
     }
 
     @Test func splitsOfWindowsHoldEachFeatureOnce() {
@@ -271,6 +276,12 @@ private let windowCases: [(kind: WindowLayerKind, channels: Int, length: Int, co
     @Test func aSplitThatLosesAFeatureIsRefused() async {
         await #expect(processExitsWith: .failure) {
             _ = FeatureSplit(passedThrough: [0], transformed: [2])
+        }
+        // Three features at two positions, as many of each part at both: there is no such split.
+        await #expect(processExitsWith: .failure) {
+            _ = AdditiveCoupling<Double>(
+                split: FeatureSplit(passedThrough: [0], transformed: [1, 2]), contextCount: 0,
+                law: AdditiveLaw(), hiddenWidth: 2, hiddenLayers: 1, inputBound: 8, positions: 2)
         }
     }
 }

@@ -205,6 +205,55 @@ import Testing
         }
     }
 
+    @Test func aFlowTakesThePlaceOfALargerOne() throws {
+        let large = FlowVariant("", .realnvp) {
+            $0.law = .spline
+            $0.base = .logistic
+            $0.couplingLayers = 6
+        }.disturbed(Float.self, features: 3, seed: 3)
+        let small = FlowVariant("", .nice).disturbed(Float.self, features: 3, seed: 4)
+        var file = TensorFile()
+        file.metadata["note"] = "not the flow's"
+        large.write(into: &file)
+        small.write(into: &file)
+        var fresh = TensorFile()
+        fresh.metadata["note"] = "not the flow's"
+        small.write(into: &fresh)
+        #expect(file.metadata == fresh.metadata && file.tensors == fresh.tensors)
+    }
+
+    /// Files that a build of the first format version wrote, and what it scored.
+    @Test(arguments: [
+        (
+            "nice",
+            [-3.145288902505027, -6.034950414859339, -6.994348313683622, -195.76358504435223]
+        ),
+        (
+            "realnvp",
+            [-3.5417023714055538, -7.782589542351753, -6.351066252849009, -138.50882605257232]
+        ),
+        (
+            "glow",
+            [-3.8327699549596668, -6.055904845485366, -8.773205055727459, -280.48730252173874]
+        ),
+    ])
+    func aFileOfTheFirstVersionGivesTheSameDensity(family: String, scores: [Double]) throws {
+        let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+            .appendingPathComponent("reference/version1/\(family).safetensors")
+        let file = try TensorFile(
+            decoding: [UInt8](Data(contentsOf: path)), name: path.lastPathComponent)
+        #expect(file.formatVersion == 1)
+        let flow = try Flow<Double>(reading: file)
+        let found = flow.logLikelihood(
+            Matrix(
+                rowCount: 4, columnCount: 3,
+                storage: [0, 0, 0, 1, -2, 0.5, -0.25, 0.75, 3, 20, -1, 2]),
+            context: Matrix(rowCount: 4, columnCount: 1, storage: [0, 1, -1, 0.5]))
+        for (score, exact) in zip(found, scores) {
+            expectClose(score, exact, relative: 1e-13, absolute: 1e-12, family)
+        }
+    }
+
     @Test func aGivenPartitionIsWrittenAndRead() throws {
         var options = FlowOptions()
         options.partition = .given([[0, 2], [1], [2, 1, 3]])

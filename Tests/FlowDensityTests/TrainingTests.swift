@@ -154,21 +154,28 @@ private func moons(_ count: Int, seed: UInt64) -> Matrix<Float> {
         expectClose(integral, 1, absolute: 1e-3, variant.name)
     }
 
-    @Test(arguments: FlowVariant.rows)
+    @Test(arguments: FlowVariant.all)
     func theSameSeedGivesTheSameBitsOnAnyThreads(variant: FlowVariant) throws {
+        let features = variant.windowFeatures ?? 2
+        var source = SeededGenerator(seed: 11)
+        let rows = Matrix<Float>.normal(rowCount: 2000, columnCount: features, using: &source)
+        let others = Matrix<Float>.normal(rowCount: 500, columnCount: features, using: &source)
+        var noise = TrainingNoise(
+            uniform: [Float](repeating: 0, count: features),
+            gaussian: [Float](repeating: 0.05, count: features))
+        (noise.uniform[0], noise.gaussian[0]) = (0.1, 0)
         func fitted(_ parallel: ParallelFor, trim: Double) throws -> Flow<Float> {
             var generator = SeededGenerator(seed: 10)
             var options = variant.options
             options.hiddenWidth = 24
-            var flow = Flow<Float>(featureCount: 2, options: options, using: &generator)
+            var flow = Flow<Float>(featureCount: features, options: options, using: &generator)
             var training = training(steps: 60)
             training.evaluateEverySteps = 20
             training.trimFraction = trim
             training.batchSize = 300
             _ = try flow.fit(
-                moons(2000, seed: 11), heldOut: moons(500, seed: 12),
-                noise: TrainingNoise(uniform: [0.1, 0], gaussian: [0, 0.05]), options: training,
-                using: &generator, parallel: parallel)
+                rows, heldOut: others, noise: noise, options: training, using: &generator,
+                parallel: parallel)
             return flow
         }
         for trim in [0, 0.05] {
@@ -212,30 +219,46 @@ private func moons(_ count: Int, seed: UInt64) -> Matrix<Float> {
         // What the best density of independent features can reach, each normal: of variance 0.585.
         let independent =
             -0.5 * Double(window.featureCount) * (log(2 * Double.pi * 0.585) + 1)
-        #expect(summary.heldOutLogLikelihood > independent + 2, "\(variant.name)")
+        // A sine is known after two of its times; each further one tells about a nat, NICE less.
+        let told = 0.2 + 0.6 * Double(window.featureCount - 2)
+        #expect(summary.heldOutLogLikelihood > independent + told, "\(variant.name)")
         #expect(summary.restarts == 0, "\(variant.name)")
         print(
             "\(variant.name): \(summary.heldOutLogLikelihood) nats, independent \(independent)")
     }
 
-    @Test func runningStatisticsComeNearThoseOfTheRows() throws {
+    @Test func runningStatisticsFollowTheRows() throws {
         var generator = SeededGenerator(seed: 33)
-        var rows = Matrix<Float>.normal(
-            rowCount: 3000, columnCount: 2, deviation: 2, using: &generator)
-        for row in 0..<3000 { rows[row, 1] += 5 }
+        func rows(around middle: Float, deviation: Double) -> Matrix<Float> {
+            var rows = Matrix<Float>.normal(
+                rowCount: 3000, columnCount: 2, deviation: deviation, using: &generator)
+            for row in 0..<3000 { rows[row, 1] += middle }
+            return rows
+        }
+        let before = rows(around: 5, deviation: 2)
+        let after = rows(around: 8, deviation: 3)
         var options = options(layers: 3)
         options.normalization = .batchNorm
         var flow = Flow<Float>(featureCount: 2, options: options, using: &generator)
         _ = try flow.fit(
-            rows, heldOut: rows, options: training(steps: 300), using: &generator)
-        // The last layer is one of batch normalization: what comes out has mean 0 and variance 1.
-        let z = flow.forward(rows).z
-        for feature in 0..<2 {
-            let column = (0..<3000).map { Double(z[$0, feature]) }
-            let mean = column.reduce(0, +) / 3000
-            expectClose(mean, 0, absolute: 0.1)
-            expectClose(
-                column.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / 3000, 1, absolute: 0.15)
+            before, heldOut: before, options: training(steps: 200), using: &generator)
+        // A second fit goes on from the first one's statistics, which are not those of its rows. The
+        // last layer is one of batch normalization: of the rows that it follows, what comes out has mean
+        // 0 and variance 1.
+        func latentMoments(of rows: Matrix<Float>) -> [(mean: Double, variance: Double)] {
+            let z = flow.forward(rows).z
+            return (0..<2).map { feature in
+                let column = (0..<3000).map { Double(z[$0, feature]) }
+                let mean = column.reduce(0, +) / 3000
+                return (mean, column.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / 3000)
+            }
+        }
+        #expect(latentMoments(of: after).contains { abs($0.mean) > 1 })
+        _ = try flow.fit(
+            after, heldOut: after, options: training(steps: 400), using: &generator)
+        for moments in latentMoments(of: after) {
+            expectClose(moments.mean, 0, absolute: 0.1)
+            expectClose(moments.variance, 1, absolute: 0.15)
         }
     }
 

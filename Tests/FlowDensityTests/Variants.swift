@@ -1,11 +1,12 @@
 import FlowDensity
+import Foundation
 import Testing
 
 /// A kind of layer, made for rows of any size: what the contract is checked for.
 enum LayerKind: String, CaseIterable, Sendable {
     case actNorm, batchNorm, diagonalScaling, invertibleLinear
     case additive, multiplicative, affine, spline
-    case deepAffine, residualAdditive, residualSpline, givenSplit
+    case deepAffine, clampedAffine, residualAdditive, residualSpline, givenSplit
 
     /// The layer of this kind.
     func make<Scalar: FlowScalar>(
@@ -13,12 +14,13 @@ enum LayerKind: String, CaseIterable, Sendable {
     ) -> any Bijector<Scalar> {
         let layer = Int(seed)
         func coupling<Law: CouplingLaw<Scalar>>(
-            _ law: Law, layers: Int = 1, split: FeatureSplit? = nil, isResidual: Bool = false
+            _ law: Law, layers: Int = 1, split: FeatureSplit? = nil, inputBound: Scalar = 8,
+            isResidual: Bool = false
         ) -> any Bijector<Scalar> {
             Coupling(
                 split: split ?? .alternating(featureCount: features, layer: layer),
                 contextCount: context, law: law, hiddenWidth: 5, hiddenLayers: layers,
-                inputBound: 8, isResidual: isResidual)
+                inputBound: inputBound, isResidual: isResidual)
         }
         switch self {
         case .actNorm: return ActNorm<Scalar>(featureCount: features)
@@ -31,6 +33,9 @@ enum LayerKind: String, CaseIterable, Sendable {
         case .affine: return coupling(AffineLaw(logScaleBound: 2))
         case .spline: return coupling(SplineLaw(binCount: 2 + 2 * layer, bound: 3))
         case .deepAffine: return coupling(AffineLaw(logScaleBound: 2), layers: 3)
+        case .clampedAffine:
+            // Half of the features lie beyond the bound, where their gradient ends.
+            return coupling(AffineLaw(logScaleBound: 2), inputBound: 1)
         case .residualAdditive: return coupling(AdditiveLaw(), layers: 2, isResidual: true)
         case .residualSpline:
             return coupling(SplineLaw(binCount: 5, bound: 4), layers: 1, isResidual: true)
@@ -147,6 +152,9 @@ struct FlowVariant: Sendable, CustomTestStringConvertible {
                 $0.window = WindowShape(channels: 3, length: 8)
             }
         } + [
+            FlowVariant("realnvp over the shortest windows", .realnvp) {
+                $0.window = WindowShape(channels: 1, length: 2, scales: 1, kernelWidth: 1)
+            },
             FlowVariant("realnvp over one channel, batch normalization", .realnvp) {
                 $0.window = WindowShape(channels: 1, length: 16, scales: 3)
                 $0.normalization = .batchNorm
@@ -167,6 +175,21 @@ struct FlowVariant: Sendable, CustomTestStringConvertible {
 
     /// All of them.
     static let all = rows + windows
+
+    /// Beyond this size of a feature no conditioner of a disturbed flow sees more of it: from there
+    /// on, a row that is pushed outward must become less likely.
+    var outermost: Double {
+        // Glow's linear maps carry a little of each feature into the others.
+        if options.family == .glow { return 1e6 }
+        switch options.law ?? (options.family == .nice ? .additive : .affine) {
+        case .additive, .spline: return 60
+        // Each scale may shrink a feature by exp(−2) to where the next conditioner reads it; in a
+        // row every second coupling is one that reads it.
+        case .affine, .multiplicative:
+            let changes = options.window.map { options.couplingLayers * $0.scales }
+            return 60 * exp(2 * Double(changes ?? options.couplingLayers / 2))
+        }
+    }
 
     /// A flow of this kind whose parameters are all away from where training begins.
     ///
