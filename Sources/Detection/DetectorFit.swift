@@ -3,10 +3,11 @@ import Foundation
 import Ingest
 
 extension Detector {
-    /// Learns the density of these records and calibrates it on some that it held out.
+    /// Learns the density of these records and calibrates it on records that flows had not seen.
     ///
     /// The records are cut into short blocks in their order; of each, the first rows train, the next decide when to stop and
     /// the last calibrate. So all three cover the whole time, and few calibration rows have a neighbour that was trained on.
+    /// Of few records the quarters of the blocks take turns to calibrate (`Split.turns`).
     ///
     /// - Parameters:
     ///   - records: Records of normal operation, in time order; some anomalies among them do little harm.
@@ -31,8 +32,7 @@ extension Detector {
         var encoder = Encoder(
             fitting: records, context: choice.context, windows: choice.windows,
             missing: options.missing ?? MissingPolicies(),
-            discrete: DiscreteDensity(
-                fitting: records, rows: (split.training + split.validation).sorted()))
+            discrete: DiscreteDensity(fitting: records, rows: split.learning))
         guard !encoder.active.isEmpty else {
             throw .everyFeatureConstant(features: records.schema.features)
         }
@@ -43,93 +43,153 @@ extension Detector {
         }
         var state = ContextState()
         let rows = encoder.encode(records, state: &state)
-        let training = try train(rows, split, encoder, options, parallel, progress)
+        // What is counted of categories and gaps leaves out the rows that calibrate, always the same ones.
+        let turns =
+            options.members == nil && encoder.discrete.columns.isEmpty ? split.turns : [split]
+        var generator = SeededGenerator(seed: options.seed)
+        var training = Training()
+        var held = HeldOutScores(memberCount: turns.count * Split.flowsATurn)
+        for (number, turn) in turns.enumerated() {
+            let trained = try train(
+                rows, turn, encoder, options,
+                members: turns.count > 1 ? Split.flowsATurn : nil, using: &generator, parallel
+            ) { report in
+                var whole = report
+                whole.step += number * report.stepLimit
+                whole.stepLimit *= turns.count
+                return progress(whole)
+            }
+            held.add(rows, turn, encoder, trained.flows, seed: options.seed, parallel)
+            training.add(trained)
+        }
         guard
             progress(
                 FitProgress(
                     phase: .calibrating, step: training.steps,
                     stepLimit: training.steps))
         else { throw .cancelled }
-        let units = encoder.logScaleSum
-        let densities = training.flows.logLikelihood(
-            rows.x.selectingRows(split.calibration),
-            context: rows.context?.selectingRows(split.calibration), parallel: parallel)
-        let scores = zip(densities, split.calibration).map { density, row in
-            density - units + rows.discrete.logProbability(row)
-        }.filter(\.isFinite)
-        guard let least = scores.min(), let greatest = scores.max() else {
+        guard let least = held.scores.min(), let greatest = held.scores.max() else {
             throw .training(
                 .diverged(
                     step: training.steps, lastFiniteLoss: nil,
                     restarts: training.restarts))
         }
         let summary = FitSummary(
-            rowCount: records.rowCount, trainingRows: split.training.count,
-            validationRows: split.validation.count, calibrationRows: split.calibration.count,
+            rowCount: records.rowCount,
+            trainingRows: turns.count > 1 ? records.rowCount : split.training.count,
+            validationRows: split.validation.count, calibrationRows: held.scores.count,
             steps: training.steps,
-            heldOutLogLikelihood: scores.reduce(0, +) / Double(scores.count),
+            heldOutLogLikelihood: held.scores.reduce(0, +) / Double(held.scores.count),
             stopReason: training.stopReason,
             notes: notes(
                 on: encoder, gaps: detectedGaps(records, encoder), restarts: training.restarts))
         let detector = Detector(
-            options: options, summary: summary, encoder: encoder, flows: training.flows,
-            calibration: Calibration(logLikelihoods: scores),
-            beginnings: beginnings(rows, split, encoder, training.flows, options.seed, parallel),
+            options: options, summary: summary, encoder: encoder,
+            flows: FlowMixture(training.flows),
+            calibration: Calibration(logLikelihoods: held.scores),
+            beginnings: held.begun.map { ScoreTail(scores: $0.isEmpty ? [0] : $0) },
             constantPenalty: greatest - least + log(Double(records.rowCount + 2)))
         return (detector, summary)
     }
 
-    /// How records at the beginning of a stream are scored, by the number of windows that are full.
-    ///
-    /// The means that are not known are guessed, and what is guessed breaks relations that measured means keep: such records have
-    /// lower scores, and must not be alarms for that.
-    private static func beginnings(
-        _ rows: Encoder.Rows, _ split: Split, _ encoder: Encoder, _ flows: FlowMixture<Float>,
-        _ seed: UInt64, _ parallel: ParallelFor
-    ) -> [ScoreTail] {
-        guard let windows = encoder.windows else { return [] }
-        let chosen = split.calibration.filter { rows.unsettled[$0] == nil }
-        var generator = SeededGenerator(seed: seed)
-        let context = rows.context?.selectingRows(chosen)
-        let units = encoder.logScaleSum
-        let readings = encoder.readings(rows.records, after: ContextState())
-        return windows.lengths.indices.map { fullCount in
-            let begun = encoder.begun(
-                readings, rows: chosen, fullCount: fullCount, using: &generator)
-            let densities = flows.logLikelihood(begun.x, context: context, parallel: parallel)
-            let scores = densities.indices.map {
-                densities[$0] - units - begun.penalty[$0]
-                    + rows.discrete.logProbability(chosen[$0])
+    /// The scores of calibration rows by flows that had not seen them, in nats and data units.
+    private struct HeldOutScores {
+        /// The flows that will serve.
+        let memberCount: Int
+        var scores: [Double] = []
+        /// How records at the beginning of a stream are scored, by the number of windows that are full.
+        ///
+        /// The means that are not known are guessed, and what is guessed breaks relations that measured means keep: such
+        /// records have lower scores, and must not be alarms for that.
+        var begun: [[Double]] = []
+
+        init(memberCount: Int) { self.memberCount = memberCount }
+
+        mutating func add(
+            _ rows: Encoder.Rows, _ split: Split, _ encoder: Encoder, _ flows: [Flow<Float>],
+            seed: UInt64, _ parallel: ParallelFor
+        ) {
+            let units = encoder.logScaleSum
+            let densities = self.densities(
+                flows, rows.x.selectingRows(split.calibration),
+                context: rows.context?.selectingRows(split.calibration), parallel)
+            scores += zip(densities, split.calibration).map { density, row in
+                density - units + rows.discrete.logProbability(row)
             }.filter(\.isFinite)
-            return ScoreTail(scores: scores.isEmpty ? [0] : scores)
+            guard let windows = encoder.windows else { return }
+            if begun.isEmpty { begun = windows.lengths.map { _ in [] } }
+            let chosen = split.calibration.filter { rows.unsettled[$0] == nil }
+            var generator = SeededGenerator(seed: seed)
+            let context = rows.context?.selectingRows(chosen)
+            let readings = encoder.readings(rows.records, after: ContextState())
+            for fullCount in windows.lengths.indices {
+                let beginning = encoder.begun(
+                    readings, rows: chosen, fullCount: fullCount, using: &generator)
+                let densities = self.densities(flows, beginning.x, context: context, parallel)
+                begun[fullCount] += densities.indices.map {
+                    densities[$0] - units - beginning.penalty[$0]
+                        + rows.discrete.logProbability(chosen[$0])
+                }.filter(\.isFinite)
+            }
+        }
+
+        /// What all flows together would give rows that these ones, some of them, had not seen.
+        ///
+        /// The logarithm of a mean of K densities lies above the mean of their logarithms, and the more so the more there are:
+        /// where their variance is v, by v (1 − 1/K) / 2. The rise from one flow to these tells of that from these to all.
+        private func densities(
+            _ flows: [Flow<Float>], _ x: Matrix<Float>, context: Matrix<Float>?,
+            _ parallel: ParallelFor
+        ) -> [Double] {
+            var densities = FlowMixture(flows).logLikelihood(
+                x, context: context, parallel: parallel)
+            let (some, all) = (Double(flows.count), Double(memberCount))
+            guard some > 1, some < all else { return densities }
+            var means = [Double](repeating: 0, count: densities.count)
+            for flow in flows {
+                let own = flow.logLikelihood(x, context: context, parallel: parallel)
+                for row in means.indices { means[row] += own[row] / some }
+            }
+            let further = (1 / some - 1 / all) / (1 - 1 / some)
+            for row in densities.indices {
+                densities[row] += min(further * (densities[row] - means[row]), log(all / some))
+            }
+            return densities
         }
     }
 
-    /// What came of fitting all members.
+    /// What came of fitting some members, or all.
     private struct Training {
-        var flows: FlowMixture<Float>
-        /// Steps of all members.
-        var steps: Int
-        /// Restarts of all members.
-        var restarts: Int
-        /// Why the last member's training ended.
-        var stopReason: String
+        var flows: [Flow<Float>] = []
+        /// Steps of all of them.
+        var steps = 0
+        /// Restarts of all of them.
+        var restarts = 0
+        /// Why the last one's training ended.
+        var stopReason = ""
+
+        mutating func add(_ other: Training) {
+            flows += other.flows
+            steps += other.steps
+            restarts += other.restarts
+            stopReason = other.stopReason
+        }
     }
 
-    /// Fits the members one after the other, each from a start and with noise of its own.
+    /// Fits members one after the other, each from a start and with noise of its own.
+    ///
+    /// - Parameter members: How many; the default, `nil`, is as many as the plan has.
     private static func train(
         _ rows: Encoder.Rows, _ split: Split, _ encoder: Encoder, _ options: DetectorOptions,
-        _ parallel: ParallelFor, _ progress: (FitProgress) -> Bool
+        members: Int?, using generator: inout SeededGenerator, _ parallel: ParallelFor,
+        _ progress: (FitProgress) -> Bool
     ) throws(DetectionError) -> Training {
         let plan = FitPlan(
             options: options, rowCount: split.training.count,
             featureCount: encoder.inputCount, isSeries: encoder.schema.time != nil)
-        var generator = SeededGenerator(seed: options.seed)
-        var members: [Flow<Float>] = []
-        var steps = 0
-        var restarts = 0
-        var stopReason = ""
-        for member in 0..<plan.members {
+        let count = members ?? plan.members
+        var training = Training()
+        for member in 0..<count {
             let base = member * plan.training.maximumSteps
             let data = TrainingData(
                 rows, split.fold(member), encoder, plan, using: &generator)
@@ -137,16 +197,15 @@ extension Detector {
                 progress(
                     FitProgress(
                         phase: .training, step: base + report.step,
-                        stepLimit: plan.members * plan.training.maximumSteps,
+                        stepLimit: count * plan.training.maximumSteps,
                         heldOutLogLikelihood: report.heldOutLogLikelihood))
             }
-            members.append(fitted.flow)
-            steps += fitted.summary.steps
-            restarts += fitted.summary.restarts
-            stopReason = fitted.summary.stopReason
+            training.add(
+                Training(
+                    flows: [fitted.flow], steps: fitted.summary.steps,
+                    restarts: fitted.summary.restarts, stopReason: fitted.summary.stopReason))
         }
-        return Training(
-            flows: FlowMixture(members), steps: steps, restarts: restarts, stopReason: stopReason)
+        return training
     }
 
     /// What a member is fitted to.
@@ -320,45 +379,5 @@ extension Detector {
                 "the training diverged and began anew with smaller steps, \(restarts) times")
         }
         return notes
-    }
-}
-
-/// Which rows train, which decide when to stop, which calibrate.
-struct Split {
-    private(set) var training: [Int] = []
-    private(set) var validation: [Int] = []
-    private(set) var calibration: [Int] = []
-    /// The parts of their blocks, of twenty, in which the rows that are not for calibration lie.
-    private let parts: [(row: Int, part: Int)]
-
-    private static let partCount = 20
-    /// Twentieths of a block: 65 % train, 10 % validate, 25 % calibrate.
-    private static let learning = 15
-    private static let validating = 2
-
-    init(rows: [Int]) {
-        let blockLength = max(40, rows.count / 50)
-        let placed = rows.enumerated().map { index, row in
-            (row: row, part: index % blockLength * Self.partCount / blockLength)
-        }
-        calibration = placed.filter { $0.part >= Self.learning }.map(\.row)
-        parts = placed.filter { $0.part < Self.learning }
-        deal(validatingFrom: Self.learning - Self.validating)
-    }
-
-    /// The split for one of several flows: each has other rows that decide when to stop.
-    ///
-    /// So a strange record among them makes one flow worse, not all; and each row teaches most of the flows.
-    func fold(_ member: Int) -> Split {
-        var fold = self
-        let places = Self.learning - Self.validating + 1
-        fold.deal(validatingFrom: places - 1 - member * 2 * Self.validating % places)
-        return fold
-    }
-
-    private mutating func deal(validatingFrom first: Int) {
-        let validates = first..<first + Self.validating
-        training = parts.filter { !validates.contains($0.part) }.map(\.row)
-        validation = parts.filter { validates.contains($0.part) }.map(\.row)
     }
 }

@@ -22,7 +22,8 @@ public struct DetectorOptions: Sendable, Hashable, Codable {
     public var family: FlowFamily
     /// How many flows the density is the mean of.
     ///
-    /// The default, `nil`, is chosen at the fit: 4, and 2 from 20,000 training rows on, where they agree.
+    /// The default, `nil`, is chosen at the fit: 16 for fewer than 1,000 rows, of which each calibrates those that had not
+    /// seen it; then 4, and 2 from 20,000 training rows on, where they agree.
     public var members: Int?
     /// The seed of everything random in a fit; 0 by default.
     public var seed: UInt64
@@ -164,11 +165,11 @@ public struct FitProgress: Sendable, Hashable {
 public struct FitSummary: Sendable, Hashable, Codable {
     /// Records given to the fit.
     public var rowCount: Int
-    /// Records that the flow learned from.
+    /// Records that some flow learned from.
     public var trainingRows: Int
     /// Records that decided when to stop.
     public var validationRows: Int
-    /// Records that calibrate the p-values; never used in the fit.
+    /// Records that calibrate the p-values, each by flows that had not seen it.
     public var calibrationRows: Int
     /// Training steps taken.
     public var steps: Int

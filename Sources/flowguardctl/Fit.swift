@@ -357,9 +357,11 @@ struct FitReport: Encodable {
         var facts = [
             (
                 "records",
-                "\(Format.count(records)): \(Format.count(trainingRecords)) to learn from, "
-                    + "\(Format.count(validationRecords)) to stop by, "
-                    + "\(Format.count(calibrationRecords)) to calibrate by"
+                trainingRecords == records
+                    ? "\(Format.count(records)): each quarter calibrates flows of the others"
+                    : "\(Format.count(records)): \(Format.count(trainingRecords)) to learn from, "
+                        + "\(Format.count(validationRecords)) to stop by, "
+                        + "\(Format.count(calibrationRecords)) to calibrate by"
             )
         ]
         if skipped.count > 0 {

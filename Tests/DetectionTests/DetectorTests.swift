@@ -40,6 +40,30 @@ import Testing
         }
     }
 
+    /// Of few records each calibrates flows that had not seen it, and their p-values hold for fresh ones.
+    @Test func everyOneOfFewRecordsTeachesAndCalibrates() throws {
+        let records = Fixture.machine(400, seed: 5)
+        let (detector, summary) = try Detector.fit(records, options: DetectorOptions())
+        #expect(summary.trainingRows == 400 && summary.calibrationRows == 400)
+        #expect(detector.memberCount == 16)
+        let fresh = score(detector, Fixture.machine(20_000, seed: 6))
+        for probability in [0.1, 0.02] {
+            let share = Double(fresh.pValue.count { $0 < probability }) / 20_000
+            // 400 calibration rows, 99 % within 2.6 deviations; the flows that serve are a little better than those that
+            // calibrate, so that as few as two thirds of the alarms asked for come.
+            let deviation = (probability * (1 / 400.0 + 1 / 20_000.0)).squareRoot()
+            #expect(
+                share < probability + 2.6 * deviation
+                    && share > 0.67 * probability - 2.6 * deviation,
+                "asked \(probability), got \(share)")
+        }
+        // Who asks for a number of flows gets it, and a quarter of the records calibrates.
+        var options = DetectorOptions()
+        options.members = 2
+        let plain = try Detector.fit(records, options: options)
+        #expect(plain.detector.memberCount == 2 && plain.summary.calibrationRows == 100)
+    }
+
     @Test func faultThatNoSingleColumnShowsIsCaughtAndItsSensorNamed() throws {
         let detector = try Fixture.machineDetector.get()
         let normal = Fixture.machine(1, seed: 9)
