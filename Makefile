@@ -8,6 +8,9 @@ DESTDIR ?=
 ACCURACY ?=
 # Options of Benchmarks/speed/run, as --shapes 8x8x64 --peers jax or --markdown docs/benchmarks.md.
 SPEED ?=
+# Options of Benchmarks/learning/run and of Benchmarks/ingest/run, as --quick or --rows 100000.
+LEARNING ?=
+INGEST ?=
 
 # What `make soak` does: how often the daemon is killed in each run, and by which seed.
 KILLS   ?= 1000
@@ -20,7 +23,7 @@ SWIFT_FILES := Package.swift Sources Tests samples Benchmarks
 BIN         := .build/release
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build test soak demo accuracy speed docs pictures format lint unit-check install uninstall test-systemd ci clean
+.PHONY: help deps build test soak demo accuracy speed learning ingest docs pictures format lint unit-check install uninstall test-systemd ci clean
 
 help: ## list the targets
 	@echo "flowguard: make TARGET"
@@ -51,6 +54,12 @@ accuracy: build ## print every accuracy table beside its goal (needs data: docs/
 
 speed: ## measure the flows beside Python peers and the machine's limits (an hour: docs/benchmarks.md)
 	@Benchmarks/speed/run $(SPEED)
+
+learning: ## compare what the flows learn with Python peers (half an hour: docs/benchmarks.md)
+	@Benchmarks/learning/run $(LEARNING)
+
+ingest: build ## measure decoding and a record's whole way beside Python peers (docs/benchmarks.md)
+	@Benchmarks/ingest/run $(INGEST)
 
 docs: deps ## build the pages of the FlowDensity library, a static site in .build-docs/site
 	@SWIFT="$(SWIFT)" scripts/build-docs

@@ -18,6 +18,7 @@ let package = Package(
     products: [
         .library(name: "FlowDensity", targets: ["FlowDensity"]),
         .library(name: "Detection", targets: ["Detection"]),
+        .library(name: "Ingest", targets: ["Ingest"]),
         .executable(name: "flowguardd", targets: ["flowguardd"]),
         .executable(name: "flowguardctl", targets: ["flowguardctl"]),
     ],

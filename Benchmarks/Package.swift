@@ -18,6 +18,20 @@ let package = Package(
                 .product(name: "Detection", package: "flowguard"),
             ],
             path: "speed/tool"),
+        .executableTarget(
+            name: "flowguard-learning",
+            dependencies: [.product(name: "FlowDensity", package: "flowguard")],
+            path: "learning/tool"),
+        .target(
+            name: "CSimdjsonAlone", path: "ingest/simdjson",
+            cxxSettings: [.unsafeFlags(["-O3", "-Wall", "-Werror"])],
+            linkerSettings: [.linkedLibrary("simdjson")]),
+        .executableTarget(
+            name: "flowguard-decode",
+            dependencies: [
+                "CSimdjsonAlone", .product(name: "Ingest", package: "flowguard"),
+            ],
+            path: "ingest/tool"),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -13,12 +13,15 @@ extension Detector {
     ///   - records: Records of normal operation, in time order; some anomalies among them do little harm.
     ///   - options: What the user chose.
     ///   - parallel: Splits the gradient's shards; the model's bits do not depend on it.
+    ///   - timeLimit: How long the fit may take; each flow has its share, and keeps what it has learned by then. The model
+    ///     then depends on the machine's speed.
     ///   - progress: Called often; `false` cancels the fit.
     /// - Throws: `tooFewRows`, `noFeatures`, `everyFeatureConstant`, `training`, `cancelled`.
     public static func fit(
         _ records: RecordBatch, options: DetectorOptions, parallel: ParallelFor = .serial,
-        progress: (FitProgress) -> Bool = { _ in true }
+        timeLimit: Duration? = nil, progress: (FitProgress) -> Bool = { _ in true }
     ) throws(DetectionError) -> (detector: Detector, summary: FitSummary) {
+        let start = ContinuousClock.now
         guard !records.schema.features.isEmpty else { throw .noFeatures }
         guard records.rowCount >= minimumRows else {
             throw .tooFewRows(found: records.rowCount, needed: minimumRows)
@@ -46,13 +49,18 @@ extension Detector {
         // What is counted of categories and gaps leaves out the rows that calibrate, always the same ones.
         let turns =
             options.members == nil && encoder.discrete.columns.isEmpty ? split.turns : [split]
+        var plan = FitPlan(
+            options: options, rowCount: split.training.count,
+            featureCount: encoder.inputCount, isSeries: encoder.schema.time != nil)
+        if turns.count > 1 { plan.members = Split.flowsATurn }
+        let memberCount = turns.count * plan.members
+        var time = TimeShares(start: start, limit: timeLimit, flows: memberCount)
         var generator = SeededGenerator(seed: options.seed)
         var training = Training()
-        var held = HeldOutScores(memberCount: turns.count * Split.flowsATurn)
+        var held = HeldOutScores(memberCount: memberCount)
         for (number, turn) in turns.enumerated() {
             let trained = try train(
-                rows, turn, encoder, options,
-                members: turns.count > 1 ? Split.flowsATurn : nil, using: &generator, parallel
+                rows, turn, encoder, plan, &time, using: &generator, parallel
             ) { report in
                 var whole = report
                 whole.step += number * report.stepLimit
@@ -82,7 +90,8 @@ extension Detector {
             heldOutLogLikelihood: held.scores.reduce(0, +) / Double(held.scores.count),
             stopReason: training.stopReason,
             notes: notes(
-                on: encoder, gaps: detectedGaps(records, encoder), restarts: training.restarts))
+                on: encoder, gaps: detectedGaps(records, encoder), restarts: training.restarts)
+                + time.notes)
         let detector = Detector(
             options: options, summary: summary, encoder: encoder,
             flows: FlowMixture(training.flows),
@@ -176,30 +185,61 @@ extension Detector {
         }
     }
 
-    /// Fits members one after the other, each from a start and with noise of its own.
-    ///
-    /// - Parameter members: How many; the default, `nil`, is as many as the plan has.
+    /// What a fit's flows have of its time.
+    private struct TimeShares {
+        private let end: ContinuousClock.Instant?
+        private let limit: Duration?
+        private let flows: Int
+        private var begun = 0
+        /// Flows whose training the time ended.
+        var endedCount = 0
+
+        /// A twentieth of the limit is left for what follows the training.
+        init(start: ContinuousClock.Instant, limit: Duration?, flows: Int) {
+            self.limit = limit
+            self.flows = flows
+            end = limit.map { start + $0 * 0.95 }
+        }
+
+        /// When the training of the next flow is to end; what the others did not use is shared.
+        mutating func endOfNext() -> ContinuousClock.Instant? {
+            begun += 1
+            guard let end else { return nil }
+            let now = ContinuousClock.now
+            return now + (end - now) / max(flows - begun + 1, 1)
+        }
+
+        /// What a user should know.
+        var notes: [String] {
+            guard let limit, endedCount > 0 else { return [] }
+            return [
+                "the time limit of \(NumberText.short(limit / .seconds(1))) s ended the training of "
+                    + "\(endedCount) of \(flows) flows"
+            ]
+        }
+    }
+
+    /// Fits the members of a plan one after the other, each from a start and with noise of its own.
     private static func train(
-        _ rows: Encoder.Rows, _ split: Split, _ encoder: Encoder, _ options: DetectorOptions,
-        members: Int?, using generator: inout SeededGenerator, _ parallel: ParallelFor,
+        _ rows: Encoder.Rows, _ split: Split, _ encoder: Encoder, _ plan: FitPlan,
+        _ time: inout TimeShares, using generator: inout SeededGenerator, _ parallel: ParallelFor,
         _ progress: (FitProgress) -> Bool
     ) throws(DetectionError) -> Training {
-        let plan = FitPlan(
-            options: options, rowCount: split.training.count,
-            featureCount: encoder.inputCount, isSeries: encoder.schema.time != nil)
-        let count = members ?? plan.members
+        let count = plan.members
         var training = Training()
         for member in 0..<count {
             let base = member * plan.training.maximumSteps
             let data = TrainingData(
                 rows, split.fold(member), encoder, plan, using: &generator)
-            let fitted = try train(data, plan, parallel, using: &generator) { report in
+            let end = time.endOfNext()
+            let fitted = try train(data, plan, until: end, parallel, using: &generator) { report in
                 progress(
                     FitProgress(
                         phase: .training, step: base + report.step,
                         stepLimit: count * plan.training.maximumSteps,
                         heldOutLogLikelihood: report.heldOutLogLikelihood))
             }
+            if fitted.summary.stopReason == outOfTime { time.endedCount += 1 }
             training.add(
                 Training(
                     flows: [fitted.flow], steps: fitted.summary.steps,
@@ -229,24 +269,31 @@ extension Detector {
         }
     }
 
+    /// Why a training ended that had used its share of the time.
+    private static let outOfTime = "time limit"
+
     private static func train(
-        _ data: TrainingData, _ plan: FitPlan, _ parallel: ParallelFor,
-        using generator: inout SeededGenerator, _ progress: (TrainingReport) -> Bool
+        _ data: TrainingData, _ plan: FitPlan, until end: ContinuousClock.Instant? = nil,
+        _ parallel: ParallelFor, using generator: inout SeededGenerator,
+        _ progress: (TrainingReport) -> Bool
     ) throws(DetectionError) -> (flow: Flow<Float>, summary: TrainingSummary) {
         var flow = Flow<Float>(
             featureCount: data.x.columnCount, contextCount: data.context?.columnCount ?? 0,
             options: plan.flow, using: &generator)
         var isCancelled = false
+        var isOutOfTime = false
         do {
-            let summary = try flow.fit(
+            var summary = try flow.fit(
                 data.x, context: data.context, heldOut: data.heldOut,
                 heldOutContext: data.heldOutContext, noise: data.noise, options: plan.training,
                 using: &generator, parallel: parallel
             ) { report in
                 isCancelled = !progress(report)
-                return !isCancelled
+                isOutOfTime = end.map { ContinuousClock.now >= $0 } ?? false
+                return !isCancelled && !isOutOfTime
             }
             if isCancelled { throw DetectionError.cancelled }
+            if isOutOfTime { summary.stopReason = outOfTime }
             return (flow, summary)
         } catch let error as FlowDensityError {
             throw .training(error)

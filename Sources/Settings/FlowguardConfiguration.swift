@@ -92,6 +92,8 @@ public struct FitConfiguration: Sendable, Hashable {
     ///
     /// The default is 100000.
     public var windowRecords: Int
+    /// How long a fit may take; `nil`, the default: until it has learned.
+    public var timeLimit: Duration?
     /// Records of these times stay out of fits.
     public var exclude: [TimeWindow] = []
 

@@ -198,7 +198,7 @@ extension ConfigurationReader {
         guard let node = section["fit"],
             let part = self.section(
                 node, "fit of \(section.place)",
-                keys: ["first_after_records", "every", "window_records", "exclude"])
+                keys: ["first_after_records", "every", "window_records", "time_limit", "exclude"])
         else { return fit }
         let place = "\(section.place): fit"
         let least = Detector.minimumRows
@@ -226,6 +226,12 @@ extension ConfigurationReader {
             )
         {
             fit.every = value
+        }
+        if let node = part["time_limit"] {
+            fit.timeLimit =
+                duration(
+                    node, "\(place).time_limit", from: .seconds(1), to: .seconds(86_400),
+                    orNever: true) ?? nil
         }
         if let node = part["exclude"] { fit.exclude = windows(node, "\(place).exclude") }
         return fit

@@ -23,6 +23,8 @@ struct FitJob: Sendable {
     /// The serving model, if there is one of the same features.
     var champion: Detector?
     var options: DetectorOptions
+    /// How long the fit may take.
+    var timeLimit: Duration?
     /// The serving model's number.
     var championID: Int64?
     /// Which records these are.
@@ -38,7 +40,8 @@ struct FitJob: Sendable {
         let summary: FitSummary
         do {
             (detector, summary) = try Detector.fit(
-                training, options: options, parallel: parallel, progress: progress)
+                training, options: options, parallel: parallel, timeLimit: timeLimit,
+                progress: progress)
         } catch {
             if case .cancelled = error { return .cancelled }
             return .failed("\(error)")

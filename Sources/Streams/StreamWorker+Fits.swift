@@ -153,7 +153,8 @@ extension StreamWorker {
         var job = FitJob(
             training: RecordBatch(schema: schema), newest: RecordBatch(schema: schema),
             before: try window.records(selection.before), champion: champion?.detector,
-            options: options, championID: champion?.row.id, selection: selection)
+            options: options, timeLimit: configuration.fit.timeLimit,
+            championID: champion?.row.id, selection: selection)
         for part in selection.training {
             guard try await read(part, of: window, into: &job.training) else { return nil }
         }

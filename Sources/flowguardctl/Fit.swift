@@ -43,12 +43,18 @@ struct FitCommand: Command {
 
     @Option(
         help: ArgumentHelp(
-            "How many flows the density is the mean of, 1 to 16. (default: 4; 2 for much data)",
+            "How many flows the density is the mean of, 1 to 16. (default: 16 for little data, else 4; 2 for much)",
             valueName: "count"))
     var members: Int?
 
     @Option(help: ArgumentHelp("Seed of all random numbers. (default: 0)", valueName: "number"))
     var seed: UInt64?
+
+    @Option(
+        help: ArgumentHelp(
+            "How long the fit may take, in seconds: what is learned by then is kept. (default: until it has learned)",
+            valueName: "seconds"))
+    var timeLimit: Double?
 
     @Option(
         help: ArgumentHelp(
@@ -101,6 +107,10 @@ struct FitCommand: Command {
     @OptionGroup var threads: ThreadOptions
 
     func validate() throws {
+        if let timeLimit, !(0.1...86_400).contains(timeLimit) {
+            throw ValidationError(
+                "--time-limit: expected seconds from 0.1 to 86400, found \(timeLimit)")
+        }
         if let members, !(1...DetectorOptions.maximumMembers).contains(members) {
             throw ValidationError(
                 "--members: expected a number from 1 to \(DetectorOptions.maximumMembers), "
@@ -158,7 +168,8 @@ struct FitCommand: Command {
         var options = options(configured, reader.records)
         options.missing = policies
         let fitted = try Detector.fit(
-            reader.records, options: options, parallel: threads.parallel
+            reader.records, options: options, parallel: threads.parallel,
+            timeLimit: timeLimit.map { .seconds($0) } ?? configured?.fit.timeLimit
         ) { state in
             progress.show(
                 fraction: state.fraction, phase: state.phase.rawValue,

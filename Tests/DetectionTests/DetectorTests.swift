@@ -64,6 +64,19 @@ import Testing
         #expect(plain.detector.memberCount == 2 && plain.summary.calibrationRows == 100)
     }
 
+    @Test func aFitThatRunsOutOfTimeKeepsWhatItHasLearned() throws {
+        // Long enough for some steps of each flow, too short for all of them.
+        let records = Fixture.machine(5_000, seed: 1)
+        let (detector, summary) = try Detector.fit(
+            records, options: DetectorOptions(), timeLimit: .milliseconds(200))
+        #expect(summary.stopReason == "time limit")
+        #expect(
+            summary.notes.last?.hasPrefix("the time limit of 0.2 s ended the training of ") == true)
+        #expect(detector.memberCount == 4)
+        let scores = score(detector, records).logLikelihood
+        #expect(scores.allSatisfy { $0.isFinite })
+    }
+
     @Test func faultThatNoSingleColumnShowsIsCaughtAndItsSensorNamed() throws {
         let detector = try Fixture.machineDetector.get()
         let normal = Fixture.machine(1, seed: 9)

@@ -48,7 +48,7 @@ import Testing
                 missing: {default: median, a: previous}
                 context: {calendar: [hour_of_day, day_of_week], lags: 4}
                 model: {family: nice, seed: 7}
-                fit: {first_after_records: 500, every: 1h30m, window_records: 10_000}
+                fit: {first_after_records: 500, every: 1h30m, window_records: 10_000, time_limit: 45s}
                 alarm: {false_alarm_probability: 0.001, cooldown: 90s}
             """)
         #expect(configuration.stateDirectory == "/etc/flowguard/state")
@@ -76,6 +76,7 @@ import Testing
         #expect(stream.detectorOptions.seed == 7)
         #expect(stream.fit.every == .seconds(5_400))
         #expect(stream.fit.windowRecords == 10_000)
+        #expect(stream.fit.timeLimit == .seconds(45))
         #expect(stream.budget == .probability(0.001))
         #expect(stream.cooldown == .seconds(90))
     }

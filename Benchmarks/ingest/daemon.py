@@ -1,0 +1,124 @@
+"""The daemon under load: from the first byte offered to the last verdict committed."""
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import rows
+
+FIRST = 20_000
+
+
+class Control(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("localhost", timeout=30)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(30)
+        self.sock.connect(self.path)
+
+
+class Daemon:
+    """A flowguardd with one stream of the rows' columns, which has fitted its model to the first rows."""
+
+    def __init__(self, programs, form, way):
+        self.folder = tempfile.TemporaryDirectory()
+        self.form, self.way = form, way
+        base = Path(self.folder.name)
+        self.input = base / f"records.{form}"
+        self.socket = base / "records.sock"
+        source = {"file": f"file: {self.input}", "socket": f"socket: {self.socket}", "stdin": "stdin: true"}[way]
+        # One RealNVP flow of 6 coupling layers, 64 hidden; records one by one, without a past.
+        config = base / "flowguard.yaml"
+        config.write_text(f"""state_directory: {base}/state
+runtime_directory: {base}/run
+log: {{anomalies: {base}/anomalies.ndjson}}
+streams:
+  - name: bench
+    source: {{{source}}}
+    format: {form}
+    features: [{', '.join(rows.FEATURES)}]
+    context: {{windows: [], lags: 0}}
+    model: {{family: realnvp, members: 1}}
+    fit: {{first_after_records: {FIRST}, every: never}}
+    alarm: {{false_alarm_probability: 0.001}}
+""")
+        self.control = f"{base}/run/control.sock"
+        rows.write(rows.numbers(FIRST, 1), form, base / "first")
+        first = (base / "first").read_bytes()
+        if way == "file":
+            self.input.write_bytes(first)
+        self.process = subprocess.Popen(
+            [f"{programs}/flowguardd", "--config", str(config)],
+            stdin=subprocess.PIPE if way == "stdin" else subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=open(base / "stderr", "wb"))
+        if way != "file":
+            self.offer(first)
+        self.wait(lambda stream: stream["records_total"] >= FIRST and stream.get("model"))
+        # What the window held is scored after the first fit.
+        time.sleep(1)
+
+    def offer(self, data):
+        if self.way == "file":
+            with open(self.input, "ab") as f:
+                f.write(data)
+        elif self.way == "stdin":
+            self.process.stdin.write(data)
+            self.process.stdin.flush()
+        else:
+            for _ in range(200):
+                if self.socket.exists():
+                    break
+                time.sleep(0.05)
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(self.socket))
+                client.sendall(data)
+
+    def stream(self):
+        control = Control(self.control)
+        control.request("GET", "/v1/status")
+        answer = json.loads(control.getresponse().read())
+        control.close()
+        return answer["streams"][0]
+
+    def wait(self, is_done, limit=300):
+        end = time.monotonic() + limit
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                raise RuntimeError(Path(self.folder.name, "stderr").read_text())
+            try:
+                stream = self.stream()
+                if is_done(stream):
+                    return stream
+            except OSError:
+                pass
+            time.sleep(0.02)
+        raise RuntimeError(f"the daemon is not done after {limit} s: {stream}")
+
+    def cpu_seconds(self):
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def measure(self, data, count):
+        cpu, wall = self.cpu_seconds(), time.monotonic()
+        feeder = threading.Thread(target=self.offer, args=(data,))
+        feeder.start()
+        self.wait(lambda stream: stream["records_total"] >= FIRST + count)
+        took = {"rows": count, "wallSeconds": time.monotonic() - wall, "cpuSeconds": self.cpu_seconds() - cpu}
+        feeder.join()
+        return took
+
+    def close(self):
+        self.process.send_signal(signal.SIGTERM)
+        if self.process.stdin:
+            self.process.stdin.close()
+        self.process.wait(30)
+        self.folder.cleanup()

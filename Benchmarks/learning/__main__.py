@@ -1,0 +1,126 @@
+"""Compares what flowguard's flows learn with what zuko's and nflows' do: held-out log-likelihood, in nats a row."""
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+import densities
+
+OURS, PEERS = "flowguard", ["zuko", "nflows"]
+LAYERS, WIDTH, STEPS, BATCH = 6, 64, 2_000, 256
+START, END = "<!-- learning: begin -->", "<!-- learning: end -->"
+
+
+def options():
+    parser = argparse.ArgumentParser(prog="Benchmarks/learning/run", description=__doc__)
+    parser.add_argument("--program", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--data", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--only", help="names of densities and tables, with commas; default: all")
+    parser.add_argument("--laws", default="affine,spline", help="default: %(default)s")
+    parser.add_argument("--seeds", default="0", help="default: %(default)s")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="fits at once; default: %(default)s")
+    parser.add_argument("--quick", action="store_true", help="two densities, few steps: half a minute")
+    parser.add_argument("--markdown", type=Path, help=f"a file whose part between '{START}' and '{END}' to replace")
+    return parser.parse_args()
+
+
+def ours(program, task, law, steps, seed):
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {}
+        for part in ("train", "held_out", "test"):
+            paths[part] = Path(folder, part)
+            getattr(task, part).tofile(paths[part])
+        out = Path(folder, "likelihoods")
+        done = subprocess.run(
+            [program, law, *map(str, (task.train.shape[1], LAYERS, WIDTH, steps, BATCH, seed)), *paths.values(), out],
+            capture_output=True, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"{program}: {done.stderr.strip()}")
+        return np.fromfile(out)
+
+
+def fit(job):
+    program, data, name, law, who, steps, seeds = job
+    task = densities.make(name, data)
+    if who == OURS:
+        runs = [ours(program, task, law, steps, seed) for seed in seeds]
+    else:
+        import peers
+        runs = [peers.learn(who, task, law, LAYERS, WIDTH, steps, BATCH, seed) for seed in seeds]
+    exact = None if task.exact is None else float(task.exact.mean())
+    return name, law, who, np.mean(runs, axis=0), exact
+
+
+def table(law, names, found, exact):
+    rows, missed = [], []
+    for name in names:
+        own = found[name, law, OURS]
+        cells = [name, "-" if exact[name] is None else f"{exact[name]:.3f}", f"{own.mean():.3f}"]
+        for peer in PEERS:
+            ahead = own - found[name, law, peer]
+            if not np.isfinite(ahead).all():
+                cells += ["diverged", "-"]
+                continue
+            error = ahead.std(ddof=1) / np.sqrt(len(ahead))
+            behind = ahead.mean() < -2 * error
+            cells += [f"{found[name, law, peer].mean():.3f}", f"{ahead.mean():+.3f} ± {error:.3f}" + (" **behind**" if behind else "")]
+            if behind:
+                missed.append(f"{name} ({peer})")
+        rows.append("| " + " | ".join(cells) + " |")
+    head = ["data", "exact", OURS] + [cell for peer in PEERS for cell in (peer, f"{OURS} − {peer}")]
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "--:|" * (len(head) - 1)] + rows
+    total = len(names) * len(PEERS)
+    verdict = f"At least the peer's within two standard errors: {total - len(missed)} of {total}."
+    if missed:
+        verdict += " Behind on " + ", ".join(missed) + "."
+    return f"**{law.capitalize()} couplings**\n\n" + "\n".join(lines) + "\n\n" + verdict + "\n"
+
+
+def about(chosen, steps):
+    swift = re.search(r"Swift version [\w.-]+", subprocess.run(
+        ["swift", "--version"], capture_output=True, text=True).stdout)
+    return (f"`Benchmarks/learning/run`, {date.today()}, seeds {chosen.seeds}; {LAYERS} coupling layers, two hidden layers of "
+            f"{WIDTH}, at most {steps:,} steps of {BATCH} rows. {swift.group(0) if swift else 'Swift'}, "
+            + ", ".join(f"{p} {version(p)}" for p in ("torch", "zuko", "nflows")) + ".\n")
+
+
+def main():
+    chosen = options()
+    names = densities.names(chosen.data)
+    if len(names) == len(densities.KNOWN):
+        print(f"learning: the tables are skipped: no data in {chosen.data} (set FLOWGUARD_DATA)", file=sys.stderr)
+    if chosen.only:
+        wanted = [n.strip() for n in chosen.only.split(";" if ";" in chosen.only else ",")]
+        unknown = set(wanted) - set(names)
+        if unknown:
+            sys.exit(f"error: no data of the name {', '.join(sorted(unknown))}; known: {'; '.join(names)}\n"
+                     "hint:  part names by ';' where one holds a comma")
+        names = [n for n in names if n in wanted]
+    if chosen.quick:
+        names = names[:2]
+    steps = 200 if chosen.quick else STEPS
+    laws, seeds = chosen.laws.split(","), [int(s) for s in chosen.seeds.split(",")]
+    jobs = [(chosen.program, chosen.data, name, law, who, steps, seeds)
+            for name in names for law in laws for who in [OURS] + PEERS]
+    found, exact = {}, {}
+    with ProcessPoolExecutor(chosen.jobs) as pool:
+        for name, law, who, likelihoods, known in pool.map(fit, jobs):
+            found[name, law, who], exact[name] = likelihoods, known
+            print(f"learning: {name}, {law}, {who}: {likelihoods.mean():.3f}", file=sys.stderr, flush=True)
+    text = "\n".join(table(law, names, found, exact) for law in laws) + "\n" + about(chosen, steps)
+    print(text)
+    if chosen.markdown:
+        old = chosen.markdown.read_text()
+        head, rest = old.split(START)
+        chosen.markdown.write_text(head + START + "\n\n" + text + "\n" + END + rest.split(END)[1])
+
+
+main()
