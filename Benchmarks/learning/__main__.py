@@ -27,6 +27,7 @@ def options():
     parser.add_argument("--laws", default="affine,spline", help="default: %(default)s")
     parser.add_argument("--seeds", default="0", help="default: %(default)s")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="fits at once; default: %(default)s")
+    parser.add_argument("--keep", type=Path, help="a folder of likelihoods: those in it are not made again, new ones are added")
     parser.add_argument("--quick", action="store_true", help="two densities, few steps: half a minute")
     parser.add_argument("--markdown", type=Path, help=f"a file whose part between '{START}' and '{END}' to replace")
     return parser.parse_args()
@@ -48,13 +49,22 @@ def ours(program, task, law, steps, seed):
 
 
 def fit(job):
-    program, data, name, law, who, steps, seeds = job
+    program, data, name, law, who, steps, seeds, keep = job
     task = densities.make(name, data)
-    if who == OURS:
-        runs = [ours(program, task, law, steps, seed) for seed in seeds]
-    else:
-        import peers
-        runs = [peers.learn(who, task, law, LAYERS, WIDTH, steps, BATCH, seed) for seed in seeds]
+    runs = []
+    for seed in seeds:
+        kept = keep and keep / f"{name}, {law}, {who}, {steps} steps, seed {seed}.npy"
+        if kept and kept.exists():
+            runs.append(np.load(kept))
+            continue
+        if who == OURS:
+            runs.append(ours(program, task, law, steps, seed))
+        else:
+            import peers
+            runs.append(peers.learn(who, task, law, LAYERS, WIDTH, steps, BATCH, seed))
+        if kept:
+            keep.mkdir(parents=True, exist_ok=True)
+            np.save(kept, runs[-1])
     exact = None if task.exact is None else float(task.exact.mean())
     return name, law, who, np.mean(runs, axis=0), exact
 
@@ -108,7 +118,7 @@ def main():
         names = names[:2]
     steps = 200 if chosen.quick else STEPS
     laws, seeds = chosen.laws.split(","), [int(s) for s in chosen.seeds.split(",")]
-    jobs = [(chosen.program, chosen.data, name, law, who, steps, seeds)
+    jobs = [(chosen.program, chosen.data, name, law, who, steps, seeds, chosen.keep)
             for name in names for law in laws for who in [OURS] + PEERS]
     found, exact = {}, {}
     with ProcessPoolExecutor(chosen.jobs) as pool:
