@@ -92,7 +92,7 @@ struct CommandFailure: Error, Equatable {
         switch error {
         case .folder, .state, .store:
             self.init(error.description, hint: error.hint, status: .inputOutput)
-        case .labelInUse, .noLabels, .stopped:
+        case .labelInUse, .labelOfLongRows, .noLabels, .stopped:
             self.init(error.description, hint: error.hint)
         }
     }

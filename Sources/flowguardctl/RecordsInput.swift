@@ -3,6 +3,7 @@ import Detection
 import FlowDensity
 import Foundation
 import Ingest
+import Settings
 
 extension FormatName: ExpressibleByArgument {}
 extension TimeUnit: ExpressibleByArgument {}
@@ -178,7 +179,7 @@ struct FaultReport {
             let place =
                 fault.columnNumber.map { "\(fault.lineNumber):\($0)" }
                 ?? "\(fault.lineNumber)"
-            let text = "\(input):\(place): \(printable(fault.reason))"
+            let text = "\(fault.origin?.input ?? input):\(place): \(printable(fault.reason))"
             first.append(text)
             StandardError.write("warning: \(text)\n")
         }
@@ -196,6 +197,29 @@ struct FaultReport {
             .joined(separator: ", ")
         StandardError.write(
             "warning: \(input): \(Format.plural(total, "line")) \(consequence): \(reasons)\n")
+    }
+}
+
+extension StreamConfiguration {
+    /// Throws if long rows are to be read in a format that the stream's are not in.
+    func requireFormat(_ format: FormatOptions) throws(CommandFailure) {
+        guard longRows != nil, format.format != self.format.format else { return }
+        throw CommandFailure(
+            "--input-format: the long rows of stream '\(name)' are \(self.format.format.rawValue), "
+                + "found \(format.format.rawValue)",
+            hint: "leave --input-format out, or describe such rows in a configuration",
+            status: .usage)
+    }
+}
+
+extension PointCounts {
+    /// Rows that are in no record, in words; `nil`: there are none.
+    var text: String? {
+        let parts = [
+            (late, "late"), (duplicate, "at the time of another"), (unknown, "of no known series"),
+        ]
+        let shown = parts.filter { $0.0 > 0 }.map { "\(Format.count($0.0)) \($0.1)" }
+        return shown.isEmpty ? nil : shown.joined(separator: ", ")
     }
 }
 

@@ -1,5 +1,6 @@
 import Control
 import Foundation
+import Ingest
 
 /// The daemon's state as text.
 struct StatusView {
@@ -244,6 +245,9 @@ struct StatusView {
         if let count = stream.duplicatesTotal, count > 0 {
             text += ", \(Format.count(count)) sent twice"
         }
+        if let points = stream.points, let counted = PointCounts(points).text {
+            text += "; of the rows \(counted)"
+        }
         return text
     }
 
@@ -348,6 +352,15 @@ struct StatusView {
     }
 
     private func age(_ date: Date) -> String { Format.age(now.timeIntervalSince(date)) }
+}
+
+extension PointCounts {
+    fileprivate init(_ message: PointsMessage) {
+        self.init()
+        late = message.lateTotal
+        duplicate = message.duplicateTotal
+        unknown = message.unknownTotal
+    }
 }
 
 extension [SuppressedCount] {
