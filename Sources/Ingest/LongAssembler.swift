@@ -30,7 +30,7 @@ public struct LongAssembler: Sendable, Hashable, Codable {
     public private(set) var hasLeftOut = false
 
     /// The newest value of each series in the steps that are closed.
-    private var last: [Int: Reading] = [:]
+    private var last = Readings()
     /// Steps that points may still come for, ascending.
     private var open: [OpenStep] = []
     private var newest: Int64?
@@ -40,15 +40,10 @@ public struct LongAssembler: Sendable, Hashable, Codable {
     private var held: HeldPoint?
     private var oldRun = 0
 
-    private struct Reading: Sendable, Hashable, Codable {
-        var time: Int64
-        var value: Double
-    }
-
     private struct OpenStep: Sendable, Hashable, Codable {
         var start: Int64
         var origin: RecordOrigin
-        var cells: [Int: Reading] = [:]
+        var cells = Readings()
     }
 
     private struct HeldPoint: Sendable, Hashable, Codable {
@@ -148,9 +143,9 @@ public struct LongAssembler: Sendable, Hashable, Codable {
             for (column, value) in values { if let place = moved[column] { kept[place] = value } }
             return kept
         }
-        last = kept(last)
-        for step in open.indices { open[step].cells = kept(open[step].cells) }
-        open.removeAll { $0.cells.isEmpty }
+        last.all = kept(last.all)
+        for step in open.indices { open[step].cells.all = kept(open[step].cells.all) }
+        open.removeAll { $0.cells.all.isEmpty }
         if let point = held {
             let values = kept(point.values)
             held?.values = values
@@ -224,11 +219,11 @@ public struct LongAssembler: Sendable, Hashable, Codable {
         let place = place(of: start, origin: point.origin)
         var isDuplicate = false
         for (column, value) in point.values {
-            let known = open[place].cells[column]
+            let known = open[place].cells.all[column]
             if let known, known.time >= point.time {
                 isDuplicate = isDuplicate || known.time == point.time
             } else {
-                open[place].cells[column] = Reading(time: point.time, value: value)
+                open[place].cells.all[column] = Reading(time: point.time, value: value)
             }
         }
         if isDuplicate { counts.duplicate += 1 }
@@ -253,10 +248,10 @@ public struct LongAssembler: Sendable, Hashable, Codable {
         closedBefore = boundary
         let count = open.prefix { $0.start < boundary }.count
         for step in open[..<count] {
-            for (column, reading) in step.cells { last[column] = reading }
+            for (column, reading) in step.cells.all { last.all[column] = reading }
             var values = [Double](repeating: .nan, count: columns.count)
             let end = step.start + grid.every
-            for (column, reading) in last where end - reading.time <= grid.staleAfter {
+            for (column, reading) in last.all where end - reading.time <= grid.staleAfter {
                 values[column] = reading.value
             }
             outcome.steps.append(
@@ -273,7 +268,7 @@ public struct LongAssembler: Sendable, Hashable, Codable {
         close(before: .max, on: grid, lineIndex, into: &outcome)
         closedBefore = .min
         newest = nil
-        last = [:]
+        last = Readings()
         oldRun = 0
         held = point
     }
