@@ -17,6 +17,7 @@ package struct LongRowsReader {
     private var tally: SchemaTally?
     /// What was read before the columns were settled.
     private var waiting: [(input: String, outcome: LongAssembler.Outcome)] = []
+    private var stepCount = 0
     /// The columns of the records, once they are settled.
     package private(set) var schema: Schema?
 
@@ -40,30 +41,37 @@ package struct LongRowsReader {
 
     /// Takes lines in, the first of each file with its header.
     ///
-    /// - Returns: The records that are complete, once it is settled which columns they have.
+    /// - Returns: The faults of the lines, and the records that are complete, once it is settled which columns they have.
     package mutating func read(_ batch: LineBatch) throws(IngestError) -> [Piece] {
         var current =
             decoder
             ?? LongDecoder(
                 rows, format: configuration.format, time: configuration.longRowsTime ?? "")
-        let outcome = try assembler.take(
+        var outcome = try assembler.take(
             batch, with: &current, as: rows, admitsNew: schema == nil)
         // Each file has a header of its own.
         decoder = batch.isLast ? nil : current
-        waiting.append((batch.inputName, outcome))
+        stepCount += outcome.stepCount
         tally?.add(outcome, columns: assembler.columns)
-        return tally?.isComplete == false ? [] : take()
+        guard tally?.isComplete == false else {
+            waiting.append((batch.inputName, outcome))
+            return take()
+        }
+        let faults = DecodedBatch(
+            records: RecordBatch(schema: Schema(features: [], time: nil)), faults: outcome.faults)
+        outcome.faults = []
+        waiting.append((batch.inputName, outcome))
+        return [Piece(input: batch.inputName, decoded: faults)]
     }
 
     /// The records that are left when all files are read; the last step of all has none.
     ///
-    /// - Throws: `noNumericColumns` when no series is a column.
+    /// - Throws: `noStep` when there is no record, `noNumericColumns` when no series is a column.
     package mutating func finish(input: String) throws(IngestError) -> [Piece] {
+        guard stepCount > 0 else { throw .noStep(input: input, late: counts.late) }
         let pieces = take()
         guard schema != nil else {
-            throw assembler.columns.isEmpty
-                ? .noRecords(input: input)
-                : .noNumericColumns(input: input, present: assembler.columns)
+            throw .noNumericColumns(input: input, present: assembler.columns)
         }
         return pieces
     }

@@ -137,7 +137,7 @@ package final class Replay: Sendable {
         let snapshot = worker.board.snapshot
         let history = ReplayHistory(
             records: records.all, inputNames: records.inputNames, schema: snapshot.schema,
-            counters: snapshot.counters,
+            counters: snapshot.counters, points: snapshot.pointCounts,
             fits: try store.fits(stream: name, limit: .max).reversed().map { FitMessage($0) },
             thresholds: try store.thresholds(stream: name, limit: .max).reversed()
                 .map { ThresholdMessage($0) },
@@ -157,6 +157,8 @@ package struct ReplayHistory: Sendable {
     package var inputNames: [String]
     package var schema: Schema?
     package var counters: WorkerState.Counters
+    /// What became of long rows that are in no record; `nil` where each line is a record.
+    package var points: PointCounts?
     /// Oldest first.
     package var fits: [FitMessage]
     /// Oldest first.

@@ -112,7 +112,7 @@ struct SourceReport: Encodable {
             notes.append(
                 "\(Format.plural(sample.lines.count, "row")) of one reading each, "
                     + "put together every \(stream.longRows?.step ?? "")"
-                    + (reader.counts.text.map { "; \($0)" } ?? ""))
+                    + (PointsMessage(reader.counts).text.map { "; \($0)" } ?? ""))
         } else {
             let inferred = try SchemaInference.infer(
                 batch, format: options, features: stream?.features,
@@ -143,7 +143,9 @@ struct SourceReport: Encodable {
             records: RecordBatch(schema: reader.schema ?? Schema(features: [], time: nil)),
             faults: [])
         for piece in pieces {
-            all.records.append(contentsOf: piece.decoded.records)
+            if piece.decoded.records.rowCount > 0 {
+                all.records.append(contentsOf: piece.decoded.records)
+            }
             all.faults += piece.decoded.faults
         }
         return all

@@ -291,8 +291,12 @@ private struct RecordReader {
 
     private mutating func take(_ pieces: [LongRowsReader.Piece]) {
         for piece in pieces {
-            if records.rowCount == 0 { records = RecordBatch(schema: piece.decoded.records.schema) }
-            records.append(contentsOf: piece.decoded.records)
+            let found = piece.decoded.records
+            if records.rowCount == 0 {
+                records = found
+            } else if found.rowCount > 0 {
+                records.append(contentsOf: found)
+            }
             faults.add(piece.decoded.faults, of: piece.input)
         }
     }
@@ -364,7 +368,7 @@ struct FitReport: Encodable {
         falseAlarmProbability = probability
         notes =
             summary.notes + Self.notes(on: leftOut)
-            + (points?.text.map { ["of the rows \($0)"] } ?? [])
+            + (points.flatMap { PointsMessage($0).text }.map { ["of the rows \($0)"] } ?? [])
         secs = (seconds * 1_000).rounded() / 1_000
     }
 

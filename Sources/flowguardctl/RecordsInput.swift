@@ -1,4 +1,5 @@
 import ArgumentParser
+import Control
 import Detection
 import FlowDensity
 import Foundation
@@ -212,11 +213,12 @@ extension StreamConfiguration {
     }
 }
 
-extension PointCounts {
+extension PointsMessage {
     /// Rows that are in no record, in words; `nil`: there are none.
     var text: String? {
         let parts = [
-            (late, "late"), (duplicate, "at the time of another"), (unknown, "of no known series"),
+            (lateTotal, "late"), (duplicateTotal, "at the time of another"),
+            (unknownTotal, "of no known series"),
         ]
         let shown = parts.filter { $0.0 > 0 }.map { "\(Format.count($0.0)) \($0.1)" }
         return shown.isEmpty ? nil : shown.joined(separator: ", ")

@@ -1,6 +1,5 @@
 import Control
 import Foundation
-import Ingest
 
 /// The daemon's state as text.
 struct StatusView {
@@ -245,7 +244,7 @@ struct StatusView {
         if let count = stream.duplicatesTotal, count > 0 {
             text += ", \(Format.count(count)) sent twice"
         }
-        if let points = stream.points, let counted = PointCounts(points).text {
+        if let counted = stream.points?.text {
             text += "; of the rows \(counted)"
         }
         return text
@@ -352,15 +351,6 @@ struct StatusView {
     }
 
     private func age(_ date: Date) -> String { Format.age(now.timeIntervalSince(date)) }
-}
-
-extension PointCounts {
-    fileprivate init(_ message: PointsMessage) {
-        self.init()
-        late = message.lateTotal
-        duplicate = message.duplicateTotal
-        unknown = message.unknownTotal
-    }
 }
 
 extension [SuppressedCount] {

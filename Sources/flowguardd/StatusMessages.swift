@@ -57,10 +57,7 @@ enum StatusMessages {
         status.lostTotal = snapshot.counters.lost
         status.droppedTotal = worker.board.droppedLines
         status.duplicatesTotal = snapshot.counters.duplicates
-        status.points = snapshot.pointCounts.map {
-            PointsMessage(
-                lateTotal: $0.late, duplicateTotal: $0.duplicate, unknownTotal: $0.unknown)
-        }
+        status.points = snapshot.pointCounts.map { PointsMessage($0) }
         status.spooledBytes = inflow.spooledBytes
         status.failedFiles = inflow.failedFiles
         status.watchMode = inflow.watchMode

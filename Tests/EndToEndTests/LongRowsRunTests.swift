@@ -103,6 +103,54 @@ import Testing
         #expect(try await daemon.stop().code == 0)
     }
 
+    @Test func aStepMayBeginInOneFileAndEndInTheNext() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = PumpData()
+        let rows = data.rows(40).split(separator: "\n").map { $0 + "\n" }
+        try FileManager.default.createDirectory(
+            atPath: daemon.folder.file("in"), withIntermediateDirectories: true)
+        // The row in the middle is the second of three.
+        try daemon.folder.write(Self.header + rows[..<61].joined(), to: "in/a.csv")
+        try daemon.folder.write(Self.header + rows[61...].joined(), to: "in/b.csv")
+        try daemon.configure(
+            Self.pump(
+                "{directory: in}", Self.csv + "\n    features: [flow, pressure, noise, level]"))
+        try await daemon.start()
+        // Each step lacks a feature: what is in the quarantine names its first row.
+        try await daemon.wait("both files") { try daemon.stream()?.faultsTotal == 39 }
+        #expect(try daemon.stream()?.faults == [FaultCount(code: "incomplete_step", count: 39)])
+        struct Entry: Decodable, Equatable {
+            var source: String
+            var line: Int64
+            var offset: Int64
+            var column: String
+            var reason: String
+            var text: String
+        }
+        let entries = try Data(
+            contentsOf: URL(fileURLWithPath: daemon.folder.file("state/quarantine/pump.ndjson"))
+        ).split(separator: UInt8(ascii: "\n")).map {
+            try JSONDecoder().decode(Entry.self, from: Data($0))
+        }
+        let before = Self.header + rows[..<60].joined()
+        #expect(
+            entries[20]
+                == Entry(
+                    source: daemon.folder.file("in/a.csv"), line: 62,
+                    offset: Int64(before.utf8.count), column: "level",
+                    reason: "the step from 2023-11-14T22:13:40Z: expected values of 'level' that "
+                        + "are at most 5.0 s old, found none", text: ""))
+        #expect(entries[21].source == daemon.folder.file("in/b.csv"))
+        #expect(entries[21].line == 4)
+        // No line was at fault.
+        try await daemon.wait("the files to be done") {
+            ["a.csv", "b.csv"].allSatisfy {
+                FileManager.default.fileExists(atPath: daemon.folder.file("in/done/\($0)"))
+            }
+        }
+        #expect(try await daemon.stop().code == 0)
+    }
+
     @Test func anotherGridBeginsToLearnAnew() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         var data = PumpData()
@@ -353,14 +401,35 @@ import Testing
             ["fit", "-o", "m.model", "--input-format", "influx", "pump.csv"] + stream)
         #expect(points.code == 64)
         #expect(points.error.contains("the long rows of stream 'pump' are csv, found influx"))
+    }
 
-        try runner.folder.write(Self.header, to: "empty.csv")
-        for command in [["check", "--source"], ["fit", "-o", "m.model"]] {
-            let empty = try runner.run(command + ["empty.csv"] + stream)
-            #expect(empty.code == 66, "\(empty.error)")
-            #expect(
-                empty.error.contains("empty.csv: expected at least one record"), "\(empty.error)")
+    @Test func rowsThatMakeNoRecordsAreExplained() throws {
+        let runner = try CommandRunner()
+        try runner.folder.write(
+            "streams:\n" + Self.pump("{file: pump.csv}", Self.csv) + "\n", to: "f.yaml")
+        var data = PumpData()
+        let rows = data.rows(100).split(separator: "\n")
+        let texts = [
+            ("empty.csv", ""), ("backwards.csv", rows.reversed().joined(separator: "\n") + "\n"),
+            ("short.csv", rows[..<3].joined(separator: "\n") + "\n"),
+            ("strange.csv", "noon,flow,1\n"),
+        ]
+        let stream = ["--config", "f.yaml", "--stream", "pump"]
+        for (name, text) in texts {
+            try runner.folder.write(Self.header + text, to: name)
+            let checked = try runner.run(["check", "--source", name] + stream)
+            #expect(checked.code == 66, "\(name): \(checked.error)")
+            let fitted = try runner.run(["fit", "-o", "m.model", name] + stream)
+            #expect(fitted.code == 66, "\(name): \(fitted.error)")
+            let error = "error: \(name): expected rows that complete a step of time, found none"
+            let late = name == "backwards.csv" ? ": 297 came when the step of" : "\n"
+            #expect(fitted.error.contains(error + late), "\(fitted.error)")
+            #expect(fitted.error.contains("hint:  rows come in the order of their times"))
+            let isTold = fitted.error.contains("strange.csv:2:1: column 'time'")
+            #expect(isTold == (name == "strange.csv"), "\(fitted.error)")
         }
+        let replayed = try runner.run(["replay", "backwards.csv"] + stream)
+        #expect(replayed.output.contains("297 late rows"), "\(replayed.output)")
     }
 }
 
