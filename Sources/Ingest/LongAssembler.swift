@@ -38,6 +38,9 @@ public struct LongAssembler: Sendable, Hashable, Codable {
     private var closedBefore = Int64.min
     /// A point far ahead that waits for the next one.
     private var held: HeldPoint?
+    /// Points that came late since the newest that did not.
+    public private(set) var lateRun = 0
+    /// Of these, the newest that were more than a day late.
     private var oldRun = 0
 
     private struct OpenStep: Sendable, Hashable, Codable {
@@ -211,11 +214,13 @@ public struct LongAssembler: Sendable, Hashable, Codable {
             oldRun = closedBefore - point.time > Self.oldMicroseconds ? oldRun + 1 : 0
             guard oldRun >= Self.oldLimit else {
                 counts.late += 1
+                lateRun += 1
                 return
             }
             return beginAnew(with: point, on: grid, lineIndex: lineIndex, into: &outcome)
         }
         oldRun = 0
+        lateRun = 0
         let place = place(of: start, origin: point.origin)
         var isDuplicate = false
         for (column, value) in point.values {
@@ -270,6 +275,7 @@ public struct LongAssembler: Sendable, Hashable, Codable {
         newest = nil
         last = Readings()
         oldRun = 0
+        lateRun = 0
         held = point
     }
 

@@ -79,11 +79,18 @@ extension StreamWorker {
         try use(schema, tally: tally.isComplete ? nil : tally)
     }
 
+    /// Of so many rows in a row that are late, a person is told.
+    private static let mostLate = 1_000
+
     /// What a person should know of the rows, though records are made of them.
     var longRowsProblem: String? {
-        guard configuration.longRows != nil, configuration.features == nil,
-            state.assembler?.hasLeftOut == true
-        else { return nil }
+        guard configuration.longRows != nil, let assembler = state.assembler else { return nil }
+        if assembler.lateRun >= Self.mostLate {
+            return
+                "long rows: expected rows in the order of their times, found \(assembler.lateRun) "
+                + "in a row that came when the step of their time was closed"
+        }
+        guard configuration.features == nil, assembler.hasLeftOut else { return nil }
         return
             "long rows: expected at most \(LongAssembler.seriesLimit) series with names of at most "
             + "256 bytes, found more, which are left out: name under features what is to be watched"

@@ -99,6 +99,7 @@ extension StreamWorker {
             || state.basis.longRows != WorkerState.SchemaBasis(configuration).longRows
         next.basis = WorkerState.SchemaBasis(configuration)
         next.schema = schema
+        if configuration.longRows == nil { next.assembler = nil }
         // A model that serves, and reads these features, needs no tally.
         next.tally = serving == nil || isOther ? tally : nil
         guard isOther || window == nil else {

@@ -175,6 +175,44 @@ import Testing
         #expect(try await daemon.stop().code == 0)
     }
 
+    @Test func rowsThatAreAllLateAreTold() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = PumpData()
+        let early = data.rows(400)
+        try daemon.folder.write(Self.header + data.rows(100), to: "pump.csv")
+        try daemon.configure(Self.pump("{file: pump.csv}", Self.csv))
+        try await daemon.start()
+        try await daemon.wait("the records") { try daemon.stream()?.recordsTotal == 99 }
+        try daemon.folder.append(early, to: "pump.csv")
+        try await daemon.wait("all rows") { try daemon.stream()?.points?.lateTotal == 1_200 }
+        let problem = try await daemon.wait("the message") { try daemon.stream()?.lastError }
+        #expect(
+            problem.message == "long rows: expected rows in the order of their times, found 1200 "
+                + "in a row that came when the step of their time was closed")
+        try daemon.folder.append(data.rows(10), to: "pump.csv")
+        try await daemon.wait("the end of it") {
+            try daemon.stream().map { $0.recordsTotal == 109 && $0.lastError == nil }
+        }
+        #expect(try await daemon.stop().code == 0)
+    }
+
+    @Test func aStreamMayReadWholeRecordsAgain() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = PumpData()
+        try daemon.folder.write(Self.header + data.rows(50), to: "pump.csv")
+        try daemon.configure(Self.pump("{file: pump.csv}", Self.csv))
+        try await daemon.start()
+        try await daemon.wait("the records") { try daemon.stream()?.recordsTotal == 49 }
+        try daemon.folder.write(PumpData.header + data.lines(50), to: "wide.csv")
+        try daemon.configure(Self.pump("{file: wide.csv}", "missing: reject"))
+        try await daemon.reload(1)
+        try await daemon.wait("whole records") {
+            try daemon.stream().map { $0.recordsTotal == 99 && $0.points == nil }
+        }
+        #expect(try daemon.stream()?.lastError == nil)
+        #expect(try await daemon.stop().code == 0)
+    }
+
     @Test func aSourceWithoutTheColumnsSaysSo() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         try daemon.folder.write("time,flow\n1,2\n", to: "pump.csv")
@@ -219,16 +257,35 @@ import Testing
         return all
     }
 
+    /// What a line of the quarantine says whatever its connection.
+    private struct Rejected: Decodable, Equatable {
+        var column: String?
+        var code: String
+        var reason: String
+        var text: String
+    }
+
+    private func rejected(_ daemon: DaemonProcess) throws -> [Rejected] {
+        try Data(
+            contentsOf: URL(fileURLWithPath: daemon.folder.file("state/quarantine/pump.ndjson"))
+        ).split(separator: UInt8(ascii: "\n")).map {
+            try JSONDecoder().decode(Rejected.self, from: Data($0))
+        }
+    }
+
     /// Waits until both have read all of some rows, and compares what they found.
     private func expectTheSame(
         _ daemon: DaemonProcess, _ truth: DaemonProcess, steps: Int, lines: [String]
     ) async throws {
         let bad = Int64(lines.count { $0 == "bad" })
         for each in [daemon, truth] {
-            // The last step is open.
-            try await each.wait("\(steps - 1) records and \(bad) bad lines") {
-                try each.stream().map {
-                    ($0.recordsTotal, $0.faultsTotal) == (Int64(steps - 1), bad)
+            // The last step is open; of the others some lack a value.
+            try await each.wait("\(steps - 1) steps and \(bad) bad lines") {
+                try each.stream().map { status in
+                    let steps = Int64(steps - 1)
+                    let lacking = status.faults.first { $0.code == "incomplete_step" }
+                    return status.recordsTotal + (lacking?.count ?? 0) == steps
+                        && status.faultsTotal - (lacking?.count ?? 0) == bad
                 }
             }
         }
@@ -236,6 +293,8 @@ import Testing
         let status = try #require(try daemon.stream())
         #expect(status.points == expected.points, "seed \(Soak.seed)")
         #expect(status.faults == expected.faults, "seed \(Soak.seed)")
+        #expect(status.faults.contains { $0.code == "incomplete_step" })
+        #expect(try rejected(daemon) == rejected(truth), "seed \(Soak.seed)")
         let (found, all) = (try daemon.everyAnomaly(), try truth.everyAnomaly())
         #expect(found.map(\.recordTime) == all.map(\.recordTime), "seed \(Soak.seed)")
         #expect(found.map(\.summary) == all.map(\.summary), "seed \(Soak.seed)")
@@ -259,7 +318,8 @@ import Testing
             if !daemon.isRunning { try daemon.launch() }
             for _ in 0..<chance.number(1...8) {
                 let rows = Self.disturbed(
-                    data.rows(chance.number(1...40)) { $0 % 40 == 7 }[...], by: &chance)
+                    data.rows(chance.number(1...40), withGaps: true) { $0 % 40 == 7 }[...],
+                    by: &chance)
                 let piece = rows.map { $0 + "\n" }.joined()
                 // In two writes, the first of which may end within a line.
                 let cut = piece.index(
@@ -296,7 +356,8 @@ import Testing
             if !daemon.isRunning { try daemon.launch() }
             client.add(
                 Self.disturbed(
-                    data.points(chance.number(1...150)) { $0 % 40 == 7 }[...], by: &chance))
+                    data.points(chance.number(1...150), withGaps: true) { $0 % 40 == 7 }[...],
+                    by: &chance))
             for _ in 0..<chance.number(1...12) {
                 client.work(sending: chance.number(0...60))
                 try await Task.sleep(for: .milliseconds(chance.number(0...25)))
@@ -435,22 +496,34 @@ import Testing
 
 extension PumpData {
     /// The next records as rows of one reading each, some tenths of a second apart.
-    mutating func rows(_ count: Int, isFaulty: (Int) -> Bool = { _ in false }) -> String {
+    ///
+    /// - Parameter withGaps: Whether the last reading is silent at times, for longer than a value lasts.
+    mutating func rows(
+        _ count: Int, withGaps: Bool = false, isFaulty: (Int) -> Bool = { _ in false }
+    ) -> String {
         let names = Self.header.dropLast().split(separator: ",").dropFirst()
         return lines(count, isFaulty: isFaulty).split(separator: "\n").map { line in
             let cells = line.split(separator: ",")
-            return zip(names, cells.dropFirst()).enumerated().map { index, reading in
+            let readings = withGaps && Self.isSilent(at: cells[0]) ? cells.dropLast() : cells
+            return zip(names, readings.dropFirst()).enumerated().map { index, reading in
                 "\(cells[0]).\(2 * index + 1),\(reading.0),\(reading.1)\n"
             }.joined()
         }.joined()
     }
 
+    private static func isSilent(at time: Substring) -> Bool { (Int(time) ?? 0) / 12 % 5 == 0 }
+
     /// The next records as points of two measurements.
-    mutating func points(_ count: Int, isFaulty: (Int) -> Bool = { _ in false }) -> String {
+    ///
+    /// - Parameter withGaps: Whether the second is silent at times, for longer than a value lasts.
+    mutating func points(
+        _ count: Int, withGaps: Bool = false, isFaulty: (Int) -> Bool = { _ in false }
+    ) -> String {
         lines(count, isFaulty: isFaulty).split(separator: "\n").map { line in
             let cells = line.split(separator: ",")
             return "pump,host=h flow=\(cells[1]),pressure=\(cells[2]) \(cells[0])100000000\n"
-                + "air,host=h noise=\(cells[3]) \(cells[0])400000000\n"
+                + (withGaps && Self.isSilent(at: cells[0])
+                    ? "" : "air,host=h noise=\(cells[3]) \(cells[0])400000000\n")
         }.joined()
     }
 }

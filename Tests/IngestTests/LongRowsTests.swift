@@ -19,6 +19,7 @@ struct LongRowsTests {
         var faults: [RowFault] = []
         var counts = PointCounts()
         var columns: [String] = []
+        var lateRun = 0
     }
 
     private static func rows(
@@ -74,6 +75,7 @@ struct LongRowsTests {
             run.faults += decoded.faults
         }
         run.counts = assembler.counts
+        run.lateRun = assembler.lateRun
         return run
     }
 
@@ -197,9 +199,11 @@ struct LongRowsTests {
         // The step that was open is given, and then the rows from the thousandth on.
         #expect(found.made.map(\.time).prefix(4) == [1_000_000, 1_000_010, 1_000_020, 509_990])
         #expect(found.made.count == 3 + 100)
+        #expect(found.lateRun == 0)
         // An hour is no reason: such rows are late.
         let hour = (0..<300).map { "\(996_400 + 10 * $0),a,\($0)\n" }.joined()
-        #expect(try run(Self.header + ahead + hour, Self.rows()).counts.late == 300)
+        let late = try run(Self.header + ahead + hour, Self.rows())
+        #expect((late.counts.late, late.lateRun) == (300, 300))
     }
 
     @Test func timesThatNoGridHoldsAreFaults() throws {
