@@ -336,7 +336,10 @@ public struct LongAssembler: Sendable, Hashable, Codable {
         let shown = names.prefix(3).map { Printable.quoted(Array($0.utf8)) }
             .joined(separator: ", ")
         let more = names.count > 3 ? " and \(names.count - 3) more" : ""
-        let age = Double(rows.staleAfter.microseconds) / 1e6
+        let microseconds = rows.staleAfter.microseconds
+        let age =
+            microseconds % 1_000_000 == 0
+            ? "\(microseconds / 1_000_000)" : "\(Double(microseconds) / 1e6)"
         return RowFault(
             lineIndex: step.lineIndex, lineNumber: step.origin.line, offset: step.origin.offset,
             column: names[0], code: .incompleteStep,

@@ -194,7 +194,7 @@ struct ConfigurationReader {
     }
 
     private static func text(of duration: Duration) -> String {
-        if duration < .seconds(1), duration > .zero {
+        if duration.components.attoseconds != 0 {
             return "\(Int((duration.inSeconds * 1_000).rounded()))ms"
         }
         let seconds = Int(duration.inSeconds)

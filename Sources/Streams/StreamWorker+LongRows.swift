@@ -79,6 +79,11 @@ extension StreamWorker {
         try use(schema, tally: tally.isComplete ? nil : tally)
     }
 
+    /// What became of rows that are in no record; `nil` where each line is a record.
+    var pointCounts: PointCounts? {
+        configuration.longRows.map { _ in state.assembler?.counts ?? PointCounts() }
+    }
+
     /// Of so many rows in a row that are late, a person is told.
     private static let mostLate = 1_000
 

@@ -359,6 +359,7 @@ package actor StreamWorker {
         let held = heldCount
         let recordsPerDay = recordsPerDay
         let countedDrops = countedDrops
+        let pointCounts = pointCounts
         let asked = askedProbability
         let standing = standingProblem ?? longRowsProblem
         let nextFitAt = nextFitTime
@@ -377,7 +378,7 @@ package actor StreamWorker {
                 }
             }
             snapshot.counters = state.counters
-            snapshot.pointCounts = state.assembler?.counts
+            snapshot.pointCounts = pointCounts
             snapshot.countedDrops = countedDrops
             snapshot.serving = serving
             snapshot.schema = state.schema

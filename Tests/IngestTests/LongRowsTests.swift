@@ -298,7 +298,7 @@ struct LongRowsTests {
         #expect((fault.code, fault.column, fault.lineNumber) == (.incompleteStep, "b", 2))
         #expect(
             fault.reason == "the step from 1970-01-01T00:16:40Z: expected values of 'b' that are "
-                + "at most 30.0 s old, found none")
+                + "at most 30 s old, found none")
     }
 
     @Test func seriesAreBounded() throws {

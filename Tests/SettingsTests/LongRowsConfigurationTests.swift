@@ -110,5 +110,15 @@ struct LongRowsConfigurationTests {
                     error: f.yaml:6:19: stream 'p': long.every: expected a time from 10ms to 1d, \
                     found 1ms
                     """)
+        #expect(
+            problems(
+                """
+                    source: {socket: a.sock}
+                    format: influx
+                    long: {every: 1500ms, stale_after: 1s}
+                """) == """
+                    error: f.yaml:5:40: stream 'p': long.stale_after: expected a time from 1500ms to \
+                    366d, found 1s
+                    """)
     }
 }
