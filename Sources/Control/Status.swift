@@ -113,6 +113,8 @@ public struct StreamStatus: Sendable, Hashable, Codable {
     public var droppedTotal: Int64?
     /// Lines that clients sent again though they were committed.
     public var duplicatesTotal: Int64?
+    /// Long rows that are in no record; `nil` where each line is a record.
+    public var points: PointsMessage?
     /// Bytes of clients' lines that wait on disk.
     public var spooledBytes: Int64?
     /// Files of a directory that could not be read, since the source was opened.
@@ -153,6 +155,23 @@ public struct StreamStatus: Sendable, Hashable, Codable {
         anomaliesLastDay = 0
         backlogBytes = 0
         connections = 0
+    }
+}
+
+/// What became of long rows that are in no record, since the stream was first seen.
+public struct PointsMessage: Sendable, Hashable, Codable {
+    /// Rows that came when the step of their time was closed.
+    public var lateTotal: Int64
+    /// Rows with a value of a series for which there was one of the same time.
+    public var duplicateTotal: Int64
+    /// Rows without a value of any series that is a feature.
+    public var unknownTotal: Int64
+
+    /// Makes a message.
+    public init(lateTotal: Int64, duplicateTotal: Int64, unknownTotal: Int64) {
+        self.lateTotal = lateTotal
+        self.duplicateTotal = duplicateTotal
+        self.unknownTotal = unknownTotal
     }
 }
 
@@ -341,6 +360,8 @@ public struct StreamDetail: Sendable, Hashable, Codable {
     public var timeUnit: String?
     /// The place whose clocks show the times, where the configuration says it.
     public var timeZone: String?
+    /// Whether its records are put together of rows of one reading each; `nil` from an earlier daemon.
+    public var isOfLongRows: Bool?
     /// The newest fits, newest first.
     public var fits: [FitMessage]
     /// The newest episodes, newest first.

@@ -41,6 +41,8 @@ public enum IngestError: Error, Equatable, CustomStringConvertible {
     case columnUsedTwice(String)
     /// There are no lines to infer a schema from.
     case noRecords(input: String)
+    /// Long rows complete no step of their grid.
+    case noStep(input: String, late: Int64)
     /// No column of the input holds numbers.
     case noNumericColumns(input: String, present: [String])
     /// An input has more columns than features are chosen from.
@@ -106,6 +108,9 @@ public enum IngestError: Error, Equatable, CustomStringConvertible {
             "column '\(column)' is asked for twice: expected each column in one role, once"
         case .noRecords(let input):
             "\(input): expected at least one record to find the columns by, found none"
+        case .noStep(let input, let late):
+            "\(input): expected rows that complete a step of time, found none"
+                + (late > 0 ? ": \(late) came when the step of their time was closed" : "")
         case .noNumericColumns(let input, let present):
             "\(input): expected at least one column of numbers, found none in "
                 + Self.names(present)

@@ -20,6 +20,8 @@ public enum FaultCode: String, Sendable, CaseIterable {
     case missingColumn = "missing_column"
     /// A quote is opened and not closed within the lines that a record may take; see `QuotedRecord`.
     case unbalancedQuote = "unbalanced_quote"
+    /// A record that long rows make lacks a value, and may not lack it.
+    case incompleteStep = "incomplete_step"
 }
 
 /// A line that did not become a record: a value, never an error that is thrown.
@@ -38,11 +40,15 @@ public struct RowFault: Sendable, Hashable {
     public var code: FaultCode
     /// The fault in words: `column 'pressure': expected a number, found 'n/a'`.
     public var reason: String
+    /// Where it lies if that is no line of the batch: long rows came earlier, and their fault shows now.
+    ///
+    /// `lineIndex` is then the line that showed it.
+    public var origin: RecordOrigin?
 
     /// A fault.
     public init(
         lineIndex: Int, lineNumber: Int64, offset: Int64, column: String? = nil,
-        columnNumber: Int? = nil, code: FaultCode, reason: String
+        columnNumber: Int? = nil, code: FaultCode, reason: String, origin: RecordOrigin? = nil
     ) {
         self.lineIndex = lineIndex
         self.lineNumber = lineNumber
@@ -51,15 +57,20 @@ public struct RowFault: Sendable, Hashable {
         self.columnNumber = columnNumber
         self.code = code
         self.reason = reason
+        self.origin = origin
     }
 }
 
-/// What a batch of lines became: each line is in exactly one of the two.
+/// What a batch of lines became: each line is in exactly one of the two, unless it is a long row.
 public struct DecodedBatch: Sendable {
     /// The lines that are records.
     public var records: RecordBatch
     /// The lines that are not, with the reason.
     public var faults: [RowFault]
+    /// Where each record begins that long rows make; `nil`: each record is a line of the batch.
+    public var origins: [RecordOrigin]?
+    /// What is known of long rows after the batch; `nil` for others.
+    public var assembler: LongAssembler?
 
     /// Records and faults of one batch.
     public init(records: RecordBatch, faults: [RowFault]) {

@@ -194,6 +194,9 @@ struct ConfigurationReader {
     }
 
     private static func text(of duration: Duration) -> String {
+        if duration.components.attoseconds != 0 {
+            return "\(Int((duration.inSeconds * 1_000).rounded()))ms"
+        }
         let seconds = Int(duration.inSeconds)
         for (unit, size) in [("d", 86_400), ("h", 3_600), ("m", 60)]
         where seconds >= size && seconds % size == 0 {

@@ -52,6 +52,8 @@ public struct StreamConfiguration: Sendable, Hashable {
     public var format: FormatOptions
     /// The time column; `nil`: found by its name, or none.
     public var timeColumn: String?
+    /// How rows of one reading each are put together; `nil`: each line is a record, the default.
+    public var longRows: LongRows?
     /// The features; `nil`: every numeric column.
     public var features: [String]?
     /// Columns whose values are texts.

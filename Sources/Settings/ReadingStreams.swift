@@ -7,7 +7,8 @@ import Yams
 extension ConfigurationReader {
     private static let streamKeys = [
         "name", "source", "history", "format", "delimiter", "decimal_mark", "comment", "columns",
-        "missing_values", "max_line_bytes", "time", "features", "categories", "exclude", "missing",
+        "missing_values", "max_line_bytes", "time", "long", "features", "categories", "exclude",
+        "missing",
         "context",
         "model",
         "fit", "alarm",
@@ -62,6 +63,8 @@ extension ConfigurationReader {
         checkColumns(
             section, features: features, categories: categories, exclude: exclude,
             time: timeColumn)
+        let longRows = longRows(
+            of: section, format: format, timeColumn: timeColumn, features: features)
         var options = detectorOptions(of: section)
         options.missing = missingPolicies(
             of: section,
@@ -72,7 +75,8 @@ extension ConfigurationReader {
         guard let name, let source else { return nil }
         return StreamConfiguration(
             name: name, source: source, history: history, format: format, timeColumn: timeColumn,
-            features: features, categories: categories, exclude: exclude, detectorOptions: options,
+            longRows: longRows, features: features, categories: categories, exclude: exclude,
+            detectorOptions: options,
             fit: fit, budget: alarm.budget, cooldown: alarm.cooldown, alarmRules: alarm.rules,
             maintenance: alarm.maintenance)
     }

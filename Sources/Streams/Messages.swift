@@ -1,6 +1,7 @@
 import Control
 import Detection
 import Foundation
+import Ingest
 import Settings
 import Store
 
@@ -13,6 +14,13 @@ extension StreamSnapshot {
         case .perDay(let count): return AlarmRate(perDay: count, probability: askedProbability)
         case .probability(let value): return AlarmRate(perDay: perDay, probability: value)
         }
+    }
+}
+
+extension PointsMessage {
+    package init(_ counts: PointCounts) {
+        self.init(
+            lateTotal: counts.late, duplicateTotal: counts.duplicate, unknownTotal: counts.unknown)
     }
 }
 

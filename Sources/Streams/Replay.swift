@@ -56,6 +56,9 @@ package final class Replay: Sendable {
     package init(_ request: Request) throws {
         var request = request
         if let label = request.label {
+            guard request.stream.longRows == nil else {
+                throw ReplayError.labelOfLongRows(column: label)
+            }
             if request.stream.features?.contains(label) == true {
                 throw ReplayError.labelInUse(column: label, use: "features")
             }
@@ -134,7 +137,7 @@ package final class Replay: Sendable {
         let snapshot = worker.board.snapshot
         let history = ReplayHistory(
             records: records.all, inputNames: records.inputNames, schema: snapshot.schema,
-            counters: snapshot.counters,
+            counters: snapshot.counters, points: snapshot.pointCounts,
             fits: try store.fits(stream: name, limit: .max).reversed().map { FitMessage($0) },
             thresholds: try store.thresholds(stream: name, limit: .max).reversed()
                 .map { ThresholdMessage($0) },
@@ -154,6 +157,8 @@ package struct ReplayHistory: Sendable {
     package var inputNames: [String]
     package var schema: Schema?
     package var counters: WorkerState.Counters
+    /// What became of long rows that are in no record; `nil` where each line is a record.
+    package var points: PointCounts?
     /// Oldest first.
     package var fits: [FitMessage]
     /// Oldest first.
@@ -168,6 +173,8 @@ package struct ReplayHistory: Sendable {
 package enum ReplayError: Error, CustomStringConvertible {
     /// The label column has another part in the configuration.
     case labelInUse(column: String, use: String)
+    /// Several rows make a record, and each could have another label.
+    case labelOfLongRows(column: String)
     /// No record has a label.
     case noLabels(column: String)
     /// The temporary folder cannot be made.
@@ -182,6 +189,8 @@ package enum ReplayError: Error, CustomStringConvertible {
         case .labelInUse(let column, let use):
             return "label column '\(column)': expected a column that the model does not see, "
                 + "found it under \(use) in the configuration"
+        case .labelOfLongRows(let column):
+            return "label column '\(column)': expected records of a line each, found long rows"
         case .noLabels(let column):
             return "label column '\(column)': expected a label in some record, found none"
         case .folder(let path, let code):
@@ -196,6 +205,7 @@ package enum ReplayError: Error, CustomStringConvertible {
     package var hint: String? {
         switch self {
         case .labelInUse: return "name another column with --label, or take it out there"
+        case .labelOfLongRows: return "leave --label out, or replay wide records"
         case .noLabels: return "name another column with --label"
         case .folder: return "name a folder that can be written with $TMPDIR"
         case .state(let error): return error.hint

@@ -14,6 +14,8 @@ package struct ReplaySummary: Codable, Sendable {
         package var scoredAfterwards: Int64
         /// Lines that are no records.
         package var faults: [FaultCount]
+        /// Long rows that are in no record; `nil` where each line is a record.
+        package var points: PointsMessage?
     }
 
     /// The fits that there were.
@@ -94,7 +96,8 @@ package struct ReplaySummary: Codable, Sendable {
         records = Records(
             total: history.counters.records, scored: scored,
             scoredAfterwards: Int64(rows.count { $0.judgement?.hadWaited == true }),
-            faults: history.counters.faultCounts)
+            faults: history.counters.faultCounts,
+            points: history.points.map { PointsMessage($0) })
         func count(_ state: String) -> Int { history.fits.count { $0.state == state } }
         fits = Fits(
             accepted: count("accepted"), rejected: count("rejected"), failed: count("failed"),

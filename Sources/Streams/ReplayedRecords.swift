@@ -68,9 +68,10 @@ final class ReplayedRecords: Sendable {
     ///
     /// - Parameter labels: A label for each line of the batch, if there are labels.
     func admit(
-        _ records: RecordBatch, of batch: LineBatch, at arrivals: [StreamInstant],
+        _ decoded: DecodedBatch, of batch: LineBatch, at arrivals: [StreamInstant],
         labels: [Bool?]?
     ) {
+        let records = decoded.records
         content.withLock { content in
             if !content.isInputOpen { content.inputNames.append(batch.inputName) }
             content.isInputOpen = !batch.isLast
@@ -80,7 +81,10 @@ final class ReplayedRecords: Sendable {
                 content.records.append(
                     ReplayedRecord(
                         time: time.isFinite ? time : arrivals[row].time,
-                        input: content.inputNames.count - 1, line: batch.lines[line].number,
+                        input: decoded.origins.flatMap {
+                            content.inputNames.lastIndex(of: $0[row].input)
+                        } ?? content.inputNames.count - 1,
+                        line: decoded.origins?[row].line ?? batch.lines[line].number,
                         label: labels?[line]))
             }
         }

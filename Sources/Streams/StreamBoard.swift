@@ -41,6 +41,8 @@ package struct ScoreDrift: Sendable {
 package struct StreamSnapshot: Sendable {
     package var phase = StreamState.waiting
     package var counters = WorkerState.Counters()
+    /// What became of rows beside those in records; `nil` where each line is a record.
+    package var pointCounts: PointCounts?
     /// Dropped lines of the source that are among the counters.
     package var countedDrops: Int64 = 0
     package var recordsPerSec = 0.0

@@ -82,8 +82,9 @@ extension StreamWorker {
             }
             if let serving {
                 score(
-                    records, with: serving, source: batch.inputName, firstNumber: state.windowTotal,
-                    now: now, arrivals: arrivals, into: &next, &findings)
+                    records, with: serving, source: batch.inputName, origins: decoded.origins,
+                    firstNumber: state.windowTotal, now: now, arrivals: arrivals, into: &next,
+                    &findings)
             }
             try window.append(records)
             next.windowTotal = window.total
@@ -91,6 +92,7 @@ extension StreamWorker {
             next.counters.records += Int64(records.rowCount)
             if serving == nil { dropUnheld(&next) }
         }
+        next.assembler = decoded.assembler ?? next.assembler
         let oldest = next.windowTotal - Int64(next.windowCapacity)
         next.excluded.forget(before: oldest)
         next.maintained.forget(before: oldest)
@@ -142,11 +144,13 @@ extension StreamWorker {
     ///
     /// - Parameters:
     ///   - source: The input's name, for the anomalies.
+    ///   - origins: Where each record begins, if they may come from several inputs.
     ///   - firstNumber: The running number of the first record in the training window.
     ///   - arrivals: When each record came in; `nil`: all of them now.
     func score(
-        _ records: RecordBatch, with serving: ServingModel, source: String, firstNumber: Int64,
-        now: Double, arrivals: [StreamInstant]? = nil, into next: inout WorkerState,
+        _ records: RecordBatch, with serving: ServingModel, source: String,
+        origins: [RecordOrigin]? = nil, firstNumber: Int64, now: Double,
+        arrivals: [StreamInstant]? = nil, into next: inout WorkerState,
         _ findings: inout Findings
     ) {
         let detector = serving.detector
@@ -190,7 +194,8 @@ extension StreamWorker {
             next.excluded.exclude(number, joining: episode == openBefore)
             findings.anomalies.append(
                 NewAnomaly(
-                    detectedAt: arrival, recordTime: recordTime, source: source,
+                    detectedAt: arrival, recordTime: recordTime,
+                    source: origins?[row].input ?? source,
                     sourceOffset: records.offsets[row], logLikelihood: verdict.logLikelihood,
                     threshold: verdict.threshold, pValue: verdict.pValue,
                     tail: verdict.tail.rawValue, reasonCode: verdict.reasonCode.rawValue,
@@ -228,10 +233,12 @@ extension StreamWorker {
         try after.append(
             faults.map { fault in
                 Quarantine.Entry(
-                    time: date, source: batch.inputName, line: fault.lineNumber,
+                    time: date, source: fault.origin?.input ?? batch.inputName,
+                    line: fault.lineNumber,
                     offset: fault.offset, column: fault.column, columnNumber: fault.columnNumber,
                     code: fault.code.rawValue, reason: fault.reason,
-                    text: Quarantine.text(of: batch.content(ofLine: fault.lineIndex)))
+                    text: fault.origin == nil
+                        ? Quarantine.text(of: batch.content(ofLine: fault.lineIndex)) : "")
             })
         for fault in faults { next.counters.faults[fault.code.rawValue, default: 0] += 1 }
         next.quarantineBytes = after.size

@@ -61,12 +61,14 @@ extension StreamWorker {
             guard let decoded = try await decode(batch) else { continue }
             let arrivals = clock.arrivals(of: decoded.records.times)
             records.admit(
-                decoded.records, of: batch, at: arrivals, labels: try labels?.labels(of: batch))
+                decoded, of: batch, at: arrivals, labels: try labels?.labels(of: batch))
             var row = 0
             var fault = 0
             repeat {
                 let end = row + countUntilDue(arrivals[row...])
                 var piece = DecodedBatch(records: decoded.records.rows(row..<end), faults: [])
+                piece.origins = decoded.origins.map { Array($0[row..<end]) }
+                piece.assembler = decoded.assembler
                 let isLast = end == arrivals.count
                 while fault < decoded.faults.count,
                     isLast
@@ -85,7 +87,8 @@ extension StreamWorker {
         _ piece: DecodedBatch, of batch: LineBatch, arrivals: [StreamInstant], clock: RecordedClock
     ) async throws {
         guard let last = arrivals.last else {
-            if !piece.faults.isEmpty { try commit(piece, of: batch) }
+            // Long rows may wait for those that complete them.
+            if !piece.faults.isEmpty || piece.assembler != nil { try commit(piece, of: batch) }
             return
         }
         let before = clock.now

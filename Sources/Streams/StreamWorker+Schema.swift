@@ -62,12 +62,13 @@ extension StreamWorker {
 
     /// The columns after a change of the configuration that can be followed without asking a record: others excluded or
     /// made categories, or another policy for missing values.
-    private var adaptedSchema: Schema? {
+    var adaptedSchema: Schema? {
         let new = WorkerState.SchemaBasis(configuration)
         let old = state.basis
         let named = configuration.categories
         guard let schema = state.schema, state.tally == nil,
             (new.features, new.time) == (old.features, old.time), new.features == nil,
+            new.longRows == old.longRows,
             Set(new.exclude).isSuperset(of: old.exclude),
             Set(named).isSuperset(of: old.categories ?? [])
         else { return nil }
@@ -90,13 +91,18 @@ extension StreamWorker {
     }
 
     /// Makes these the stream's features; a new window begins where they differ from those before.
-    private func use(_ schema: Schema, tally: SchemaTally?) throws {
+    func use(_ schema: Schema, tally: SchemaTally?) throws {
         var next = state
+        // Of another rhythm, records are others though their columns are the same.
+        let isOther =
+            schema != state.schema
+            || state.basis.longRows != WorkerState.SchemaBasis(configuration).longRows
         next.basis = WorkerState.SchemaBasis(configuration)
         next.schema = schema
+        if configuration.longRows == nil { next.assembler = nil }
         // A model that serves, and reads these features, needs no tally.
-        next.tally = serving == nil || schema != state.schema ? tally : nil
-        guard schema != state.schema || window == nil else {
+        next.tally = serving == nil || isOther ? tally : nil
+        guard isOther || window == nil else {
             state = next
             return
         }
@@ -172,7 +178,7 @@ extension StreamWorker {
 
 extension StreamConfiguration {
     /// The schema whose records may lack what the policies of this stream allow.
-    fileprivate func allowingMissing(in schema: Schema) -> Schema {
+    func allowingMissing(in schema: Schema) -> Schema {
         (detectorOptions.missing ?? MissingPolicies()).applied(to: schema)
     }
 }
@@ -181,7 +187,7 @@ extension StreamConfiguration {
 ///
 /// A column is a feature when at least half of the records have a number in it: so neither a first record that lacks a
 /// column nor one that has too many decides for ever.
-struct SchemaTally: Codable, Equatable {
+package struct SchemaTally: Codable, Equatable {
     /// After so many records the features are settled.
     static let limit = 200
     /// Columns that are looked at, and the bytes of their names: what comes is bounded.
@@ -197,7 +203,9 @@ struct SchemaTally: Codable, Equatable {
     private var categoryCounts: [String: Int]?
     private var timeCounts: [String: Int] = [:]
 
-    var isComplete: Bool { records >= Self.limit || lines >= 100 * Self.limit }
+    package init() {}
+
+    package var isComplete: Bool { records >= Self.limit || lines >= 100 * Self.limit }
 
     /// Looks at the lines one by one.
     mutating func add(_ batch: LineBatch, of configuration: StreamConfiguration) {
@@ -209,6 +217,14 @@ struct SchemaTally: Codable, Equatable {
             lines += 1
             if let found { add(found) }
             return !isComplete
+        }
+    }
+
+    /// Takes in the steps of long rows.
+    package mutating func add(_ outcome: LongAssembler.Outcome, columns: [String]) {
+        for step in 0..<outcome.stepCount where !isComplete {
+            lines += 1
+            add(Schema(features: outcome.present(inStep: step, of: columns), time: nil))
         }
     }
 
@@ -229,9 +245,9 @@ struct SchemaTally: Codable, Equatable {
     }
 
     /// The columns that most records have; `nil` when there is none.
-    func schema(of configuration: StreamConfiguration) -> Schema? {
+    package func schema(of configuration: StreamConfiguration) -> Schema? {
         let time =
-            configuration.timeColumn
+            configuration.longRowsTime ?? configuration.timeColumn
             ?? timeCounts.max { ($0.value, $1.key) < ($1.value, $0.key) }
             .flatMap { 2 * $0.value >= records ? $0.key : nil }
         let named = configuration.categories

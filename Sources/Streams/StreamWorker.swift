@@ -89,13 +89,14 @@ package actor StreamWorker {
     var countedDrops: Int64 = 0
     /// Lines of the batch under way that its client sent before.
     var duplicatesUnderway: Int64 = 0
-    private var inputs: [Int: OpenInput] = [:]
+    var inputs: [Int: OpenInput] = [:]
 
     /// What is kept of an input from batch to batch.
-    private struct OpenInput {
+    struct OpenInput {
         /// The header line, from which another decoder can begin.
         var header: [UInt8]?
         var decoder: RecordDecoder?
+        var longDecoder: LongDecoder?
     }
 
     package nonisolated var unownedExecutor: UnownedSerialExecutor {
@@ -167,7 +168,7 @@ package actor StreamWorker {
             return batch.lines.count
         }
         try await insist { try self.commit(decoded, of: batch, isHistory: isHistory) }
-        return decoded.faults.count
+        return decoded.faults.count { $0.origin == nil }
     }
 
     /// Makes records of a batch's lines.
@@ -180,6 +181,9 @@ package actor StreamWorker {
         inputs[batch.input] = input
         var titled = batch
         titled.header = input.header
+        if let rows = configuration.longRows {
+            return try await assemble(batch, titled: titled, as: rows, isHistory: isHistory)
+        }
         let tallyBefore = state.tally
         if isHistory || configuration.source.isFile {
             try settleSchema(by: titled)
@@ -223,7 +227,7 @@ package actor StreamWorker {
     ///
     /// A file stays where it is, so that nothing of it is lost when the configuration is mended; it is opened anew after a
     /// while. The lines of a client go to the quarantine: others share its socket.
-    private func refuse(
+    func refuse(
         _ batch: LineBatch, reason: IngestError?, isHistory: Bool
     ) async throws {
         let error = reason ?? .noRecords(input: batch.inputName)
@@ -355,8 +359,9 @@ package actor StreamWorker {
         let held = heldCount
         let recordsPerDay = recordsPerDay
         let countedDrops = countedDrops
+        let pointCounts = pointCounts
         let asked = askedProbability
-        let standing = standingProblem
+        let standing = standingProblem ?? longRowsProblem
         let nextFitAt = nextFitTime
         let featureDrift = featureDrift
         worstDriftIndex = featureDrift.first?.index ?? 0
@@ -373,6 +378,7 @@ package actor StreamWorker {
                 }
             }
             snapshot.counters = state.counters
+            snapshot.pointCounts = pointCounts
             snapshot.countedDrops = countedDrops
             snapshot.serving = serving
             snapshot.schema = state.schema

@@ -15,6 +15,8 @@ package struct WorkerState: Encodable {
         var exclude: [String]
         var missing: MissingPolicies?
         var time: String?
+        /// `nil` where each line is a record.
+        var longRows: LongRows?
 
         init(_ configuration: StreamConfiguration) {
             features = configuration.features
@@ -22,6 +24,7 @@ package struct WorkerState: Encodable {
             exclude = configuration.exclude
             missing = configuration.detectorOptions.missing
             time = configuration.timeColumn
+            longRows = configuration.longRows?.shape
         }
     }
 
@@ -80,6 +83,8 @@ package struct WorkerState: Encodable {
     var quarantineBytes: Int64 = 0
     /// What is committed of the clients that number their lines.
     var clients = ClientNumbers()
+    /// Long rows that are in no record yet.
+    var assembler: LongAssembler?
     /// Where reading goes on in the spool of a socket.
     var spool: SpoolPosition?
     var choice = ThresholdChoice.configured
@@ -188,6 +193,7 @@ extension WorkerState: Decodable {
         counters = try value(.counters, or: Counters())
         quarantineBytes = try value(.quarantineBytes, or: 0)
         clients = try value(.clients, or: ClientNumbers())
+        assembler = try container.decodeIfPresent(LongAssembler.self, forKey: .assembler)
         spool = try container.decodeIfPresent(SpoolPosition.self, forKey: .spool)
         choice = try value(.choice, or: .configured)
         droppedLogLikelihood = try container.decodeIfPresent(

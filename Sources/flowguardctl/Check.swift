@@ -22,12 +22,15 @@ struct CheckCommand: Command {
         discussion: """
             A configuration is good (exit 0), or every problem in it is told (exit 78). With \
             --source it is records that are looked at: their format, columns, steps, missing \
-            values, the rhythm of their times, and the first of them as a model would see them.
+            values, the rhythm of their times, and the first of them as a model would see them. \
+            With --config and --stream they are read as that stream has them: so long rows are \
+            shown as the records that they make.
 
             EXAMPLES
               flowguardctl check /etc/flowguard/flowguard.yaml
               flowguardctl check --source pump.csv
               flowguardctl check --source old.csv.gz --time-zone Europe/Berlin --json
+              flowguardctl check --source long.csv --config f.yaml --stream pump-7
             """)
 
     @Argument(help: "The configuration file.")
@@ -37,6 +40,14 @@ struct CheckCommand: Command {
         help: ArgumentHelp(
             "A file of records, gzip and zstd included; - is standard input.", valueName: "file"))
     var source: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Read the source as a stream of this configuration has it.", valueName: "file"))
+    var config: String?
+
+    @Option(help: ArgumentHelp("The stream in the configuration.", valueName: "name"))
+    var stream: String?
 
     @Flag(help: "One JSON document: the streams or the problems; of records, all that is told.")
     var json = false
@@ -48,6 +59,12 @@ struct CheckCommand: Command {
             throw ValidationError(
                 "expected a configuration file or --source, found \(file == nil ? "neither" : "both")"
             )
+        }
+        guard (config == nil) == (stream == nil) else {
+            throw ValidationError("--config and --stream: expected both or neither, found one")
+        }
+        guard config == nil || source != nil else {
+            throw ValidationError("--config: expected --source with it, found none")
         }
     }
 
@@ -75,10 +92,16 @@ struct CheckCommand: Command {
     }
 
     private func check(source: String) async throws {
-        let report = try await SourceReport(
-            input.source(
-                [source], base: nil, limits: BatchLimits(lines: 16_384, bytes: 4 << 20),
-                isQuiet: true))
+        var configured: StreamConfiguration?
+        if let config, let stream {
+            configured = try FlowguardConfiguration(path: config).stream(named: stream)
+        }
+        let opened = try input.source(
+            [source], base: configured?.format,
+            limits: BatchLimits(lines: 16_384, bytes: 4 << 20), isQuiet: true)
+        try configured?.requireFormat(opened.format)
+        configured?.format = opened.format
+        let report = try await SourceReport(opened, as: configured)
         if json {
             try StandardOutput.write(json: ControlJSON.encode(report, pretty: true))
         } else {

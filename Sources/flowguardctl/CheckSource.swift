@@ -2,6 +2,8 @@ import Control
 import Detection
 import Foundation
 import Ingest
+import Settings
+import Streams
 
 /// What is understood of a file of records.
 struct SourceReport: Encodable {
@@ -81,7 +83,9 @@ struct SourceReport: Encodable {
     }
 
     /// Reads the first records of a source.
-    init(_ source: FileSequence) async throws {
+    ///
+    /// - Parameter stream: How they are read; `nil`: as they show themselves.
+    init(_ source: FileSequence, as stream: StreamConfiguration? = nil) async throws {
         var options = source.format
         options.missingValues += source.detected?.missing ?? []
         self.options = options
@@ -98,23 +102,53 @@ struct SourceReport: Encodable {
         let lines = try await FirstLines.read(
             source, atLeast: Self.recordLimit + 1, holdingUpTo: 64 << 20)
         guard let batch = lines else { throw IngestError.noRecords(input: source.name) }
-        let inferred = try SchemaInference.infer(
-            batch, format: options, features: nil, time: nil)
-        var schema = inferred.schema
-        schema.optional = Set(schema.columns)
-        var decoder = RecordDecoder(format: options, schema: schema)
         var sample = batch
         isWhole = batch.isLast && batch.lines.count <= Self.recordLimit
         sample.lines = Array(batch.lines.prefix(Self.recordLimit))
-        let decoded = try decoder.decode(sample)
+        var decoded: DecodedBatch
+        var leftOut: [InferredSchema.LeftOut] = []
+        if let stream, var reader = LongRowsReader(stream.allowingGaps) {
+            decoded = try Self.longRows(of: sample, with: &reader)
+            notes.append(
+                "\(Format.plural(sample.lines.count, "row")) of one reading each, "
+                    + "put together every \(stream.longRows?.step ?? "")"
+                    + (PointsMessage(reader.counts).text.map { "; \($0)" } ?? ""))
+        } else {
+            let inferred = try SchemaInference.infer(
+                batch, format: options, features: stream?.features,
+                categories: stream?.categories ?? [], exclude: stream?.exclude ?? [],
+                time: stream?.timeColumn)
+            leftOut = inferred.leftOut
+            var schema = inferred.schema
+            schema.optional = Set(schema.columns)
+            var decoder = RecordDecoder(format: options, schema: schema)
+            decoded = try decoder.decode(sample)
+        }
         records = decoded.records.rowCount
         faults = decoded.faults.count
         firstFaults = decoded.faults.prefix(3).map {
             Fault(line: $0.lineNumber, reason: $0.reason)
         }
-        describe(decoded.records, leftOut: inferred.leftOut)
-        note(source.detected, decoded, leftOut: inferred.leftOut)
-        configuration = configurationLines()
+        describe(decoded.records, leftOut: leftOut)
+        note(source.detected, decoded, leftOut: leftOut)
+        if stream == nil { configuration = configurationLines() }
+    }
+
+    /// The records that long rows make.
+    private static func longRows(
+        of sample: LineBatch, with reader: inout LongRowsReader
+    ) throws -> DecodedBatch {
+        let pieces = try reader.read(sample) + reader.finish(input: sample.inputName)
+        var all = DecodedBatch(
+            records: RecordBatch(schema: reader.schema ?? Schema(features: [], time: nil)),
+            faults: [])
+        for piece in pieces {
+            if piece.decoded.records.rowCount > 0 {
+                all.records.append(contentsOf: piece.decoded.records)
+            }
+            all.faults += piece.decoded.faults
+        }
+        return all
     }
 
     private mutating func describe(
@@ -206,6 +240,11 @@ struct SourceReport: Encodable {
                     + (texts.count > 8 ? " and \(texts.count - 8) more" : "")
                     + "; categories: makes a model see them")
         }
+        if time != nil, !texts.isEmpty, columns.count(where: { $0.role == "feature" }) == 1 {
+            notes.append(
+                "if each row is a reading of one series, which \(texts[0]) names, long: puts the "
+                    + "series together")
+        }
         let gaps = columns.filter { $0.role == "feature" && ($0.missing ?? 0) > 0 }
         if !gaps.isEmpty {
             notes.append(
@@ -256,6 +295,23 @@ struct SourceReport: Encodable {
 
     /// The format in words.
     var formatSummary: String { FormatText.summary(of: options) }
+}
+
+extension StreamConfiguration {
+    /// The stream with records that may lack any value, so that what lacks one is shown.
+    fileprivate var allowingGaps: StreamConfiguration {
+        var copy = self
+        copy.detectorOptions.missing = MissingPolicies(standard: .median)
+        return copy
+    }
+}
+
+extension LongRows {
+    /// The step of the grid in words.
+    fileprivate var step: String {
+        every < .seconds(1)
+            ? "\(Int((every.inSeconds * 1_000).rounded())) ms" : Format.duration(every.inSeconds)
+    }
 }
 
 /// The first lines of an input, which may come in dribs and drabs.

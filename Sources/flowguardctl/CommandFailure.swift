@@ -78,6 +78,11 @@ struct CommandFailure: Error, Equatable {
                 hint: "put the columns' names into a first line, or give them with --columns")
         case .noRecords:
             self.init(error.description, status: .noInput)
+        case .noStep:
+            self.init(
+                error.description,
+                hint: "rows come in the order of their times, and the last step stays open: sort "
+                    + "them, or look at series, value and every under long", status: .noInput)
         case .noNumericColumns:
             self.init(
                 error.description,
@@ -92,7 +97,7 @@ struct CommandFailure: Error, Equatable {
         switch error {
         case .folder, .state, .store:
             self.init(error.description, hint: error.hint, status: .inputOutput)
-        case .labelInUse, .noLabels, .stopped:
+        case .labelInUse, .labelOfLongRows, .noLabels, .stopped:
             self.init(error.description, hint: error.hint)
         }
     }

@@ -5,6 +5,7 @@ import FlowDensity
 import Foundation
 import Ingest
 import Settings
+import Streams
 
 /// Learns a model from records of normal operation, without the daemon.
 struct FitCommand: Command {
@@ -149,6 +150,7 @@ struct FitCommand: Command {
         let configured = try configuredStream()
         let source = try input.source(
             files, base: configured?.format, limits: BatchLimits(lines: 65_536, bytes: 8 << 20))
+        try configured?.requireFormat(source.format)
         try WholeFile.requireWritable(output)
         let start = ContinuousClock.now
         let core = BLASCore.prepare()
@@ -162,7 +164,16 @@ struct FitCommand: Command {
             categories: categories.map(InputOptions.names) ?? configured?.categories ?? [],
             exclude: exclude.map(InputOptions.names) ?? configured?.exclude ?? [],
             missing: policies ?? MissingPolicies(), time: time ?? configured?.timeColumn)
-        try await reader.readAll(showing: &progress)
+        if configured?.longRows != nil, categories != nil {
+            throw CommandFailure(
+                "--categories: long rows hold numbers, not texts",
+                hint: "leave --categories out", status: .usage)
+        }
+        if let configured, configured.longRows != nil {
+            try await reader.readLongRows(of: configured, showing: &progress)
+        } else {
+            try await reader.readAll(showing: &progress)
+        }
         progress.finish()
         reader.faults.finish()
         var options = options(configured, reader.records)
@@ -182,7 +193,8 @@ struct FitCommand: Command {
         let elapsed = start.duration(to: .now)
         let report = FitReport(
             model: output, detector: fitted.detector, summary: fitted.summary,
-            faults: reader.faults, leftOut: reader.leftOut, seconds: elapsed.inSeconds,
+            faults: reader.faults, leftOut: reader.leftOut, points: reader.counts,
+            seconds: elapsed.inSeconds,
             blasCore: core)
         if json {
             try StandardOutput.write(json: ControlJSON.encode(report, pretty: true))
@@ -224,6 +236,8 @@ private struct RecordReader {
     private(set) var leftOut: [InferredSchema.LeftOut] = []
     private(set) var records = RecordBatch(schema: Schema(features: [], time: nil))
     private(set) var faults = FaultReport(consequence: "skipped")
+    /// Of long rows: what became of those in no record.
+    private(set) var counts: PointCounts?
 
     init(
         source: FileSequence, features: [String]?,
@@ -262,6 +276,39 @@ private struct RecordReader {
                 fraction: nil, phase: "reading",
                 detail: Format.plural(records.rowCount, "record"))
             next = try await source.next()
+        }
+    }
+
+    /// Reads rows of one reading each, as the stream puts them together.
+    mutating func readLongRows(
+        of configured: StreamConfiguration, showing progress: inout Progress
+    ) async throws {
+        var stream = configured
+        stream.format = source.format
+        stream.features = features
+        stream.exclude = exclude
+        stream.detectorOptions.missing = missing
+        stream.timeColumn = time
+        guard var reader = LongRowsReader(stream) else { return }
+        while let batch = try await source.next() {
+            take(try reader.read(batch))
+            progress.show(
+                fraction: nil, phase: "reading",
+                detail: Format.plural(records.rowCount, "record"))
+        }
+        take(try reader.finish(input: source.name))
+        counts = reader.counts
+    }
+
+    private mutating func take(_ pieces: [LongRowsReader.Piece]) {
+        for piece in pieces {
+            let found = piece.decoded.records
+            if records.rowCount == 0 {
+                records = found
+            } else if found.rowCount > 0 {
+                records.append(contentsOf: found)
+            }
+            faults.add(piece.decoded.faults, of: piece.input)
         }
     }
 }
@@ -303,7 +350,7 @@ struct FitReport: Encodable {
 
     init(
         model: String, detector: Detector, summary: FitSummary, faults: FaultReport,
-        leftOut: [InferredSchema.LeftOut], seconds: Double, blasCore: String
+        leftOut: [InferredSchema.LeftOut], points: PointCounts?, seconds: Double, blasCore: String
     ) {
         self.model = model
         self.blasCore = blasCore
@@ -330,7 +377,9 @@ struct FitReport: Encodable {
         threshold = limits.logLikelihood
         upperThreshold = limits.upperLogLikelihood
         falseAlarmProbability = probability
-        notes = summary.notes + Self.notes(on: leftOut)
+        notes =
+            summary.notes + Self.notes(on: leftOut)
+            + (points.flatMap { PointsMessage($0).text }.map { ["of the rows \($0)"] } ?? [])
         secs = (seconds * 1_000).rounded() / 1_000
     }
 

@@ -1,8 +1,10 @@
 import ArgumentParser
+import Control
 import Detection
 import FlowDensity
 import Foundation
 import Ingest
+import Settings
 
 extension FormatName: ExpressibleByArgument {}
 extension TimeUnit: ExpressibleByArgument {}
@@ -178,7 +180,7 @@ struct FaultReport {
             let place =
                 fault.columnNumber.map { "\(fault.lineNumber):\($0)" }
                 ?? "\(fault.lineNumber)"
-            let text = "\(input):\(place): \(printable(fault.reason))"
+            let text = "\(fault.origin?.input ?? input):\(place): \(printable(fault.reason))"
             first.append(text)
             StandardError.write("warning: \(text)\n")
         }
@@ -196,6 +198,30 @@ struct FaultReport {
             .joined(separator: ", ")
         StandardError.write(
             "warning: \(input): \(Format.plural(total, "line")) \(consequence): \(reasons)\n")
+    }
+}
+
+extension StreamConfiguration {
+    /// Throws if long rows are to be read in a format that the stream's are not in.
+    func requireFormat(_ format: FormatOptions) throws(CommandFailure) {
+        guard longRows != nil, format.format != self.format.format else { return }
+        throw CommandFailure(
+            "--input-format: the long rows of stream '\(name)' are \(self.format.format.rawValue), "
+                + "found \(format.format.rawValue)",
+            hint: "leave --input-format out, or describe such rows in a configuration",
+            status: .usage)
+    }
+}
+
+extension PointsMessage {
+    /// Rows that are in no record, in words; `nil`: there are none.
+    var text: String? {
+        let parts = [
+            (lateTotal, "late"), (duplicateTotal, "at the time of another"),
+            (unknownTotal, "of no known series"),
+        ]
+        let shown = parts.filter { $0.0 > 0 }.map { "\(Format.count($0.0)) \($0.1)" }
+        return shown.isEmpty ? nil : shown.joined(separator: ", ")
     }
 }
 

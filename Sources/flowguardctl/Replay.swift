@@ -90,7 +90,9 @@ struct ReplayCommand: Command {
 
     func execute() async throws {
         var configured = try FlowguardConfiguration(path: config).stream(named: stream)
-        configured.format = input.format(over: configured.format) ?? configured.format
+        let format = input.format(over: configured.format) ?? configured.format
+        try configured.requireFormat(format)
+        configured.format = format
         if files.contains("-"), isatty(STDIN_FILENO) == 1 {
             throw CommandFailure(
                 "standard input: expected records, found a terminal",

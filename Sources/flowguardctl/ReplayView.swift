@@ -42,6 +42,7 @@ struct ReplayView {
     private var facts: [(String, String)] {
         var facts = [("span", span), ("records", records)]
         if !summary.records.faults.isEmpty { facts.append(("set aside", faults)) }
+        if let text = summary.records.points?.text { facts.append(("left out", "\(text) rows")) }
         let time = summary.timeColumn.map { "; time in \($0)" } ?? ""
         facts.append(("features", summary.features.joined(separator: ", ") + time))
         facts.append(("fits", fits))

@@ -32,6 +32,8 @@ struct ModelOptions: ParsableArguments {
         var threshold: Threshold
         /// `nil` for a model file, which knows nothing of it.
         var format: FormatOptions?
+        /// Whether the stream puts rows of one reading each together; here records are whole.
+        var isOfLongRows = false
     }
 
     func load(_ client: ControlClient) async throws -> Loaded {
@@ -64,7 +66,7 @@ struct ModelOptions: ParsableArguments {
                     logLikelihood: threshold.logLikelihood,
                     upperLogLikelihood: threshold.upperLogLikelihood,
                     probability: threshold.probability),
-                format: Self.format(of: detail))
+                format: Self.format(of: detail), isOfLongRows: detail.isOfLongRows == true)
         }
         throw CommandFailure("stream '\(name)' changes its model just now", hint: "try again")
     }
@@ -142,6 +144,11 @@ struct ScoreCommand: Command {
             [file].compactMap(\.self), base: loaded.format,
             limits: BatchLimits(lines: 16_384, bytes: 4 << 20))
         let format = source.format
+        guard !loaded.isOfLongRows || format.format != .influx else {
+            throw CommandFailure(
+                "the stream puts points together, score takes whole records: expected csv or "
+                    + "ndjson, found influx", hint: "replay takes the points", status: .usage)
+        }
         guard outputFormat != .influx || format.format == .influx else {
             throw CommandFailure(
                 "--output-format: influx is for points, the input is \(format.format.rawValue)",
@@ -159,7 +166,12 @@ struct ScoreCommand: Command {
         while let batch = try await source.next() {
             isEmpty = isEmpty && batch.lines.isEmpty && batch.header == nil
             guard !batch.lines.isEmpty || batch.header != nil else { continue }
-            let result = try scorer.process(batch, parallel: parallel)
+            let result: BatchScorer.Result
+            do {
+                result = try scorer.process(batch, parallel: parallel)
+            } catch {
+                throw loaded.isOfLongRows ? Self.explained(error) : error
+            }
             try StandardOutput.write(result.output)
             faults.add(result.faults, of: batch.inputName)
             anomalies += result.anomalyCount
@@ -178,5 +190,14 @@ struct ScoreCommand: Command {
                         ? ", \(Format.plural(faults.total, "line")) not scored\n" : "\n"))
         }
         if failOnAnomaly, anomalies > 0 { throw ExitCode(ExitStatus.anomaliesFound.rawValue) }
+    }
+
+    /// Columns that are not there may be in rows, as the stream has them.
+    private static func explained(_ error: DetectionError) -> any Error {
+        guard case .ingest(let reason) = error, case .missingColumns = reason else { return error }
+        return CommandFailure(
+            reason.description,
+            hint: "the stream puts long rows together, score takes whole records: a column a "
+                + "series; replay takes the rows")
     }
 }

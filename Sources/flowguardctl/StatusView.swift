@@ -244,6 +244,9 @@ struct StatusView {
         if let count = stream.duplicatesTotal, count > 0 {
             text += ", \(Format.count(count)) sent twice"
         }
+        if let counted = stream.points?.text {
+            text += "; of the rows \(counted)"
+        }
         return text
     }
 

@@ -1,6 +1,7 @@
 import Control
 import Detection
 import Foundation
+import Ingest
 import Settings
 import Store
 import Streams
@@ -133,6 +134,18 @@ enum Metrics {
                     name: "flowguard_duplicate_lines_total", type: "counter",
                     help: "Lines that clients sent again though they were committed."
                 ) { Double($0.snapshot.counters.duplicates) },
+                Metric(
+                    name: "flowguard_late_points_total", type: "counter",
+                    help: "Long rows that came when the step of their time was closed."
+                ) { $0.snapshot.pointCounts.map { Double($0.late) } },
+                Metric(
+                    name: "flowguard_duplicate_points_total", type: "counter",
+                    help: "Long rows with a value of a series and time that there was already."
+                ) { $0.snapshot.pointCounts.map { Double($0.duplicate) } },
+                Metric(
+                    name: "flowguard_unknown_points_total", type: "counter",
+                    help: "Long rows without a value of a series that is a feature."
+                ) { $0.snapshot.pointCounts.map { Double($0.unknown) } },
                 Metric(
                     name: "flowguard_spooled_bytes", type: "gauge",
                     help: "Bytes of clients' lines that wait on disk."

@@ -57,6 +57,7 @@ enum StatusMessages {
         status.lostTotal = snapshot.counters.lost
         status.droppedTotal = worker.board.droppedLines
         status.duplicatesTotal = snapshot.counters.duplicates
+        status.points = snapshot.pointCounts.map { PointsMessage($0) }
         status.spooledBytes = inflow.spooledBytes
         status.failedFiles = inflow.failedFiles
         status.watchMode = inflow.watchMode
@@ -125,6 +126,7 @@ enum StatusMessages {
             detail.missingValues = format.missingValues
             detail.decimalMark = String(UnicodeScalar(format.decimalMark))
         }
+        detail.isOfLongRows = worker.configuration.longRows != nil
         detail.timePattern = format.time.pattern
         detail.timeUnit = format.time.unit?.rawValue
         detail.timeZone = format.time.zone

@@ -89,6 +89,14 @@ import Testing
         #expect(error.description == text)
     }
 
+    @Test func rowsThatAreLateAreCounted() {
+        let text = "/a: expected rows that complete a step of time, found none"
+        #expect(IngestError.noStep(input: "/a", late: 0).description == text)
+        #expect(
+            IngestError.noStep(input: "/a", late: 7).description
+                == text + ": 7 came when the step of their time was closed")
+    }
+
     @Test func namesBeyondTwentyAreCounted() {
         let present = (1...30).map { "c\($0)" }
         let text = IngestError.noNumericColumns(input: "/a", present: present).description
