@@ -18,7 +18,7 @@ public final class FileSetSource: LineSource {
         var isCaughtUp = false
         var isIdle = false
         var problem: IngestError?
-        var folders: Set<String> = []
+        var places: WatchedPlaces = [:]
     }
 
     /// Whether a path is a pattern.
@@ -29,7 +29,8 @@ public final class FileSetSource: LineSource {
     /// - Parameters:
     ///   - pattern: A path with `*`, `?` or `[…]`.
     ///   - format: How their lines are read.
-    ///   - resume: Where to go on in each file: the newest `LineBatch.resume` of each path that was committed.
+    ///   - resume: Where to go on in each file: its newest `LineBatch.resume` that was committed, those that were
+    ///     committed last at the end.
     ///   - pollInterval: How often idle files are looked at where the system does not tell of changes.
     ///   - limits: How much goes into a batch.
     public init(
@@ -49,7 +50,7 @@ public final class FileSetSource: LineSource {
             if let batch = await look() { return batch }
             let now = progress.withLock { $0 }
             guard now.isIdle, !now.isStopped else { continue }
-            watch.watch(now.folders)
+            watch.watch(now.places)
             await watch.wait(isImpatient: !now.isCaughtUp)
         }
         return nil
@@ -73,19 +74,42 @@ public final class FileSetSource: LineSource {
     /// `inotify`, or `polling` where the system does not tell what happens in the folders.
     public func watchMode() -> String? { watch.mode }
 
+    /// Takes note that a batch is committed.
+    public func didCommit(_ batch: LineBatch, faultCount: Int) {
+        files.withLock { files in
+            files.didCommit(batch)
+            note(files)
+        }
+    }
+
+    /// Takes a batch back that nothing can be made of, such as one under a wrong header: its file is offered again after a
+    /// while, and the others are read on.
+    ///
+    /// - Returns: Whether that is new.
+    public func refuse(_ batch: LineBatch, because error: IngestError) -> Bool {
+        files.withLock { files in
+            let isNew = files.refuse(batch, because: error)
+            note(files)
+            return isNew
+        }
+    }
+
+    private func note(_ files: FileSet, places: WatchedPlaces? = nil) {
+        progress.withLock {
+            $0.backlogBytes = files.backlogBytes
+            $0.isCaughtUp = files.isCaughtUp
+            $0.isIdle = files.isIdle
+            $0.problem = files.problem
+            if let places { $0.places = places }
+        }
+    }
+
     private func look() async -> LineBatch? {
         await withCheckedContinuation { continuation in
             queue.async { [self] in
                 let batch = files.withLock { files in
                     let batch = files.step()
-                    let folders = batch == nil ? files.folders : []
-                    progress.withLock {
-                        $0.backlogBytes = files.backlogBytes
-                        $0.isCaughtUp = files.isCaughtUp
-                        $0.isIdle = files.isIdle
-                        $0.problem = files.problem
-                        $0.folders = folders
-                    }
+                    note(files, places: batch == nil ? files.places : [:])
                     return batch
                 }
                 continuation.resume(returning: batch)

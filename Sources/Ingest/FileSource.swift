@@ -55,7 +55,7 @@ public final class FileSource: LineSource {
             if let batch = try result.get() { return batch }
             let (isIdle, isCaughtUp) = progress.withLock { ($0.isIdle, $0.isCaughtUp) }
             guard isIdle, !progress.withLock({ $0.isStopped }) else { continue }
-            watch.watch(FileFollower.folders(of: name))
+            watch.watch(FileFollower.places(of: name))
             await watch.wait(isImpatient: !isCaughtUp)
         }
         return nil
