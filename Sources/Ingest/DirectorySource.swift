@@ -17,8 +17,9 @@ public final class DirectorySource: LineSource {
         var backlogBytes: Int64 = 0
         var isIdle = false
         var isWaiting = false
-        /// A file that could not be moved.
+        /// Why a file is not read, or not moved.
         var problem: IngestError?
+        var failedCount = 0
     }
 
     /// Reads the files of a folder.
@@ -49,7 +50,7 @@ public final class DirectorySource: LineSource {
             if let batch = try result.get() { return batch }
             let now = progress.withLock { $0 }
             guard now.isIdle, !now.isStopped else { continue }
-            watch.watch([name])
+            watch.watch([name + "/": [""]])
             await watch.wait(isImpatient: now.isWaiting)
         }
         return nil
@@ -62,27 +63,31 @@ public final class DirectorySource: LineSource {
     }
 
     /// Takes note of a batch; after the last one of a file, the file is moved.
+    ///
+    /// If that cannot be done now, `problem` says why and `next` tries again.
     public func didCommit(_ batch: LineBatch, faultCount: Int) {
-        settle { directory throws(IngestError) in
-            try directory.didCommit(batch, faultCount: faultCount)
+        directory.withLock { directory in
+            try? directory.didCommit(batch, faultCount: faultCount)
+            note(directory)
         }
     }
 
     /// Moves the file that is being read to `failed`: it cannot be read.
     public func fail() {
-        settle { directory throws(IngestError) in try directory.fail() }
+        directory.withLock { directory in
+            directory.fail()
+            note(directory)
+        }
     }
 
-    private func settle(_ body: (inout SpoolDirectory) throws(IngestError) -> Void) {
-        let problem = directory.withLock { directory -> IngestError? in
-            do throws(IngestError) {
-                try body(&directory)
-                return nil
-            } catch {
-                return error
-            }
+    private func note(_ directory: SpoolDirectory) {
+        progress.withLock {
+            $0.backlogBytes = directory.backlogBytes
+            $0.isIdle = directory.isIdle
+            $0.isWaiting = directory.isWaiting
+            $0.problem = directory.problem
+            $0.failedCount = directory.failedCount
         }
-        progress.withLock { $0.problem = problem }
     }
 
     /// How many bytes of the folder's files were not delivered at the last look.
@@ -91,11 +96,11 @@ public final class DirectorySource: LineSource {
     /// Whether the last look found nothing to deliver.
     public func isCaughtUp() -> Bool { progress.withLock { $0.isIdle } }
 
-    /// Why a file could not be moved.
+    /// Why a file is not read, or could not be moved.
     public func problem() -> IngestError? { progress.withLock { $0.problem } }
 
     /// How many files went to `failed` since the start.
-    public func failedFileCount() -> Int { directory.withLock { $0.failedCount } }
+    public func failedFileCount() -> Int { progress.withLock { $0.failedCount } }
 
     /// `inotify`, or `polling` where the system does not tell what happens in the folder.
     public func watchMode() -> String? { watch.mode }
@@ -105,11 +110,7 @@ public final class DirectorySource: LineSource {
             queue.async { [self] in
                 let result = directory.withLock { directory in
                     let result = Result { () throws(IngestError) in try directory.step() }
-                    progress.withLock {
-                        $0.backlogBytes = directory.backlogBytes
-                        $0.isIdle = directory.isIdle
-                        $0.isWaiting = directory.isWaiting
-                    }
+                    note(directory)
                     return result
                 }
                 continuation.resume(returning: result)
