@@ -1,6 +1,7 @@
 import Control
 import Detection
 import Foundation
+import Ingest
 import Settings
 import Store
 import Streams
@@ -137,6 +138,11 @@ enum Metrics {
                     name: "flowguard_spooled_bytes", type: "gauge",
                     help: "Bytes of clients' lines that wait on disk."
                 ) { Double($0.inflow.spooledBytes) },
+                Metric(
+                    name: "flowguard_spool_damaged_segments", type: "gauge",
+                    help:
+                        "Files of the spool that were damaged, since the source was opened."
+                ) { Double($0.inflow.spoolLosses.damagedSegments) },
                 Metric(
                     name: "flowguard_failed_files", type: "gauge",
                     help:
