@@ -4,7 +4,7 @@ import Glibc
 ///
 /// A file that was renamed to another name that the pattern matches is the same one: it goes on where it was. Copies are
 /// other files, so the pattern should not match the names that `copytruncate` gives. Files take turns, a batch each.
-package struct FileSet {
+package struct FileSet: Sendable {
     /// The most files at once; each keeps a descriptor open.
     package static let limit = 1_000
     /// How long a file that is deleted is kept open after its last change: its writer may have it open too.

@@ -4,7 +4,7 @@ import Glibc
 import Synchronization
 
 /// Folders, and how the names begin that matter in each; an empty beginning is that of every name.
-typealias WatchedPlaces = [String: Set<String>]
+package typealias WatchedPlaces = [String: Set<String>]
 
 /// Waits until something happens in the folders that files are followed in.
 ///
@@ -13,9 +13,9 @@ typealias WatchedPlaces = [String: Set<String>]
 /// By inotify where the system has it and the file system tells everything by it; network and user-space file systems do
 /// not, and there the wait is as long as the poll interval. A wait never lasts longer than `longest`, since a file may
 /// also change by another name.
-final class FolderWatch: Sendable {
+package final class FolderWatch: Sendable {
     /// How long a wait is at most where inotify works.
-    static let longest = Duration.seconds(1)
+    package static let longest = Duration.seconds(1)
     /// How long it is deaf after each news: what comes meanwhile is looked at together.
     private static let restAfterNews = DispatchTimeInterval.milliseconds(10)
 
@@ -55,7 +55,7 @@ final class FolderWatch: Sendable {
         }
     }
 
-    init(pollInterval: Duration, queue: DispatchQueue) {
+    package init(pollInterval: Duration, queue: DispatchQueue) {
         self.pollInterval = pollInterval
         self.queue = queue
         descriptor = Descriptor.inotify()
@@ -74,10 +74,10 @@ final class FolderWatch: Sendable {
     }
 
     /// `inotify`, or `polling` where that does not work.
-    var mode: String { state.withLock { $0.isPolling } ? "polling" : "inotify" }
+    package var mode: String { state.withLock { $0.isPolling } ? "polling" : "inotify" }
 
     /// Chooses the folders; those that are watched already stay so.
-    func watch(_ places: WatchedPlaces) {
+    package func watch(_ places: WatchedPlaces) {
         guard let descriptor else { return }
         state.withLock { state in
             state.places = places
@@ -100,7 +100,7 @@ final class FolderWatch: Sendable {
     /// Waits for news, or for a time.
     ///
     /// - Parameter isImpatient: Whether something is due that no event tells, so that the wait is the poll interval.
-    func wait(isImpatient: Bool = false) async {
+    package func wait(isImpatient: Bool = false) async {
         await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
             let number = state.withLock { state -> Int? in
                 if state.hasNews {

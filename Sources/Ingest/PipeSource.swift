@@ -67,6 +67,8 @@ public final class PipeSource: LineSource {
     /// Leaves the pipe open, so that its writer may go on.
     public func handOver(to inputs: HeldInputs) {
         state.withLock { state in
+            // Between two writers too: the next one may be there already.
+            if state.source == nil { try? open(&state) }
             if let rest = state.source?.rest(keeping: state.descriptor) {
                 inputs.keep(rest, of: name)
             }

@@ -5,7 +5,7 @@ import Glibc
 /// A file is taken once it has been quiet for `settleTime`; names that begin with a dot or end in `.tmp`, `.part` or `~`
 /// are left alone. When its last batch is committed it is moved to `done`, or to `failed` if it could not be read or held
 /// no record. A crash in between leaves it where it is, with a position at its end: it is moved then, and not read again.
-package struct SpoolDirectory {
+package struct SpoolDirectory: Sendable {
     /// How long a file must not have changed before it is read.
     package static let settleTime = Duration.seconds(1)
     /// How long a file that may not be read, or not be moved to `failed`, is left alone while it does not change.
@@ -243,38 +243,38 @@ package struct SpoolDirectory {
     // MARK: Moving
 
     /// Takes note of what a batch held, and moves its file away when it was the last one.
-    package mutating func didCommit(_ batch: LineBatch, faultCount: Int) throws(IngestError) {
+    ///
+    /// If that cannot be done now, `problem` says why and `step` tries again.
+    package mutating func didCommit(_ batch: LineBatch, faultCount: Int) {
         guard var current = reading, batch.inputName == current.path else { return }
         current.recordCount? += batch.lines.count - faultCount
         current.faultCount += faultCount
         reading = current
         guard batch.isLast else { return }
-        // What a slow writer has added since the end was read.
-        let status = try current.handle.descriptor.status(name: current.path)
-        guard status.size <= current.framer.readOffset else {
-            current.isAtEnd = false
-            current.framer = framer(
-                current.path, offset: current.framer.readOffset,
-                lineNumber: current.framer.lineNumber, header: current.framer.header,
-                tail: current.framer.tail)
-            reading = current
-            return
-        }
-        reading = nil
-        let isEmpty = current.recordCount == 0 && current.faultCount > 0
-        guard !isEmpty else {
-            failedCount += 1
-            return leave(current)
-        }
-        // Until it is moved, no other one is read: only the place in one file is remembered.
-        resume = position(in: current)
         do throws(IngestError) {
+            // What a slow writer has added since the end was read.
+            let status = try current.handle.descriptor.status(name: current.path)
+            guard status.size <= current.framer.readOffset else {
+                current.isAtEnd = false
+                current.framer = framer(
+                    current.path, offset: current.framer.readOffset,
+                    lineNumber: current.framer.lineNumber, header: current.framer.header,
+                    tail: current.framer.tail)
+                reading = current
+                return
+            }
+            reading = nil
+            guard current.recordCount != 0 || current.faultCount == 0 else {
+                failedCount += 1
+                return leave(current)
+            }
+            // Until it is moved, no other one is read: only the place in one file is remembered.
+            resume = position(in: current)
             try move(current.path, to: "done")
+            resume = nil
         } catch {
             moveProblem = error
-            throw error
         }
-        resume = nil
     }
 
     /// Moves the file that is read to `failed`.

@@ -44,7 +44,7 @@ import TestSupport
         var texts: [String] = []
         while let batch = try settled(&directory) {
             texts += batch.texts
-            try directory.didCommit(batch, faultCount: 0)
+            directory.didCommit(batch, faultCount: 0)
         }
         return texts
     }
@@ -74,17 +74,17 @@ import TestSupport
         let last = try #require(try next(&directory))
         #expect(last.isLast)
         append("2\n", to: "x.csv")
-        try directory.didCommit(last, faultCount: 0)
+        directory.didCommit(last, faultCount: 0)
         #expect(has("x.csv"))
         let more = try #require(try next(&directory))
         #expect(more.texts == ["2"])
         #expect(more.header == Array("a".utf8))
         #expect(more.lines.first?.number == 3)
         #expect(more.input != last.input)
-        try directory.didCommit(more, faultCount: 0)
+        directory.didCommit(more, faultCount: 0)
         let end = try #require(try next(&directory))
         #expect(end.isLast)
-        try directory.didCommit(end, faultCount: 0)
+        directory.didCommit(end, faultCount: 0)
         #expect(has("done/x.csv") && !has("x.csv"))
     }
 
@@ -94,7 +94,7 @@ import TestSupport
         var position: FilePosition?
         while let batch = try settled(&first) {
             position = batch.resume
-            try first.didCommit(batch, faultCount: 0)
+            first.didCommit(batch, faultCount: 0)
         }
         #expect(has("done/x.csv"))
         append("a\n2", to: "x.csv")
