@@ -19,6 +19,8 @@ public final class DatagramSource: LineSource {
     private let queue = DispatchQueue(label: "flowguard.ingest.datagram")
     private let state: Mutex<State>
     private let isStopped = Atomic(false)
+    /// Datagrams that are taken at once, whatever they hold.
+    private static let mostDatagrams = 4_096
     /// Apart from the state, which is taken while the source waits.
     private let holdsLines = Atomic(false)
 
@@ -87,18 +89,25 @@ public final class DatagramSource: LineSource {
 
     private func read(_ state: inout State) throws(IngestError) -> LineBatch? {
         while let socket = state.socket {
-            // What lies in the kernel's queue was sent: it is taken before the end.
             let isLastLook = isStopped.load(ordering: .relaxed)
-            try receive(from: socket, waiting: isLastLook ? 0 : 100, into: &state)
-            let batch = state.framer.takeBatch()
-            holdsLines.store(state.framer.hasCompleteLine, ordering: .relaxed)
-            if let batch { return batch }
+            // What lies in the kernel's queue was sent: it is taken before the end, once. Of a socket that others keep open,
+            // the kernel keeps it for the next process.
+            if !isLastLook || activated == nil {
+                try receive(from: socket, waiting: isLastLook ? 0 : 100, into: &state)
+            }
             if isLastLook {
                 state.socket = nil
                 UnixSocket.remove(name, inode: state.inode)
             }
+            if let batch = held(&state) { return batch }
         }
-        return nil
+        return held(&state)
+    }
+
+    private func held(_ state: inout State) -> LineBatch? {
+        let batch = state.framer.takeBatch()
+        holdsLines.store(state.framer.hasCompleteLine, ordering: .relaxed)
+        return batch
     }
 
     /// Receives until there is enough for a batch, or nothing is left.
@@ -111,7 +120,7 @@ public final class DatagramSource: LineSource {
             throw .cannotRead(input: name, errno: errno)
         }
         let enough = min(limits.bytes, 64 * limits.lines)
-        while state.framer.pendingCount < enough {
+        for _ in 0..<Self.mostDatagrams where state.framer.pendingCount < enough {
             let count = state.buffer.withUnsafeMutableBytes { buffer in
                 retrying { recv(socket.number, buffer.baseAddress, buffer.count, 0) }
             }

@@ -12,13 +12,6 @@ final class Descriptor: Sendable {
         close(number)
     }
 
-    /// Opens a named pipe for reading, without waiting for a writer.
-    static func openPipe(_ path: String) throws(IngestError) -> Descriptor {
-        let number = retrying { Glibc.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) }
-        guard number >= 0 else { throw .cannotOpen(path: path, errno: errno) }
-        return Descriptor(number: number)
-    }
-
     /// A descriptor of one's own for what another one leads to.
     static func duplicate(_ original: Int32, name: String) throws(IngestError) -> Descriptor {
         let number = fcntl(original, F_DUPFD_CLOEXEC, 0)
@@ -39,6 +32,8 @@ final class Descriptor: Sendable {
         /// When its content or its name was last changed, in epoch nanoseconds.
         var touchedAt: Int64
         var kind: UInt32
+        /// Whether no name leads to it any more.
+        var isDeleted: Bool
 
         var isRegular: Bool { kind == S_IFREG }
 
@@ -49,6 +44,7 @@ final class Descriptor: Sendable {
             changedAt = Self.nanoseconds(info.st_mtim)
             touchedAt = Self.nanoseconds(info.st_ctim)
             kind = info.st_mode & S_IFMT
+            isDeleted = info.st_nlink == 0
         }
 
         private static func nanoseconds(_ time: timespec) -> Int64 {
@@ -68,7 +64,7 @@ final class Descriptor: Sendable {
         }
     }
 
-    /// Opens a file for reading.
+    /// Opens a file for reading, a pipe without waiting for a writer.
     ///
     /// - Returns: `nil` if there is none.
     static func open(_ path: String) throws(IngestError) -> Descriptor? {

@@ -11,6 +11,8 @@ public final class DescriptorSource: LineSource {
     public let name: String
 
     private let readBytes: Int
+    private let isPipe: Bool
+    private let input: Int
     private let queue: DispatchQueue
     private let state: Mutex<State>
     private let isStopped = Atomic(false)
@@ -41,15 +43,47 @@ public final class DescriptorSource: LineSource {
             limits: limits, input: input)
     }
 
+    /// Reads a descriptor on where another source has stopped, if one has.
+    public convenience init(
+        descriptor: Int32, name: String, format: FormatOptions, after inputs: HeldInputs
+    ) {
+        guard let held = inputs.take(name) else {
+            self.init(descriptor: descriptor, name: name, format: format)
+            return
+        }
+        self.init(held, name: name, format: format, limits: .init())
+    }
+
+    /// Goes on with an input.
+    convenience init(
+        _ held: HeldInput, name: String, format: FormatOptions, limits: BatchLimits,
+        isPipe: Bool = false
+    ) {
+        let framer = held.framer.handedOver(to: format, limits: limits, input: held.number)
+        self.init(held.bytes, name: name, framer: framer, limits, held.number, isPipe)
+    }
+
     /// Reads bytes of which some may have been looked at.
-    init(
+    ///
+    /// - Parameter isPipe: Whether it is a named pipe that does not block: it is asked for its end, which it does not tell if
+    ///   its last writer had left before it was opened.
+    convenience init(
         _ bytes: InputBytes, name: String, format: FormatOptions, limits: BatchLimits,
-        input: Int = 1
+        input: Int = 1, isPipe: Bool = false
+    ) {
+        let framer = LineFramer(format: format, limits: limits, input: input, name: name)
+        self.init(bytes, name: name, framer: framer, limits, input, isPipe)
+    }
+
+    private init(
+        _ bytes: InputBytes, name: String, framer: LineFramer, _ limits: BatchLimits,
+        _ input: Int, _ isPipe: Bool
     ) {
         self.name = name
+        self.input = input
+        self.isPipe = isPipe
         readBytes = min(limits.bytes, 64 * limits.lines)
         queue = DispatchQueue(label: "flowguard.ingest.descriptor")
-        let framer = LineFramer(format: format, limits: limits, input: input, name: name)
         state = Mutex(
             State(
                 bytes: bytes, framer: framer,
@@ -77,6 +111,20 @@ public final class DescriptorSource: LineSource {
         isStopped.store(true, ordering: .relaxed)
     }
 
+    /// Leaves the input where it was stopped, unless it has ended.
+    public func handOver(to inputs: HeldInputs) {
+        if let rest = rest(keeping: nil) { inputs.keep(rest, of: name) }
+    }
+
+    func rest(keeping descriptor: Descriptor?) -> HeldInput? {
+        state.withLock { state in
+            state.isDone
+                ? nil
+                : HeldInput(
+                    bytes: state.bytes, framer: state.framer, descriptor: descriptor, number: input)
+        }
+    }
+
     /// Whether no complete line that was read waits to be delivered.
     public func isCaughtUp() -> Bool {
         !holdsLines.load(ordering: .relaxed)
@@ -88,6 +136,7 @@ public final class DescriptorSource: LineSource {
             let hasLine = state.framer.hasCompleteLine
             if !state.bytes.isAtEnd, !isFull, !isStopped.load(ordering: .relaxed),
                 try state.bytes.wait(atMost: hasLine ? 0 : 100)
+                    || (isPipe && !hasLine && state.bytes.offset > 0)
             {
                 try readOnce(&state)
                 continue

@@ -1,4 +1,3 @@
-import Dispatch
 import Synchronization
 
 /// A folder whose files are read once, and then moved to `done` or `failed` in it.
@@ -6,20 +5,8 @@ public final class DirectorySource: LineSource {
     /// The folder.
     public let name: String
 
-    private let queue: DispatchQueue
-    private let watch: FolderWatch
-    private let directory: Mutex<SpoolDirectory>
-    private let progress = Mutex(Progress())
-
-    private struct Progress {
-        var isStopped = false
-        var hasFailed = false
-        var backlogBytes: Int64 = 0
-        var isIdle = false
-        var isWaiting = false
-        /// A file that could not be moved.
-        var problem: IngestError?
-    }
+    private let loop: FolderLoop<SpoolDirectory>
+    private let failedCount = Atomic(0)
 
     /// Reads the files of a folder.
     ///
@@ -34,86 +21,55 @@ public final class DirectorySource: LineSource {
         pollInterval: Duration = .milliseconds(200), limits: BatchLimits = .init()
     ) {
         name = folder
-        queue = DispatchQueue(label: "flowguard.ingest.directory")
-        watch = FolderWatch(pollInterval: pollInterval, queue: queue)
-        directory = Mutex(
-            SpoolDirectory(folder: folder, format: format, resume: resume, limits: limits))
+        loop = FolderLoop(
+            SpoolDirectory(folder: folder, format: format, resume: resume, limits: limits),
+            pollInterval: pollInterval)
     }
 
     /// Waits for the next lines; each file is an input of its own.
-    public func next() async throws(IngestError) -> LineBatch? {
-        while !progress.withLock({ $0.isStopped }), !Task.isCancelled {
-            if progress.withLock({ $0.hasFailed }) { await watch.wait(isImpatient: true) }
-            let result = await look()
-            progress.withLock { $0.hasFailed = (try? result.get()) == nil }
-            if let batch = try result.get() { return batch }
-            let now = progress.withLock { $0 }
-            guard now.isIdle, !now.isStopped else { continue }
-            watch.watch([name])
-            await watch.wait(isImpatient: now.isWaiting)
-        }
-        return nil
-    }
+    public func next() async throws(IngestError) -> LineBatch? { try await loop.next() }
 
     /// Ends the source: `next()` gives no more, and what was not given is read after a resume.
-    public func stop() {
-        progress.withLock { $0.isStopped = true }
-        watch.wake()
-    }
+    public func stop() { loop.stop() }
 
     /// Takes note of a batch; after the last one of a file, the file is moved.
+    ///
+    /// If that cannot be done now, `problem` says why and `next` tries again.
     public func didCommit(_ batch: LineBatch, faultCount: Int) {
-        settle { directory throws(IngestError) in
-            try directory.didCommit(batch, faultCount: faultCount)
+        let count = loop.change { directory in
+            directory.didCommit(batch, faultCount: faultCount)
+            return directory.failedCount
         }
+        failedCount.store(count, ordering: .relaxed)
     }
 
     /// Moves the file that is being read to `failed`: it cannot be read.
     public func fail() {
-        settle { directory throws(IngestError) in try directory.fail() }
-    }
-
-    private func settle(_ body: (inout SpoolDirectory) throws(IngestError) -> Void) {
-        let problem = directory.withLock { directory -> IngestError? in
-            do throws(IngestError) {
-                try body(&directory)
-                return nil
-            } catch {
-                return error
-            }
+        let count = loop.change { directory in
+            directory.fail()
+            return directory.failedCount
         }
-        progress.withLock { $0.problem = problem }
+        failedCount.store(count, ordering: .relaxed)
     }
 
     /// How many bytes of the folder's files were not delivered at the last look.
-    public func backlogBytes() -> Int64 { progress.withLock { $0.backlogBytes } }
+    public func backlogBytes() -> Int64 { loop.now.backlogBytes }
 
     /// Whether the last look found nothing to deliver.
-    public func isCaughtUp() -> Bool { progress.withLock { $0.isIdle } }
+    public func isCaughtUp() -> Bool { loop.now.isCaughtUp }
 
-    /// Why a file could not be moved.
-    public func problem() -> IngestError? { progress.withLock { $0.problem } }
+    /// Why a file is not read, or could not be moved.
+    public func problem() -> IngestError? { loop.now.problem }
 
     /// How many files went to `failed` since the start.
-    public func failedFileCount() -> Int { directory.withLock { $0.failedCount } }
+    public func failedFileCount() -> Int { failedCount.load(ordering: .relaxed) }
 
     /// `inotify`, or `polling` where the system does not tell what happens in the folder.
-    public func watchMode() -> String? { watch.mode }
+    public func watchMode() -> String? { loop.watchMode }
+}
 
-    private func look() async -> Result<LineBatch?, IngestError> {
-        await withCheckedContinuation { continuation in
-            queue.async { [self] in
-                let result = directory.withLock { directory in
-                    let result = Result { () throws(IngestError) in try directory.step() }
-                    progress.withLock {
-                        $0.backlogBytes = directory.backlogBytes
-                        $0.isIdle = directory.isIdle
-                        $0.isWaiting = directory.isWaiting
-                    }
-                    return result
-                }
-                continuation.resume(returning: result)
-            }
-        }
-    }
+extension SpoolDirectory: Stepped {
+    var isCaughtUp: Bool { isIdle && !isWaiting }
+
+    var places: WatchedPlaces { [folder + "/": [""]] }
 }

@@ -29,6 +29,8 @@ package struct FileFollower: Sendable {
     let format: FormatOptions
     private let limits: BatchLimits
     private let readBytes: Int
+    /// The followers of the same pattern's other files.
+    let neighbours: Neighbours?
     private let now: @Sendable () -> Duration
     var resume: FilePosition?
     var hasLookedForRemains = false
@@ -37,6 +39,9 @@ package struct FileFollower: Sendable {
     private var lastHeader: [UInt8]?
     /// The file that was read to its end last.
     private var left: LeftFile?
+    /// Of the file that is open and deleted: when it was changed last, in epoch nanoseconds.
+    private var deletedAt: Int64?
+    private var gone: FileIdentity?
     private var nextInput: Int
 
     /// How many bytes are there and not delivered, at the last look.
@@ -62,6 +67,17 @@ package struct FileFollower: Sendable {
 
     /// Device and inode of the file that is open.
     package var identity: FileIdentity? { file.map { FileIdentity($0.handle) } }
+
+    /// Whether the file that is open was read to its end, and neither it nor its names have changed since a time.
+    func isDeleted(since time: Duration) -> Bool {
+        isCaughtUp && deletedAt.map { .nanoseconds($0) <= time } ?? false
+    }
+
+    /// The file that was left last, if it had no name any more.
+    mutating func takeGone() -> FileIdentity? {
+        defer { gone = nil }
+        return gone
+    }
 
     /// One incarnation of the file.
     struct OpenFile: Sendable {
@@ -101,6 +117,18 @@ package struct FileFollower: Sendable {
         limits: BatchLimits = .init(), readBytes: Int = 256 << 10, firstInput: Int = 1,
         now: @escaping @Sendable () -> Duration = FileFollower.systemTime
     ) {
+        self.init(
+            path: path, format: format, resume: resume, limits: limits, readBytes: readBytes,
+            firstInput: firstInput, neighbours: nil, now: now)
+    }
+
+    /// One of several followers.
+    init(
+        path: String, format: FormatOptions, resume: FilePosition?, limits: BatchLimits,
+        readBytes: Int = 256 << 10, firstInput: Int, neighbours: Neighbours?,
+        now: @escaping @Sendable () -> Duration
+    ) {
+        self.neighbours = neighbours
         self.path = path
         self.format = format
         self.resume = resume
@@ -138,6 +166,7 @@ package struct FileFollower: Sendable {
         if file == nil { file = try openFile(lastHeader: lastHeader, after: left) }
         guard var current = file.take() else {
             backlogBytes = 0
+            deletedAt = nil
             isCaughtUp = true
             isIdle = true
             return nil
@@ -176,6 +205,7 @@ package struct FileFollower: Sendable {
                 }
                 guard current.isCopy || isOver(&current, status, successorBytes) else {
                     backlogBytes = successorBytes
+                    deletedAt = status.isDeleted ? status.touchedAt : nil
                     isCaughtUp = successorBytes == 0
                     isIdle = true
                     return nil
@@ -193,7 +223,9 @@ package struct FileFollower: Sendable {
         let status = Descriptor.status(path: path)
         if let status {
             guard FileIdentity(status) != FileIdentity(current.handle) else { return 0 }
-            guard status.size == 0 else { return status.size }
+            guard status.size == 0 else {
+                return try neighbours?.unreadBytes(path, status) ?? status.size
+            }
         }
         let left = LeftFile(current, status: try current.handle.descriptor.status(name: path))
         guard let rotated = try findRotated(after: left, before: nil) else { return 0 }
@@ -228,7 +260,9 @@ package struct FileFollower: Sendable {
                 handle: file.handle, framer: framer(inheritedHeader: lastHeader),
                 modifiedAt: file.modifiedAt)
         }
-        let left = LeftFile(file, status: try file.handle.descriptor.status(name: path))
+        let status = try file.handle.descriptor.status(name: path)
+        if status.isDeleted { gone = FileIdentity(file.handle) }
+        let left = LeftFile(file, status: status)
         self.left = left
         guard let emptied = file.emptied else { return nil }
         if var missed = try openRotated(after: left, before: emptied, lastHeader: lastHeader) {

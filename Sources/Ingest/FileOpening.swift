@@ -3,28 +3,48 @@ import Glibc
 /// Finding the file to read next, and what is left of one that was followed before.
 extension FileFollower {
     /// The folder of the path, with a slash at its end.
-    private var folder: String {
+    var folder: String { Self.folder(of: path) }
+
+    /// The last part of the path.
+    var base: String { Self.base(of: path) }
+
+    private static func folder(of path: String) -> String {
         path.lastIndex(of: "/").map { String(path[...$0]) } ?? "./"
     }
 
-    /// The folders in which something happens when a file grows, is rotated, or is the target of another link.
-    static func folders(of path: String) -> Set<String> {
-        func folder(_ path: String) -> String {
-            path.lastIndex(of: "/").map { String(path[...$0]) } ?? "./"
-        }
-        var folders: Set = [folder(path)]
+    private static func base(of path: String) -> String {
+        path.lastIndex(of: "/").map { String(path[path.index(after: $0)...]) } ?? path
+    }
+
+    /// Where something happens when a file grows, is rotated, or is the target of another link.
+    ///
+    /// The names that matter begin as the file's own does before its first dot.
+    static func places(of path: String) -> WatchedPlaces {
+        func stem(_ path: String) -> String { String(base(of: path).prefix { $0 != "." }) }
+        var places: WatchedPlaces = [folder(of: path): [stem(path)]]
         if Descriptor.status(path: path, followsLinks: false)?.kind == S_IFLNK,
             let target = realpath(path, nil)
         {
-            folders.insert(folder(String(cString: target)))
-            free(target)
+            let target = (String(cString: target), free(target)).0
+            places[folder(of: target), default: []].insert(stem(target))
         }
-        return folders
+        return places
     }
 
-    /// The last part of the path.
-    var base: String {
-        path.lastIndex(of: "/").map { String(path[path.index(after: $0)...]) } ?? path
+    /// Whether there is anything to follow after a position: the path, its file by another name, or what was rotated away.
+    static func leftAnything(of position: FilePosition) -> Bool {
+        guard Descriptor.status(path: position.path, followsLinks: false) == nil else {
+            return true
+        }
+        let folder = folder(of: position.path)
+        let base = base(of: position.path)
+        // A folder that cannot be listed tells nothing: whoever follows the path says why.
+        guard let names = try? Descriptor.names(in: folder) else { return true }
+        return names.contains { name in
+            isRotated(name, of: base)
+                || Descriptor.status(path: folder + name, followsLinks: false)
+                    .map { FileIdentity($0) == FileIdentity(position) } ?? false
+        }
     }
 
     /// Opens the file to read next: what is left of the one that `resume` knows, what was rotated
@@ -36,14 +56,15 @@ extension FileFollower {
     mutating func openFile(
         lastHeader: [UInt8]?, after left: LeftFile?
     ) throws(IngestError) -> OpenFile? {
-        let descriptor = try Descriptor.open(path)
+        var descriptor = try Descriptor.open(path)
         var status: Descriptor.Status?
-        if let descriptor {
-            let found = try descriptor.status(name: path)
+        if let opened = descriptor {
+            let found = try opened.status(name: path)
             guard found.isRegular else {
                 throw .notARegularFile(path: path, found: found.kindText)
             }
-            status = found
+            // Under the name that it had before, another one follows it.
+            if neighbours?.read(found) == true { descriptor = nil } else { status = found }
         }
         var left = left
         if let resume {
@@ -65,8 +86,11 @@ extension FileFollower {
             resume = nil
             return missed
         }
-        guard let handle else { return nil }
+        guard let handle, let status else { return nil }
         resume = nil
+        if let position = try neighbours?.position(in: handle.descriptor, status, name: path) {
+            return try open(handle, at: position)
+        }
         return OpenFile(
             handle: handle, framer: framer(inheritedHeader: lastHeader),
             modifiedAt: left?.modifiedAt)

@@ -119,3 +119,17 @@ extension FilePosition {
         bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
     }
 }
+
+extension [FilePosition] {
+    /// Where to go on in a file: where its path was read last, or the file itself under another name.
+    public func place(in path: String) -> FilePosition? {
+        if let newest = last(where: { $0.path == path }) { return newest }
+        guard let descriptor = try? Descriptor.open(path),
+            let status = try? descriptor.status(name: path),
+            var known = last(where: { FileIdentity($0) == FileIdentity(status) }),
+            (try? known.isIn(descriptor, status: status, name: path)) == true
+        else { return nil }
+        known.path = path
+        return known
+    }
+}

@@ -31,9 +31,9 @@ package struct LineFramer: Sendable {
     /// The last bytes before `consumedOffset`, at most `tailLimit`.
     package private(set) var tail: [UInt8]
 
-    private let format: FormatOptions
-    private let limits: BatchLimits
-    private let input: Int
+    private var format: FormatOptions
+    private var limits: BatchLimits
+    private var input: Int
     /// The bytes that are held.
     ///
     /// Those before `start` are consumed; the one there lies at `offset` of the input.
@@ -119,6 +119,20 @@ package struct LineFramer: Sendable {
         if !hasCompleteLine { dropOverlongLine() }
     }
 
+    /// The same bytes at the same place for another reader, who has not heard of the header.
+    func handedOver(to format: FormatOptions, limits: BatchLimits, input: Int) -> LineFramer {
+        var other = self
+        (other.format, other.limits, other.input) = (format, limits, input)
+        let isTitled = format.format == .csv && format.columns == nil
+        if !isTitled { other.header = nil }
+        other.needsHeader = isTitled && other.header == nil
+        other.isHeaderDue = other.header != nil
+        other.open = nil
+        other.scanned = 0
+        other.findFirstLine()
+        return other
+    }
+
     /// Gives up the bytes behind the last complete line that is held, as if they had not come.
     package mutating func dropHalfLine() {
         if let end = buffer[start...].lastIndex(of: 0x0A) {
@@ -127,7 +141,22 @@ package struct LineFramer: Sendable {
             findFirstLine()
             return
         }
+        dropPending()
+    }
+
+    /// Gives up the bytes behind the last complete record that is held, as if they had not come.
+    ///
+    /// A line within quotes that have not ended is no record, though its own end has come.
+    package mutating func dropCutRecord() {
+        guard hasCompleteLine else { return dropPending() }
+        var ahead = self
+        while ahead.hasCompleteLine { _ = ahead.takeBatch() }
+        buffer.removeSubrange((start + Int(ahead.consumedOffset - offset))...)
+    }
+
+    private mutating func dropPending() {
         offset = consumedOffset
+        open = nil
         oversize = nil
         buffer = []
         start = 0

@@ -31,6 +31,11 @@ public protocol LineSource: Sendable {
     /// - Parameter faultCount: How many of its lines were no records.
     func didCommit(_ batch: LineBatch, faultCount: Int)
 
+    /// Leaves what another source of the same name has to know to go on.
+    ///
+    /// The source must be stopped, and its last batch taken.
+    func handOver(to inputs: HeldInputs)
+
     /// What keeps the source from a part of its work, while it goes on with the rest.
     func problem() -> IngestError?
 
@@ -47,6 +52,9 @@ extension LineSource {
 
     /// Nothing, for sources that tell nobody and keep nothing.
     public func didCommit(_ batch: LineBatch, faultCount: Int) {}
+
+    /// Nothing, for sources that can be opened again where they were, or begin with each client.
+    public func handOver(to inputs: HeldInputs) {}
 
     /// Nothing, for sources that work as a whole or not at all.
     public func problem() -> IngestError? { nil }

@@ -6,6 +6,8 @@ import Synchronization
 /// What is written from the first writer's coming to the last one's leaving is an input of its own: CSV begins with a
 /// header each time, and the last line needs no line feed. Lines of writers that are there at once are mixed, each whole if it
 /// is written by one call of at most 4,096 bytes.
+///
+/// A pipe that systemd holds open for reading and writing has no last writer: all that comes is one input.
 public final class PipeSource: LineSource {
     /// The path of the pipe.
     public let name: String
@@ -45,11 +47,32 @@ public final class PipeSource: LineSource {
 
     /// Opens the pipe, and makes it where there is none.
     ///
+    /// - Parameter inputs: What another source has left: it is gone on with.
     /// - Throws: `notAPipe`, `cannotWrite` or `cannotOpen`.
-    public func start() throws(IngestError) {
+    public func start(after inputs: HeldInputs = HeldInputs()) throws(IngestError) {
+        let held = inputs.take(name)
         try state.withLock { state in
-            Result { () throws(IngestError) in try open(&state) }
+            Result { () throws(IngestError) in
+                guard let held, let descriptor = held.descriptor else { return try open(&state) }
+                state.descriptor = descriptor
+                state.inputs = held.number
+                state.hasDelivered = held.framer.lineNumber > 0
+                state.source = DescriptorSource(
+                    held, name: "\(name) (\(held.number))", format: format, limits: limits,
+                    isPipe: true)
+            }
         }.get()
+    }
+
+    /// Leaves the pipe open, so that its writer may go on.
+    public func handOver(to inputs: HeldInputs) {
+        state.withLock { state in
+            // Between two writers too: the next one may be there already.
+            if state.source == nil { try? open(&state) }
+            if let rest = state.source?.rest(keeping: state.descriptor) {
+                inputs.keep(rest, of: name)
+            }
+        }
     }
 
     private func open(_ state: inout State) throws(IngestError) {
@@ -63,17 +86,22 @@ public final class PipeSource: LineSource {
             } else if errno != EEXIST {
                 throw .cannotWrite(path: name, errno: errno)
             }
-            descriptor = try Descriptor.openPipe(name)
+            guard let opened = try Descriptor.open(name) else {
+                throw .cannotOpen(path: name, errno: ENOENT)
+            }
+            descriptor = opened
             let status = try descriptor.status(name: name)
             guard status.kind == S_IFIFO else {
                 throw .notAPipe(path: name, found: status.kindText)
             }
         }
         state.inputs += 1
+        // The one before is closed only now: a pipe that is open nowhere forgets what the next writer has written.
         state.descriptor = descriptor
         state.source = DescriptorSource(
-            descriptor: descriptor.number, name: "\(name) (\(state.inputs))", format: format,
-            limits: limits, input: state.inputs)
+            InputBytes(descriptor: descriptor.number, name: "\(name) (\(state.inputs))"),
+            name: "\(name) (\(state.inputs))", format: format, limits: limits,
+            input: state.inputs, isPipe: true)
         state.hasDelivered = false
     }
 
@@ -89,7 +117,7 @@ public final class PipeSource: LineSource {
                 let isWorthTelling =
                     state.hasDelivered || !batch.lines.isEmpty || batch.header != nil
                 state.hasDelivered = isWorthTelling
-                if batch.isLast { (state.source, state.descriptor) = (nil, nil) }
+                if batch.isLast { state.source = nil }
                 return isWorthTelling
             }
             if isWorthTelling { return batch }

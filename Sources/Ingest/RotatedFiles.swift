@@ -64,12 +64,14 @@ extension FileFollower {
         after left: LeftFile, before next: Handle?
     ) throws(IngestError) -> (handle: Handle, position: FilePosition?)? {
         let base = base
+        let folder = folder
         let known = [left.identity, next.map { FileIdentity($0) }]
         let candidates: [(path: String, status: Descriptor.Status)]
         do throws(IngestError) {
             candidates = try siblings { name, status in
                 status.changedAt > left.modifiedAt && status.size > 0
                     && Self.isRotated(name, of: base) && !known.contains(FileIdentity(status))
+                    && neighbours?.files.matches(folder + name) != true
             }
         } catch {
             // A folder that may be passed through but not listed tells of no rotation.

@@ -56,10 +56,10 @@ extension SocketHub.Client {
         return found
     }
 
-    /// The end of the input came before that of its first line.
+    /// Drops what came behind the last whole record: its client was cut off in it, and sends it again.
     mutating func dropCutLine() {
         greeting = nil
-        framer.dropHalfLine()
+        framer.dropCutRecord()
     }
 }
 
@@ -70,9 +70,7 @@ extension SocketHub {
         let last = numbering.first + Int64(batch.lines.count) - 1
         let id = batch.input
         let channel = state.withLock { state in
-            if let client = numbering.client {
-                state.committed[client] = max(last, state.committed[client] ?? 0)
-            }
+            if let client = numbering.client { state.committed.commit(client, through: last) }
             state.listeners[id]?.waiting = last
             return state.listeners[id]?.channel
         }

@@ -46,7 +46,7 @@ final class SocketHub: Sendable {
         /// The header of the input that was taken from last.
         var lastHeader: [UInt8]?
         /// The greatest committed number of each named client.
-        var committed: [String: Int64]
+        var committed: ClientNumbers
 
         mutating func markReady(_ id: Int) -> CheckedContinuation<Void, Never>? {
             if !ready.contains(id) { ready.append(id) }
@@ -64,6 +64,9 @@ final class SocketHub: Sendable {
         }
 
         var isOverfull: Bool { clients.values.contains { $0.isPaused } }
+
+        /// Connections, also those whose client has sent all and waits for acknowledgements, and lines of clients that are gone.
+        var placesTaken: Int { clients.count + listeners.keys.count { clients[$0] == nil } }
     }
 
     /// The side of a connection that acknowledgements are written to.
@@ -77,7 +80,7 @@ final class SocketHub: Sendable {
 
     init(
         format: FormatOptions, limits: BatchLimits, maxConnections: Int, acknowledges: Bool,
-        committed: [String: Int64]
+        committed: ClientNumbers
     ) {
         self.format = format
         self.limits = limits
@@ -115,7 +118,7 @@ final class SocketHub: Sendable {
     func join(_ channel: any Channel) -> Int? {
         state.withLock { state in
             guard !state.isStopped else { return nil }
-            guard state.clients.count < maxConnections else {
+            guard state.placesTaken < maxConnections else {
                 state.refusedCount += 1
                 return nil
             }
@@ -141,7 +144,7 @@ final class SocketHub: Sendable {
     func receive(_ bytes: UnsafeRawBufferPointer, from id: Int) -> Bool {
         let (shouldPause, waiters) = state.withLock { state in
             if !state.isStopped, let greeting = state.clients[id]?.takeIn(bytes) {
-                state.listeners[id]?.waiting = state.committed[greeting.hello] ?? 0
+                state.listeners[id]?.waiting = state.committed.committed(greeting.hello) ?? 0
             }
             guard !state.isStopped, let client = state.clients[id], client.framer.hasCompleteLine
             else {
@@ -186,24 +189,26 @@ final class SocketHub: Sendable {
     /// - Parameter withHeader: Whether a batch names its header though an earlier one did.
     func take(withHeader: Bool = false) -> Taken {
         let taken = state.withLock { state in
-            var resumed: (any Channel)?
-            var done: (any Channel)?
+            var resumed: [any Channel] = []
+            var done: [any Channel] = []
             let batch = take(from: &state, resuming: &resumed, closing: &done)
             let header = withHeader ? batch.flatMap { _ in state.lastHeader } : nil
             return (batch, header, resumed, done, state.isStopped)
         }
-        taken.2?.setOption(.autoRead, value: true).whenFailure { _ in
-            // The client is gone already: there is nothing left to read.
+        for channel in taken.2 {
+            channel.setOption(.autoRead, value: true).whenFailure { _ in
+                // The client is gone already: there is nothing left to read.
+            }
         }
-        taken.3?.close(promise: nil)
+        for channel in taken.3 { channel.close(promise: nil) }
         guard var batch = taken.0 else { return taken.4 ? .stopped : .nothing }
         batch.header = batch.header ?? taken.1
         return .batch(batch)
     }
 
     private func take(
-        from state: inout State, resuming resumed: inout (any Channel)?,
-        closing done: inout (any Channel)?
+        from state: inout State, resuming resumed: inout [any Channel],
+        closing done: inout [any Channel]
     ) -> LineBatch? {
         while !state.ready.isEmpty {
             let id = state.ready.removeFirst()
@@ -217,7 +222,7 @@ final class SocketHub: Sendable {
                 !client.framer.hasCompleteLine || client.framer.pendingCount < Self.pauseBytes / 2
             {
                 client.isPaused = false
-                resumed = client.channel
+                resumed.append(client.channel)
             }
             if acknowledges, let count = batch?.lines.count {
                 batch?.numbering = LineBatch.Numbering(
@@ -232,8 +237,8 @@ final class SocketHub: Sendable {
             if batch?.isLast == true {
                 if isWorthTelling {
                     state.listeners[id]?.end = client.nextSequence - 1
-                } else {
-                    done = state.listeners.removeValue(forKey: id)?.channel
+                } else if let listener = state.listeners.removeValue(forKey: id) {
+                    done.append(listener.channel)
                 }
             }
             if let batch, isWorthTelling { return batch }
@@ -304,13 +309,15 @@ final class SocketHub: Sendable {
         }
     }
 
-    /// Closes the clients that still listen.
+    /// Closes the clients that still listen, once they were told what is committed.
     func close() {
-        let channels = state.withLock { state in
-            defer { state.listeners = [:] }
-            return state.listeners.values.map(\.channel)
+        for (id, listener) in state.withLock({ $0.listeners }) {
+            listener.channel.eventLoop.execute { [self] in
+                writeWaiting(to: id)
+                state.withLock { $0.listeners[id] = nil }
+                listener.channel.close(promise: nil)
+            }
         }
-        for channel in channels { channel.close(promise: nil) }
     }
 }
 

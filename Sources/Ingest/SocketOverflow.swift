@@ -1,4 +1,5 @@
 import Dispatch
+import Glibc
 import Synchronization
 
 /// What happens to lines that clients send faster than they are taken.
@@ -7,43 +8,67 @@ public enum OverflowPolicy: Sendable, Hashable {
     case block
     /// The lines that have waited longest are dropped, and counted.
     case dropOldest
-    /// Lines go to files in a folder, up to so many bytes; then clients wait.
-    case spill(folder: String, limit: Int64, resume: SpoolPosition?)
+    /// Lines go to files in the spool's folder, up to so many bytes; then clients wait.
+    case spill(limit: Int64)
 }
 
-/// Takes lines from the clients of a socket when these are held up, so that they may go on.
+/// Where lines of a socket wait on disk, or have waited under another policy.
+public struct SpoolPlace: Sendable, Hashable {
+    /// The folder of the segments; it is made when lines are spilled.
+    public var folder: String
+    /// What was committed last.
+    public var resume: SpoolPosition?
+
+    /// A place.
+    public init(folder: String, resume: SpoolPosition?) {
+        self.folder = folder
+        self.resume = resume
+    }
+}
+
+/// Takes lines from the clients of a socket when these are held up, so that they may go on, and gives what lies in the
+/// spool.
 ///
 /// What was taken is older than what the hub still holds, so the consumer gets it first.
 final class SocketOverflow: Sendable {
     private let hub: SocketHub
-    /// `nil` where the oldest lines are dropped.
+    private let policy: OverflowPolicy
     private let spool: Spool?
     private let state = Mutex(State())
     private let queue = DispatchQueue(label: "flowguard.ingest.overflow")
+    /// Apart from the state, which is taken while the disk is written to.
+    private let droppedLines = Atomic<Int64>(0)
+    private let failure = Mutex<IngestError?>(nil)
+    /// Whether the consumer waits for the state.
+    private let isAsked = Atomic(false)
 
-    fileprivate struct State {
+    private struct State {
         /// Batches that were taken and are neither spooled nor given: at most one with lines.
         var carried: [LineBatch] = []
-        var droppedLines: Int64 = 0
-        var problem: IngestError?
     }
 
-    init(hub: SocketHub, spool: Spool?) {
+    /// - Precondition: Who spills has a spool.
+    init(hub: SocketHub, policy: OverflowPolicy, spool: Spool?) {
         self.hub = hub
+        self.policy = policy
         self.spool = spool
     }
 
     /// How many lines were dropped.
-    var droppedLineCount: Int64 { state.withLock { $0.droppedLines } }
+    var droppedLineCount: Int64 { droppedLines.load(ordering: .relaxed) }
 
     /// How many bytes wait on disk.
     var spooledByteCount: Int64 { spool?.byteCount ?? 0 }
 
+    /// What was spooled and is not given.
+    var losses: SpoolLosses { spool?.losses ?? SpoolLosses() }
+
     /// Why lines cannot be spooled now.
-    var problem: IngestError? { state.withLock { $0.problem } }
+    var problem: IngestError? { failure.withLock { $0 } }
 
     /// Relieves the clients until the source is stopped.
     func run() async {
+        guard policy != .block else { return }
         while !hub.isStopped {
             await hub.waitForOverflow()
             if hub.isStopped { return }
@@ -58,28 +83,50 @@ final class SocketOverflow: Sendable {
         }
     }
 
-    /// Takes lines until no client is held up any more.
+    /// Takes lines until no client is held up any more; between two batches, the consumer goes first.
     private func relieve() {
-        state.withLock { state in
-            while hub.isOverfull {
-                if let spool {
-                    guard spool.hasRoom else { break }
-                    if state.carried.isEmpty, case .batch(let batch) = hub.take(withHeader: true) {
-                        state.carried = [batch]
-                    }
-                    guard state.keep(in: spool) else { break }
-                } else {
-                    guard case .batch(let batch) = hub.take(withHeader: true) else { break }
-                    state.drop(batch)
-                }
-            }
+        while hub.isOverfull, !hub.isStopped {
+            while isAsked.load(ordering: .acquiring) { sched_yield() }
+            guard state.withLock({ relieveOnce(&$0) }) else { break }
         }
         hub.wakeConsumer()
     }
 
+    /// Takes one batch; `false` if nothing can be taken now.
+    private func relieveOnce(_ state: inout State) -> Bool {
+        guard case .spill = policy, let spool else {
+            guard case .batch(let batch) = hub.take(withHeader: true) else { return false }
+            droppedLines.add(Int64(batch.lines.count), ordering: .relaxed)
+            // The consumer is to hear of the client's end all the same.
+            if batch.isLast {
+                state.carried.append(
+                    LineBatch(
+                        bytes: [], lines: [], input: batch.input, inputName: batch.inputName,
+                        isLast: true))
+            }
+            return true
+        }
+        guard spool.hasRoom else { return false }
+        if state.carried.isEmpty, case .batch(let batch) = hub.take(withHeader: true) {
+            state.carried = [batch]
+        }
+        guard let batch = state.carried.first else { return false }
+        do throws(IngestError) {
+            try spool.append(batch)
+        } catch {
+            failure.withLock { $0 = error }
+            return false
+        }
+        failure.withLock { $0 = nil }
+        state.carried.removeFirst()
+        return true
+    }
+
     /// The oldest lines there are.
     func take() throws(IngestError) -> SocketHub.Taken {
-        try state.withLock { state in
+        isAsked.store(true, ordering: .releasing)
+        defer { isAsked.store(false, ordering: .releasing) }
+        return try state.withLock { state in
             Result { () throws(IngestError) in
                 if let batch = try spool?.next() { return .batch(batch) }
                 if !state.carried.isEmpty { return .batch(state.carried.removeFirst()) }
@@ -107,36 +154,11 @@ final class SocketOverflow: Sendable {
     }
 
     private func lines(notKept batch: LineBatch) -> Int {
-        if let spool, (try? spool.append(batch)) != nil { return 0 }
+        if case .spill = policy, let spool, (try? spool.append(batch)) != nil { return 0 }
         return batch.lines.count
     }
 
     func didCommit(_ batch: LineBatch) {
         if let position = batch.spool { spool?.release(before: position) }
-    }
-}
-
-extension SocketOverflow.State {
-    fileprivate mutating func drop(_ batch: LineBatch) {
-        droppedLines += Int64(batch.lines.count)
-        guard batch.isLast else { return }
-        // The consumer is to hear of the client's end all the same.
-        var end = batch
-        end.lines = []
-        carried.append(end)
-    }
-
-    /// Appends what is carried; `false` if there is nothing, or the disk refuses it.
-    fileprivate mutating func keep(in spool: Spool) -> Bool {
-        guard let batch = carried.first else { return false }
-        do throws(IngestError) {
-            try spool.append(batch)
-        } catch {
-            problem = error
-            return false
-        }
-        problem = nil
-        carried.removeFirst()
-        return true
     }
 }

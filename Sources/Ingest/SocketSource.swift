@@ -24,9 +24,11 @@ public final class SocketSource: LineSource {
         /// Whether clients hear what is committed.
         public var acknowledges = false
         /// The greatest number that is committed of each named client.
-        public var committed: [String: Int64] = [:]
+        public var committed = ClientNumbers()
         /// What happens when clients are ahead of the consumer.
         public var overflow = OverflowPolicy.block
+        /// Where lines wait on disk; what lies there is given first, also under a policy that adds nothing to it.
+        public var spool: SpoolPlace?
         /// A socket that listens already, and stays the caller's.
         public var activated: Int32?
 
@@ -77,6 +79,12 @@ public final class SocketSource: LineSource {
     /// A socket that nobody listens on any more is replaced.
     public func start() async throws(IngestError) {
         try openOverflow()
+        try await listen()
+        // Not before: a source that does not listen is not stopped either.
+        if let overflow = overflow.withLock(\.self) { Task { await overflow.run() } }
+    }
+
+    private func listen() async throws(IngestError) {
         let socket: Int32
         if let activated = options.activated {
             socket = fcntl(activated, F_DUPFD_CLOEXEC, 0)
@@ -149,20 +157,18 @@ public final class SocketSource: LineSource {
     }
 
     private func openOverflow() throws(IngestError) {
-        let opened: SocketOverflow
-        switch options.overflow {
-        case .block:
-            return
-        case .dropOldest:
-            opened = SocketOverflow(hub: hub, spool: nil)
-        case .spill(let folder, let limit, let resume):
-            // Who waits for acknowledgements sends again what was not committed.
-            let spool = try Spool(
-                folder: folder, limit: limit, resume: resume, keepsOld: !options.acknowledges)
-            opened = SocketOverflow(hub: hub, spool: spool)
+        var limit: Int64?
+        if case .spill(let bytes) = options.overflow { limit = bytes }
+        var spool: Spool?
+        if let place = options.spool, limit != nil || Spool.isLeft(in: place.folder) {
+            spool = try Spool(
+                folder: place.folder, limit: limit ?? 0, resume: place.resume,
+                isRepeated: options.acknowledges)
         }
+        precondition(limit == nil || spool != nil, "who spills says where")
+        guard spool != nil || options.overflow != .block else { return }
+        let opened = SocketOverflow(hub: hub, policy: options.overflow, spool: spool)
         overflow.withLock { $0 = opened }
-        Task { await opened.run() }
     }
 
     /// Ends the source: closes every client, and removes the socket.
@@ -203,6 +209,11 @@ public final class SocketSource: LineSource {
     /// How many bytes wait in the spool.
     public func spooledByteCount() -> Int64 {
         overflow.withLock(\.self)?.spooledByteCount ?? 0
+    }
+
+    /// What was in the spool and was not given.
+    public func spoolLosses() -> SpoolLosses {
+        overflow.withLock(\.self)?.losses ?? SpoolLosses()
     }
 
     /// Why the spool takes no lines now.

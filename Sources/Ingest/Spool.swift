@@ -2,7 +2,7 @@ import Foundation
 import Synchronization
 
 /// A place in a spool.
-public struct SpoolPosition: Sendable, Hashable, Codable {
+public struct SpoolPosition: Sendable, Hashable, Codable, Comparable {
     /// The number of the segment.
     public var segment: Int64
     /// The offset in it of the first frame that is not consumed.
@@ -13,6 +13,11 @@ public struct SpoolPosition: Sendable, Hashable, Codable {
         self.segment = segment
         self.offset = offset
     }
+
+    /// Whether a place is read before another one.
+    public static func < (left: Self, right: Self) -> Bool {
+        (left.segment, left.offset) < (right.segment, right.offset)
+    }
 }
 
 /// Batches that wait on disk, in the order in which they came.
@@ -21,7 +26,7 @@ public struct SpoolPosition: Sendable, Hashable, Codable {
 /// segment is removed once all of it is consumed. After a crash, reading goes on at the position that was committed; a
 /// frame that was cut off, or damaged, ends its segment. What was appended survives the end of the process at once, and
 /// that of the machine once the system has written it.
-final class Spool: Sendable {
+package final class Spool: Sendable {
     /// A segment is closed when it is longer than this share of the limit.
     private static let segmentsInLimit: Int64 = 8
     /// Length and checksum before each frame.
@@ -29,6 +34,7 @@ final class Spool: Sendable {
 
     private let folder: String
     private let limit: Int64
+    private let isRepeated: Bool
     private let state: Mutex<State>
     /// Frames before this segment were written by an earlier process.
     private let firstOwnSegment: Int64
@@ -37,7 +43,10 @@ final class Spool: Sendable {
         var sizes: [Int64: Int64]
         var reading: SpoolPosition
         var writing: SpoolPosition
-        var damaged = 0
+        /// Where the newest batch that was given ends, and everything before what is committed.
+        var given: SpoolPosition
+        var released: SpoolPosition
+        var losses = SpoolLosses()
     }
 
     /// Opens the folder, and makes it where there is none.
@@ -46,20 +55,22 @@ final class Spool: Sendable {
     ///   - folder: Where the segments are; nothing else may be there.
     ///   - limit: The bytes that all segments together have at most, give or take one batch.
     ///   - resume: What was committed last.
-    ///   - keepsOld: Whether what an earlier process left is read; else it is removed.
+    ///   - isRepeated: Whether clients send again what they numbered and have no acknowledgement for: such lines of an
+    ///     earlier process are left to them.
     /// - Throws: `cannotWrite` or `cannotOpen`.
-    init(
-        folder: String, limit: Int64, resume: SpoolPosition?, keepsOld: Bool
+    package init(
+        folder: String, limit: Int64, resume: SpoolPosition?, isRepeated: Bool
     ) throws(IngestError) {
         self.folder = folder
         self.limit = limit
+        self.isRepeated = isRepeated
         guard mkdir(folder, 0o750) == 0 || errno == EEXIST else {
             throw .cannotWrite(path: folder, errno: errno)
         }
         var sizes: [Int64: Int64] = [:]
         for name in try Descriptor.names(in: folder) {
             guard let number = Self.number(ofSegment: name) else { continue }
-            if !keepsOld || number < resume?.segment ?? 0 {
+            if number < resume?.segment ?? 0 {
                 unlink(folder + "/" + name)
             } else {
                 sizes[number] = Descriptor.status(path: folder + "/" + name)?.size ?? 0
@@ -70,27 +81,34 @@ final class Spool: Sendable {
         firstOwnSegment = own
         var reading = SpoolPosition(segment: first ?? own, offset: 0)
         if let resume, resume.segment == reading.segment { reading.offset = resume.offset }
+        let start = reading
         state = Mutex(
             State(
-                sizes: sizes, reading: reading, writing: SpoolPosition(segment: own, offset: 0)))
+                sizes: sizes, reading: start, writing: SpoolPosition(segment: own, offset: 0),
+                given: start, released: start))
+        // Up to its end, a segment that is committed as a whole was only not removed yet.
+        release(before: start)
     }
 
-    /// Whether everything was given.
-    var isEmpty: Bool { state.withLock { $0.reading == $0.writing } }
+    /// Whether there are segments in a folder.
+    static func isLeft(in folder: String) -> Bool {
+        let names = (try? Descriptor.names(in: folder)) ?? []
+        return names.contains { number(ofSegment: $0) != nil }
+    }
 
     /// Whether another batch may be appended.
     var hasRoom: Bool { byteCount < limit }
 
     /// The bytes of all segments.
-    var byteCount: Int64 { state.withLock { $0.sizes.values.reduce(0, +) } }
+    package var byteCount: Int64 { state.withLock { $0.sizes.values.reduce(0, +) } }
 
-    /// How many segments ended in a frame that was cut off or damaged.
-    var damagedCount: Int { state.withLock { $0.damaged } }
+    /// What is not given, though it was appended.
+    package var losses: SpoolLosses { state.withLock { $0.losses } }
 
     // MARK: Writing
 
     /// Appends a batch; after an error nothing was.
-    func append(_ batch: LineBatch) throws(IngestError) {
+    package func append(_ batch: LineBatch) throws(IngestError) {
         let payload = SpoolFrame.encode(batch)
         let bytes = SpoolFrame.head(of: payload) + payload
         let result = state.withLock { state -> Result<Void, IngestError> in
@@ -129,7 +147,7 @@ final class Spool: Sendable {
     // MARK: Reading
 
     /// The next batch; `nil` if there is none.
-    func next() throws(IngestError) -> LineBatch? {
+    package func next() throws(IngestError) -> LineBatch? {
         try state.withLock { state in
             Result { () throws(IngestError) in try read(&state) }
         }.get()
@@ -145,37 +163,61 @@ final class Spool: Sendable {
             {
                 state.reading.offset += Int64(Self.headBytes + payload.count)
                 if place.segment < firstOwnSegment {
+                    if isRepeated, batch.numbering != nil {
+                        state.losses.repeatedLines += Int64(batch.lines.count)
+                        skip(in: &state)
+                        continue
+                    }
                     // Its client is gone, and another may have its number.
                     batch.input = -batch.input
                 }
                 batch.spool = state.reading
+                state.given = state.reading
                 return batch
             }
-            if place.offset < state.sizes[place.segment] ?? 0 { state.damaged += 1 }
-            guard place.segment < state.writing.segment else {
-                state.reading = state.writing
-                return nil
-            }
-            state.reading = SpoolPosition(segment: place.segment + 1, offset: 0)
+            endSegment(at: place, in: &state)
         }
         return nil
     }
 
-    /// Removes what is not needed once everything before a position is committed.
-    func release(before position: SpoolPosition) {
-        state.withLock { state in
-            for (number, size) in state.sizes
-            where number < position.segment
-                || (number == position.segment && number < state.writing.segment
-                    && size <= position.offset)
-            {
-                remove(number, from: &state)
-            }
-            guard position == state.writing, position.offset > 0 else { return }
-            remove(position.segment, from: &state)
-            state.writing = SpoolPosition(segment: position.segment + 1, offset: 0)
-            state.reading = state.writing
+    /// Goes on behind a segment of which nothing more can be read.
+    private func endSegment(at place: SpoolPosition, in state: inout State) {
+        if place.offset < state.sizes[place.segment] ?? 0 {
+            state.losses.damagedSegments += 1
+            state.sizes[place.segment] = place.offset
         }
+        state.reading = SpoolPosition(segment: place.segment + 1, offset: 0)
+        // The one that is written ends with a damage too: what comes is behind it.
+        if state.writing < state.reading { state.writing = state.reading }
+        skip(in: &state)
+    }
+
+    /// Removes what was passed over, if all that was given is committed; else that is done with the next commit.
+    private func skip(in state: inout State) {
+        if state.released >= state.given { release(before: state.reading, in: &state) }
+    }
+
+    /// Removes what is not needed once everything before a position is committed.
+    package func release(before position: SpoolPosition) {
+        state.withLock { release(before: position, in: &$0) }
+    }
+
+    private func release(before position: SpoolPosition, in state: inout State) {
+        state.released = max(state.released, position)
+        // Behind the last batch that was given lies only what is not to be given.
+        let position = position < state.given ? position : max(position, state.reading)
+        for (number, size) in state.sizes
+        where number < position.segment
+            || (number == position.segment && number < state.writing.segment
+                && size <= position.offset)
+        {
+            remove(number, from: &state)
+        }
+        guard position == state.writing, position.offset > 0 else { return }
+        remove(position.segment, from: &state)
+        state.writing = SpoolPosition(segment: position.segment + 1, offset: 0)
+        state.reading = state.writing
+        state.released = state.writing
     }
 
     private func remove(_ segment: Int64, from state: inout State) {
@@ -194,6 +236,17 @@ final class Spool: Sendable {
     private static func number(ofSegment name: String) -> Int64? {
         name.hasSuffix(".spool") ? Int64(name.dropLast(".spool".count)) : nil
     }
+}
+
+/// What a spool had taken and does not give.
+public struct SpoolLosses: Sendable, Hashable {
+    /// Segments that ended in a frame that was cut off or damaged.
+    public var damagedSegments = 0
+    /// Lines of an earlier process that their clients send again, because they have no acknowledgement for them.
+    public var repeatedLines: Int64 = 0
+
+    /// None.
+    public init() {}
 }
 
 /// A batch as bytes: what there is to know of it as JSON, then its lines' places, then its bytes.
@@ -253,10 +306,9 @@ enum SpoolFrame {
         guard headEnd <= payload.count,
             let head = try? JSONDecoder().decode(Head.self, from: Data(payload[4..<headEnd]))
         else { return nil }
+        guard head.lineCount >= 0, head.lineCount <= payload.count / lineBytes else { return nil }
         let start = headEnd + head.lineCount * lineBytes
-        guard head.lineCount >= 0, head.lineCount <= payload.count, start <= payload.count else {
-            return nil
-        }
+        guard start <= payload.count else { return nil }
         var batch = LineBatch(
             bytes: Array(payload[start...]), lines: [], input: head.input,
             inputName: head.inputName, header: head.header, isLast: head.isLast)

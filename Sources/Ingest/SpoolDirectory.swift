@@ -5,9 +5,11 @@ import Glibc
 /// A file is taken once it has been quiet for `settleTime`; names that begin with a dot or end in `.tmp`, `.part` or `~`
 /// are left alone. When its last batch is committed it is moved to `done`, or to `failed` if it could not be read or held
 /// no record. A crash in between leaves it where it is, with a position at its end: it is moved then, and not read again.
-struct SpoolDirectory {
+package struct SpoolDirectory: Sendable {
     /// How long a file must not have changed before it is read.
-    static let settleTime = Duration.seconds(1)
+    package static let settleTime = Duration.seconds(1)
+    /// How long a file that may not be read, or not be moved to `failed`, is left alone while it does not change.
+    package static let leaveAloneFor = Duration.seconds(10)
     private static let readBytes = 256 << 10
     /// Files of one name in `done`, apart by a number at their ends.
     private static let mostNamesakes = 10_000
@@ -15,17 +17,25 @@ struct SpoolDirectory {
     let folder: String
     private let format: FormatOptions
     private let limits: BatchLimits
-    private let now: @Sendable () -> Duration
+    private let uptime: @Sendable () -> Duration
     private var resume: FilePosition?
     private var reading: Reading?
     private var nextInput = 1
+    /// The files that wait to be quiet, or for what keeps them from being read or moved to pass.
+    private var waiting: [String: Waiting] = [:]
 
-    private(set) var backlogBytes: Int64 = 0
+    package private(set) var backlogBytes: Int64 = 0
     /// Whether nothing is due before something happens.
-    private(set) var isIdle = false
+    package private(set) var isIdle = false
     /// Whether files are there that are not quiet yet.
-    private(set) var isWaiting = false
-    private(set) var failedCount = 0
+    package private(set) var isWaiting = false
+    package private(set) var failedCount = 0
+    /// Why a file is not read, or not moved.
+    package var problem: IngestError? {
+        moveProblem ?? waiting.sorted { $0.key < $1.key }.lazy.compactMap { $0.value.problem }.first
+    }
+    /// Why the file that was read last could not be moved.
+    private var moveProblem: IngestError?
 
     private struct Reading {
         let path: String
@@ -38,69 +48,86 @@ struct SpoolDirectory {
         var isAtEnd = false
     }
 
-    init(
+    /// What a file is like as long as it does not change.
+    private struct Mark: Equatable {
+        let identity: FileIdentity
+        let size: Int64
+        let changedAt: Int64
+        let touchedAt: Int64
+
+        init(_ status: Descriptor.Status) {
+            identity = FileIdentity(status)
+            size = status.size
+            changedAt = status.changedAt
+            touchedAt = status.touchedAt
+        }
+    }
+
+    private struct Waiting {
+        var mark: Mark
+        /// When it may be taken, by the uptime.
+        var until: Duration
+        /// What keeps it here, and whether it is only to be moved to `failed`.
+        var problem: IngestError?
+        var isFailed = false
+    }
+
+    package init(
         folder: String, format: FormatOptions, resume: FilePosition?, limits: BatchLimits,
-        now: @escaping @Sendable () -> Duration = FileFollower.systemTime
+        uptime: @escaping @Sendable () -> Duration = SpoolDirectory.systemUptime
     ) {
         self.folder = folder
         self.format = format
         self.resume = resume
         self.limits = limits
-        self.now = now
+        self.uptime = uptime
+    }
+
+    /// The system's clock that nobody sets.
+    package static func systemUptime() -> Duration {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return .seconds(time.tv_sec) + .nanoseconds(time.tv_nsec)
     }
 
     // MARK: Reading
 
-    /// Gives the next lines of the file that is read, or of the next one.
-    mutating func step() throws(IngestError) -> LineBatch? {
+    /// Gives the next lines of the file that is read, or of the next one; `nil` also where it takes more than one look.
+    package mutating func step() throws(IngestError) -> LineBatch? {
         isIdle = false
-        while true {
-            if reading == nil { try openNext() }
-            guard var current = reading.take() else {
-                isIdle = true
-                return nil
-            }
-            do throws(IngestError) {
-                let batch = try lines(of: &current)
-                reading = current
-                if let batch { return batch }
-            } catch {
-                resume = position(in: current)
-                throw error
-            }
+        if reading == nil { try openNext() }
+        guard var current = reading.take() else {
+            isIdle = true
+            return nil
+        }
+        do throws(IngestError) {
+            let batch = try lines(of: &current)
+            reading = current
+            return batch
+        } catch {
+            resume = position(in: current)
+            throw error
         }
     }
 
     private mutating func lines(of current: inout Reading) throws(IngestError) -> LineBatch? {
-        if current.isAtEnd {
-            // Its last batch was given, and the process that was to commit it was not there to do so.
-            guard let batch = current.framer.takeBatch(atEnd: true) else { return nil }
-            return finished(batch, of: current)
-        }
-        while !current.framer.hasCompleteLine || current.framer.pendingCount < Self.readBytes {
+        let isFull =
+            current.framer.hasCompleteLine && current.framer.pendingCount >= Self.readBytes
+        if !isFull, !current.isAtEnd {
             let offset = current.framer.readOffset
             let chunk = try current.handle.descriptor.bytes(
                 Self.readBytes, at: offset, name: current.path)
-            if chunk.isEmpty {
-                current.isAtEnd = true
-                break
-            }
+            if chunk.isEmpty { current.isAtEnd = true }
             if current.prefix.count < FilePosition.prefixLimit,
                 Int64(current.prefix.count) == offset
             {
                 current.prefix += chunk.prefix(FilePosition.prefixLimit - current.prefix.count)
             }
             chunk.withUnsafeBytes { current.framer.append($0) }
-            if current.framer.hasCompleteLine { break }
         }
-        guard let batch = current.framer.takeBatch(atEnd: current.isAtEnd) else { return nil }
+        guard var batch = current.framer.takeBatch(atEnd: current.isAtEnd) else { return nil }
         let size = try current.handle.descriptor.status(name: current.path).size
         backlogBytes = max(0, size - current.framer.consumedOffset)
-        return finished(batch, of: current)
-    }
-
-    private func finished(_ batch: LineBatch, of current: Reading) -> LineBatch {
-        var batch = batch
         batch.inputName = current.path
         batch.resume = position(in: current)
         return batch
@@ -115,59 +142,88 @@ struct SpoolDirectory {
     // MARK: Choosing
 
     private mutating func openNext() throws(IngestError) {
-        isWaiting = false
-        backlogBytes = 0
+        if let resume, try goOn(at: resume) { return }
+        resume = nil
+        moveProblem = nil
         guard let status = Descriptor.status(path: folder) else {
             throw .noSuchFile(path: folder)
         }
         guard status.kind == S_IFDIR else {
             throw .notAFolder(path: folder, found: status.kindText)
         }
+        backlogBytes = 0
+        isWaiting = false
+        let now = uptime()
+        var stillThere: [String: Waiting] = [:]
+        var due: [(path: String, isFailed: Bool)] = []
         for name in try Descriptor.names(in: folder).sorted() where Self.isComplete(name) {
             let path = folder + "/" + name
             guard let status = Descriptor.status(path: path), status.isRegular else { continue }
-            backlogBytes += status.size
-            if let resume, resume.path == path { return try goOn(at: resume) }
-            guard now() - .nanoseconds(status.changedAt) >= Self.settleTime else {
-                isWaiting = true
-                continue
+            let mark = Mark(status)
+            var file = waiting[path] ?? Waiting(mark: mark, until: now + Self.settleTime)
+            if file.mark != mark { file = Waiting(mark: mark, until: now + Self.settleTime) }
+            stillThere[path] = file
+            if file.until <= now { due.append((path, file.isFailed)) }
+            if file.problem == nil {
+                backlogBytes += status.size
+                if file.until > now { isWaiting = true }
             }
-            guard reading == nil, let descriptor = try Descriptor.open(path) else { continue }
-            reading = Reading(
-                path: path, handle: FileFollower.Handle(descriptor, status),
-                framer: framer(path), prefix: [], recordCount: 0)
-            return
+        }
+        waiting = stillThere
+        for (path, isFailed) in due {
+            if isFailed {
+                moveToFailed(path)
+            } else if let opened = try open(path) {
+                waiting[path] = nil
+                reading = opened
+                return
+            }
         }
     }
 
-    /// Goes on in a file that was begun before; one that was replaced since is read from its start.
-    private mutating func goOn(at position: FilePosition) throws(IngestError) {
-        guard let descriptor = try Descriptor.open(position.path) else { return }
-        let status = try descriptor.status(name: position.path)
-        let handle = FileFollower.Handle(descriptor, status)
-        guard FileIdentity(status) == FileIdentity(position),
-            try position.isIn(descriptor, status: status, name: position.path)
-        else {
-            resume = nil
-            reading = Reading(
-                path: position.path, handle: handle, framer: framer(position.path), prefix: [],
-                recordCount: 0)
-            return
+    /// Opens a file from its start; one that may not be read is left alone for a while, and the others are read.
+    private mutating func open(_ path: String) throws(IngestError) -> Reading? {
+        do throws(IngestError) {
+            guard let descriptor = try Descriptor.open(path) else { return nil }
+            let status = try descriptor.status(name: path)
+            // Another one took its name just now: it is to be quiet first.
+            guard waiting[path]?.mark == Mark(status) else { return nil }
+            return Reading(
+                path: path, handle: FileFollower.Handle(descriptor, status), framer: framer(path),
+                prefix: [], recordCount: 0)
+        } catch {
+            guard error.isRefusal else { throw error }
+            waiting[path]?.problem = error
+            waiting[path]?.until = uptime() + Self.leaveAloneFor
+            return nil
         }
+    }
+
+    /// Goes on in a file that was begun before, or moves it if it was read to its end.
+    ///
+    /// - Returns: `false` if it is not there any more: one of the same name is another file.
+    private mutating func goOn(at position: FilePosition) throws(IngestError) -> Bool {
+        guard position.path.hasPrefix(folder + "/"),
+            let status = Descriptor.status(path: position.path), status.isRegular,
+            FileIdentity(status) == FileIdentity(position),
+            let descriptor = try Descriptor.open(position.path),
+            try position.isIn(descriptor, status: status, name: position.path)
+        else { return false }
         guard position.offset < status.size else {
             try move(position.path, to: "done")
-            resume = nil
-            return
+            return false
         }
-        resume = nil
+        let handle = FileFollower.Handle(descriptor, status)
         var reader = FileFollower(path: position.path, format: format, limits: limits)
         let opened = try reader.open(handle, at: position)
+        resume = nil
         reading = Reading(
             path: position.path, handle: handle,
             framer: framer(
                 position.path, offset: position.offset, lineNumber: position.lineNumber,
                 header: opened.framer.header, tail: opened.framer.tail),
             prefix: opened.prefix, recordCount: nil)
+        return true
     }
 
     private static func isComplete(_ name: String) -> Bool {
@@ -187,24 +243,62 @@ struct SpoolDirectory {
     // MARK: Moving
 
     /// Takes note of what a batch held, and moves its file away when it was the last one.
-    mutating func didCommit(_ batch: LineBatch, faultCount: Int) throws(IngestError) {
+    ///
+    /// If that cannot be done now, `problem` says why and `step` tries again.
+    package mutating func didCommit(_ batch: LineBatch, faultCount: Int) {
         guard var current = reading, batch.inputName == current.path else { return }
         current.recordCount? += batch.lines.count - faultCount
         current.faultCount += faultCount
-        reading = batch.isLast ? nil : current
+        reading = current
         guard batch.isLast else { return }
-        resume = position(in: current)
-        let isEmpty = current.recordCount == 0 && current.faultCount > 0
-        try move(current.path, to: isEmpty ? "failed" : "done")
-        if isEmpty { failedCount += 1 }
-        resume = nil
+        do throws(IngestError) {
+            // What a slow writer has added since the end was read.
+            let status = try current.handle.descriptor.status(name: current.path)
+            guard status.size <= current.framer.readOffset else {
+                current.isAtEnd = false
+                current.framer = framer(
+                    current.path, offset: current.framer.readOffset,
+                    lineNumber: current.framer.lineNumber, header: current.framer.header,
+                    tail: current.framer.tail)
+                reading = current
+                return
+            }
+            reading = nil
+            guard current.recordCount != 0 || current.faultCount == 0 else {
+                failedCount += 1
+                return leave(current)
+            }
+            // Until it is moved, no other one is read: only the place in one file is remembered.
+            resume = position(in: current)
+            try move(current.path, to: "done")
+            resume = nil
+        } catch {
+            moveProblem = error
+        }
     }
 
     /// Moves the file that is read to `failed`.
-    mutating func fail() throws(IngestError) {
+    package mutating func fail() {
         guard let current = reading.take() else { return }
         failedCount += 1
-        try move(current.path, to: "failed")
+        leave(current)
+    }
+
+    /// Has done with a file that is no use.
+    private mutating func leave(_ file: Reading) {
+        guard let status = Descriptor.status(path: file.path) else { return }
+        waiting[file.path] = Waiting(mark: Mark(status), until: .zero, isFailed: true)
+        moveToFailed(file.path)
+    }
+
+    private mutating func moveToFailed(_ path: String) {
+        do throws(IngestError) {
+            try move(path, to: "failed")
+            waiting[path] = nil
+        } catch {
+            waiting[path]?.problem = error
+            waiting[path]?.until = uptime() + Self.leaveAloneFor
+        }
     }
 
     private func move(_ path: String, to name: String) throws(IngestError) {

@@ -1,9 +1,9 @@
 import Glibc
 
 /// Unix sockets by their paths.
-enum UnixSocket {
+package enum UnixSocket {
     /// What kind of socket.
-    enum Kind {
+    package enum Kind {
         case stream
         case datagram
 
@@ -14,7 +14,7 @@ enum UnixSocket {
     }
 
     /// The longest path that fits into an address.
-    static let pathLimit = 107
+    package static let pathLimit = 107
 
     /// A bound socket, which is never open to more than `mode` says.
     ///
@@ -48,7 +48,7 @@ enum UnixSocket {
     }
 
     /// Removes a socket that nobody listens on; throws if the path is in other use.
-    private static func makeWay(_ path: String, _ kind: Kind) throws(IngestError) {
+    package static func makeWay(_ path: String, _ kind: Kind) throws(IngestError) {
         guard path.utf8.count <= pathLimit else {
             throw .socketPathTooLong(path: path, bytes: path.utf8.count, limit: pathLimit)
         }

@@ -1,4 +1,5 @@
 import Foundation
+import Ingest
 import Yams
 
 extension FlowguardConfiguration {
@@ -180,10 +181,10 @@ extension ConfigurationReader {
     fileprivate mutating func checkSockets(
         _ streams: [StreamConfiguration], control: String, root: Node, section: Section
     ) {
-        if control.utf8.count > Self.maximumSocketPathBytes {
+        if control.utf8.count > SocketSource.pathLimit {
             report(
                 section["runtime_directory"] ?? root,
-                "runtime_directory: a socket's path has at most \(Self.maximumSocketPathBytes) bytes, "
+                "runtime_directory: a socket's path has at most \(SocketSource.pathLimit) bytes, "
                     + "\(control) has \(control.utf8.count)",
                 hint: "choose a shorter folder")
         }
@@ -194,7 +195,4 @@ extension ConfigurationReader {
                 hint: "give the stream a socket of its own")
         }
     }
-
-    /// What a Unix socket address holds, without its final zero.
-    static let maximumSocketPathBytes = 107
 }

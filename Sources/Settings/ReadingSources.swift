@@ -65,10 +65,10 @@ extension ConfigurationReader {
     }
 
     private mutating func checkLength(of path: String, _ node: Node, _ key: String) {
-        guard path.utf8.count > Self.maximumSocketPathBytes else { return }
+        guard path.utf8.count > SocketSource.pathLimit else { return }
         report(
             node,
-            "\(key): a socket's path has at most \(Self.maximumSocketPathBytes) bytes, \(path) has "
+            "\(key): a socket's path has at most \(SocketSource.pathLimit) bytes, \(path) has "
                 + "\(path.utf8.count)",
             hint: "choose a shorter path")
     }

@@ -150,7 +150,8 @@ enum Migrations {
         );
         """
 
-    /// When the file of a position had been written last, and where a stream goes on in each of several files.
+    /// When the file of a position had been written last, and where a stream goes on in each of several files: by device
+    /// and inode, because a file keeps these when it is renamed.
     private static let schema3 = """
         ALTER TABLE checkpoints ADD COLUMN source_modified_ns INTEGER;
 
@@ -164,7 +165,7 @@ enum Migrations {
             source_offset INTEGER NOT NULL,
             line_number INTEGER NOT NULL,
             source_modified_ns INTEGER,
-            PRIMARY KEY (stream, source)
+            PRIMARY KEY (stream, device, inode)
         );
         """
 }

@@ -64,35 +64,46 @@ extension StateStore {
         }
     }
 
-    /// Where the stream goes on in each file that it was read from, by their paths.
+    /// Where the stream goes on in each file that it was read from, the one that was committed last at the end.
     public func sourceFiles(stream: String) throws(StoreError) -> [SourcePosition] {
         try read("source files") { database in
             try Row.fetchAll(
-                database, sql: "SELECT * FROM source_files WHERE stream = ? ORDER BY source",
+                database, sql: "SELECT * FROM source_files WHERE stream = ? ORDER BY rowid",
                 arguments: [stream]
             ).map { SourcePosition(row: $0, path: $0["source"]) }
         }
     }
 
+    /// So many files of a stream are remembered; then those that were committed longest ago are forgotten.
+    public static let sourceFileLimit = 10_000
+
+    /// A new row each time, so that row numbers are in the order of the commits.
     private func replace(
         _ file: SourcePosition, stream: String, in database: Database
     ) throws {
+        let identity = [Int64(bitPattern: file.device), Int64(bitPattern: file.inode)]
+        let isKnown = try Int.fetchOne(
+            try database.cachedStatement(
+                sql: "SELECT 1 FROM source_files WHERE stream = ? AND device = ? AND inode = ?"),
+            arguments: [stream, identity[0], identity[1]])
         let statement = try database.cachedStatement(
             sql: """
-                INSERT INTO source_files (stream, source, device, inode, prefix_hash,
+                INSERT OR REPLACE INTO source_files (stream, source, device, inode, prefix_hash,
                     prefix_length_bytes, source_offset, line_number, source_modified_ns)
                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-                ON CONFLICT (stream, source) DO UPDATE SET
-                    device = excluded.device, inode = excluded.inode,
-                    prefix_hash = excluded.prefix_hash,
-                    prefix_length_bytes = excluded.prefix_length_bytes,
-                    source_offset = excluded.source_offset, line_number = excluded.line_number,
-                    source_modified_ns = excluded.source_modified_ns
                 """)
         try statement.execute(arguments: [
-            stream, file.path, Int64(bitPattern: file.device), Int64(bitPattern: file.inode),
-            file.prefixHash, file.prefixLength, file.offset, file.lineNumber, file.modifiedAt,
+            stream, file.path, identity[0], identity[1], file.prefixHash, file.prefixLength,
+            file.offset, file.lineNumber, file.modifiedAt,
         ])
+        guard isKnown == nil else { return }
+        try database.execute(
+            sql: """
+                DELETE FROM source_files WHERE stream = ? AND rowid <= (
+                    SELECT rowid FROM source_files WHERE stream = ?
+                    ORDER BY rowid DESC LIMIT 1 OFFSET ?)
+                """,
+            arguments: [stream, stream, Self.sourceFileLimit])
     }
 
     func requireStream(_ name: String, in database: Database) throws {

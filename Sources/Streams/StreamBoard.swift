@@ -112,6 +112,8 @@ package final class StreamBoard: Sendable {
         package var droppedLines: Int64
         /// Bytes that wait on disk to be taken.
         package var spooledBytes: Int64
+        /// What had waited there and was not given.
+        package var spoolLosses: SpoolLosses
         /// How it learns of changes: `inotify` or `polling`; `nil` for what is no file.
         package var watchMode: String?
         /// What keeps the source from a part of its work.
@@ -130,7 +132,8 @@ package final class StreamBoard: Sendable {
             backlogBytes: source?.backlogBytes() ?? 0, connections: source?.connectionCount() ?? 0,
             refusedConnections: before + Self.refused(source),
             droppedLines: socket?.droppedLineCount() ?? 0,
-            spooledBytes: socket?.spooledByteCount() ?? 0, watchMode: source?.watchMode(),
+            spooledBytes: socket?.spooledByteCount() ?? 0,
+            spoolLosses: socket?.spoolLosses() ?? SpoolLosses(), watchMode: source?.watchMode(),
             problem: source?.problem().map { "\($0)" },
             failedFiles: (source as? DirectorySource)?.failedFileCount() ?? 0,
             isCaughtUp: source?.isCaughtUp() ?? false)

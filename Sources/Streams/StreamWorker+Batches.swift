@@ -126,7 +126,7 @@ extension StreamWorker {
             StreamCommit(
                 stream: name, activation: activation, threshold: threshold,
                 episodes: findings.episodeRows, anomalies: findings.anomalies,
-                checkpoint: checkpoint, file: readsSeveralFiles ? file : nil))
+                checkpoint: checkpoint, file: followsFiles ? file : nil))
         state = next
         position = newPosition
         if let newest = ids.last { environment.announce(newest) }
@@ -134,9 +134,9 @@ extension StreamWorker {
         tell(findings.events)
     }
 
-    /// Whether the place in one file is not all that there is to know.
-    private var readsSeveralFiles: Bool {
-        if case .file(let path) = configuration.source { return FileSetSource.isPattern(path) }
+    /// Whether files are read on; also of a single one the place is kept by itself, so that a pattern in its stead finds it.
+    private var followsFiles: Bool {
+        if case .file = configuration.source { return true }
         return false
     }
 

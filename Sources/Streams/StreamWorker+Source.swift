@@ -10,6 +10,7 @@ extension StreamWorker {
         let source = try await openSource()
         defer {
             source.stop()
+            source.handOver(to: environment.inputs)
             board.attach(nil)
             forgetInputs()
         }
@@ -40,6 +41,23 @@ extension StreamWorker {
         }
     }
 
+    /// Logs what had waited on disk and was not given, when there is more of it.
+    func tellOfSpool() {
+        let losses = board.inflow.spoolLosses
+        guard losses != toldSpoolLosses else { return }
+        if losses.damagedSegments > toldSpoolLosses.damagedSegments {
+            logger.error(
+                "the spool is damaged: lines of clients are lost",
+                metadata: ["segments": "\(losses.damagedSegments)"])
+        }
+        if losses.repeatedLines > toldSpoolLosses.repeatedLines {
+            logger.notice(
+                "spooled lines are left to clients that send them again",
+                metadata: ["lines": "\(losses.repeatedLines)"])
+        }
+        toldSpoolLosses = losses
+    }
+
     /// Commits a batch, and tells its source.
     private func take(_ batch: LineBatch, from source: any LineSource) async throws {
         let fresh = withoutDuplicates(batch)
@@ -49,10 +67,19 @@ extension StreamWorker {
             let faults = try await take(fresh)
             source.didCommit(batch, faultCount: faults)
         } catch let error as IngestError {
-            guard let directory = source as? DirectorySource else { throw error }
             // One file of many: the others are read all the same.
-            logger.error("file failed", metadata: ["error": "\(error)"])
-            directory.fail()
+            switch source {
+            case let directory as DirectorySource:
+                logger.error("file failed", metadata: ["error": "\(error)"])
+                directory.fail()
+            case let files as FileSetSource:
+                if files.refuse(batch, because: error) {
+                    logger.error("file is not read", metadata: ["error": "\(error)"])
+                }
+            default:
+                throw error
+            }
+            forgetInput(batch.input)
         }
     }
 
@@ -111,21 +138,19 @@ extension StreamWorker {
         let activated = environment.activated.descriptor(at: configuration.source.path)
         switch configuration.source {
         case .file(let path) where FileSetSource.isPattern(path):
-            let known = try environment.store.sourceFiles(stream: name).map(FilePosition.init)
-            return FileSetSource(
-                pattern: path, format: format, resume: known.filter { matches($0.path, path) })
+            return FileSetSource(pattern: path, format: format, resume: try knownFiles())
         case .file(let path):
-            // The place in another file says nothing of this one.
-            let known = position.flatMap { $0.path == path ? FilePosition($0) : nil }
-            return FileSource(path: path, format: format, resume: known)
+            return FileSource(path: path, format: format, resume: try knownFiles().place(in: path))
         case .directory(let path):
             let known = position.flatMap { $0.path.hasPrefix(path + "/") ? FilePosition($0) : nil }
             return DirectorySource(folder: path, format: format, resume: known)
         case .socket(let socket):
             var options = SocketSource.Options()
             options.acknowledges = socket.acknowledge
-            options.committed = state.clients.all
+            options.committed = state.clients
             options.overflow = try overflow(of: socket)
+            options.spool = SpoolPlace(
+                folder: environment.directory.spoolFolder + "/" + name, resume: state.spool)
             options.activated = activated
             let source = SocketSource(path: socket.path, format: format, options: options)
             try await source.start()
@@ -136,17 +161,24 @@ extension StreamWorker {
             return source
         case .pipe(let path):
             let source = PipeSource(path: path, format: format, activated: activated)
-            try source.start()
+            try source.start(after: environment.inputs)
             return source
         case .standardInput:
             return DescriptorSource(
-                descriptor: STDIN_FILENO, name: configuration.source.path, format: format)
+                descriptor: STDIN_FILENO, name: configuration.source.path, format: format,
+                after: environment.inputs)
         }
     }
 
-    /// Whether a file belongs to a pattern: one that was read under another configuration does not.
-    private func matches(_ path: String, _ pattern: String) -> Bool {
-        fnmatch(pattern, path, FNM_PATHNAME | FNM_PERIOD) == 0
+    /// Where to go on in the files that were read, also under another configuration; the one of the newest commit is last.
+    private func knownFiles() throws -> [FilePosition] {
+        var known = try environment.store.sourceFiles(stream: name)
+        if let position, known.last != position {
+            // Builds before this table kept the place in a single file only here.
+            known.removeAll { ($0.device, $0.inode) == (position.device, position.inode) }
+            known.append(position)
+        }
+        return known.map(FilePosition.init)
     }
 
     private func overflow(of socket: SocketConfiguration) throws -> OverflowPolicy {
@@ -154,35 +186,8 @@ extension StreamWorker {
         case .block: return .block
         case .dropOldest: return .dropOldest
         case .spill:
-            let folder = environment.directory.spoolFolder
-            try StateDirectory.makeFolder(folder)
-            return .spill(
-                folder: folder + "/" + name, limit: Int64(socket.overflowBytes),
-                resume: state.spool)
+            try StateDirectory.makeFolder(environment.directory.spoolFolder)
+            return .spill(limit: Int64(socket.overflowBytes))
         }
-    }
-}
-
-/// The greatest number that is committed of each client with a name.
-struct ClientNumbers: Codable, Equatable {
-    /// So many clients are remembered; then the one that sent nothing for longest is forgotten.
-    static let limit = 1_000
-
-    /// The client that sent last is the last one.
-    private var names: [String] = []
-    private var numbers: [String: Int64] = [:]
-
-    var all: [String: Int64] { numbers }
-
-    /// `nil` for a client that is not known.
-    func committed(_ client: String) -> Int64? { numbers[client] }
-
-    mutating func commit(_ client: String, through number: Int64) {
-        if names.last != client {
-            if numbers[client] != nil { names.removeAll { $0 == client } }
-            names.append(client)
-        }
-        numbers[client] = max(number, numbers[client] ?? 0)
-        if names.count > Self.limit { numbers[names.removeFirst()] = nil }
     }
 }

@@ -14,6 +14,8 @@ package struct WorkerEnvironment: Sendable {
     let logger: Logger
     /// Sockets that systemd opened.
     let activated: ActivatedSockets
+    /// What workers leave to those that come after them.
+    package let inputs = HeldInputs()
     /// Told the number of the newest anomaly after each transaction that has some.
     let announce: @Sendable (_ newestAnomaly: Int64) -> Void
     let clock: any StreamClock
@@ -87,6 +89,8 @@ package actor StreamWorker {
     var hasEnded = false
     /// Lines that the source dropped and that are counted in the state.
     var countedDrops: Int64 = 0
+    /// What the log says of the spool.
+    var toldSpoolLosses = SpoolLosses()
     /// Lines of the batch under way that its client sent before.
     var duplicatesUnderway: Int64 = 0
     var inputs: [Int: OpenInput] = [:]
@@ -218,6 +222,9 @@ package actor StreamWorker {
     /// Another source gives inputs of its own.
     func forgetInputs() { inputs = [:] }
 
+    /// What is left of an input is given again, as another one.
+    func forgetInput(_ input: Int) { inputs[input] = nil }
+
     /// The features are others now.
     func forgetDecoders() {
         for input in inputs.keys { inputs[input]?.decoder = nil }
@@ -288,6 +295,7 @@ package actor StreamWorker {
             }
             lastRecords = state.counters.records
             last = now
+            tellOfSpool()
             if window != nil { doWhatIsDue() }
         }
     }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Control
 import Foundation
+import Ingest
 import NIOCore
 import NIOHTTP1
 import NIOPosix
@@ -191,7 +192,7 @@ struct ControlClient: Sendable {
             throw unreachable(error.errnoCode)
         } catch SocketAddressError.unixDomainSocketPathTooLong {
             throw CommandFailure(
-                "\(socketPath): a socket's path has at most 107 bytes, "
+                "\(socketPath): a socket's path has at most \(SocketSource.pathLimit) bytes, "
                     + "found \(socketPath.utf8.count)", status: .unavailable)
         } catch let error as NIOConnectionError {
             throw CommandFailure(

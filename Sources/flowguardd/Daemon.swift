@@ -148,12 +148,16 @@ struct Daemon {
         } catch {
             throw .state(error)
         }
-        var information = stat()
-        guard lstat(path, &information) == 0 else { return }
-        guard information.st_mode & S_IFMT == S_IFSOCK else { throw .notASocket(path: path) }
-        if UnixAddress.isListening(at: path) { throw .socketInUse(path: path) }
-        guard unlink(path) == 0 || errno == ENOENT else {
-            throw .state(.file(path: path, operation: "remove", code: errno))
+        do throws(IngestError) {
+            try UnixSocket.makeWay(path, .stream)
+        } catch {
+            switch error {
+            case .socketInUse: throw .socketInUse(path: path)
+            case .socketPathOccupied: throw .notASocket(path: path)
+            case .cannotListen(_, let code):
+                throw .listen(address: path, reason: String(cString: strerror(code)))
+            default: throw .listen(address: path, reason: "\(error)")
+            }
         }
     }
 }

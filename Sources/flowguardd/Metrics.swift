@@ -151,6 +151,11 @@ enum Metrics {
                     help: "Bytes of clients' lines that wait on disk."
                 ) { Double($0.inflow.spooledBytes) },
                 Metric(
+                    name: "flowguard_spool_damaged_segments", type: "gauge",
+                    help:
+                        "Files of the spool that were damaged, since the source was opened."
+                ) { Double($0.inflow.spoolLosses.damagedSegments) },
+                Metric(
                     name: "flowguard_failed_files", type: "gauge",
                     help:
                         "Files of a directory that could not be read, since the source was opened."

@@ -1,4 +1,5 @@
 import Foundation
+import Ingest
 import Logging
 import ServiceLifecycle
 import Settings
@@ -80,6 +81,7 @@ actor StreamPool: Service {
                 ?? StreamWorker(stream, environment: environment)
         }
         current.withLock { $0 = new }
+        environment.inputs.forget(except: streams.map(\.source.path))
         for worker in new where tasks[worker.name] == nil { start(worker) }
     }
 

@@ -1,4 +1,5 @@
 import Foundation
+import Ingest
 
 /// Tells systemd how the service is, as `sd_notify` does; without `NOTIFY_SOCKET` every call does nothing.
 struct SystemdNotifier: Sendable {
@@ -56,13 +57,10 @@ struct UnixAddress {
     private var address = sockaddr_un()
     private var length: socklen_t
 
-    /// The longest path, in bytes.
-    static let maximumPathBytes = 107
-
     /// `nil` when the path does not fit; a leading `@` names an abstract socket where these are allowed.
     init?(path: String, allowsAbstract: Bool = false) {
         var bytes = Array(path.utf8)
-        guard !bytes.isEmpty, bytes.count <= Self.maximumPathBytes else { return nil }
+        guard !bytes.isEmpty, bytes.count <= UnixSocket.pathLimit else { return nil }
         if allowsAbstract, bytes[0] == UInt8(ascii: "@") { bytes[0] = 0 }
         address.sun_family = sa_family_t(AF_UNIX)
         withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
@@ -79,15 +77,5 @@ struct UnixAddress {
         return withUnsafePointer(to: &address) {
             $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, length) }
         }
-    }
-
-    /// Whether a process listens on the stream socket at this path.
-    static func isListening(at path: String) -> Bool {
-        guard var address = UnixAddress(path: path) else { return false }
-        let descriptor = socket(
-            AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-        guard descriptor >= 0 else { return false }
-        defer { close(descriptor) }
-        return address.withPointer { connect(descriptor, $0, $1) } == 0
     }
 }

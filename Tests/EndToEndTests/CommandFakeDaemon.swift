@@ -35,14 +35,8 @@ final class FakeDaemon: Sendable {
         path = folder.file("control.sock")
         self.answers = Mutex(answers)
         descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
-        var address = sockaddr_un()
-        address.sun_family = sa_family_t(AF_UNIX)
-        let bytes = Array(path.utf8)
-        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
-        let size = socklen_t(MemoryLayout<sockaddr_un>.size)
-        let isBound = withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(descriptor, $0, size) }
-        }
+        let number = descriptor
+        let isBound = withUnixAddress(path) { bind(number, $0, $1) }
         guard isBound == 0, listen(descriptor, 16) == 0 else {
             throw WaitedInVain(description: "\(path): \(String(cString: strerror(errno)))")
         }

@@ -37,31 +37,25 @@ import Testing
         try await daemon.wait("the log") { try daemon.logged() == daemon.everyAnomaly() }
     }
 
-    /// A daemon with a model whose state is on a small file system of its own; `nil` for who is not root.
-    private func daemonOnTmpfs() async throws -> (DaemonProcess, PumpData)? {
+    /// A daemon whose state is on a small file system of its own.
+    private func daemonOnTmpfs() throws -> DaemonProcess {
         let folder = try TemporaryDirectory()
         let state = folder.file("state")
         try FileManager.default.createDirectory(atPath: state, withIntermediateDirectories: true)
-        guard try Mount.tmpfs(at: state, size: "6m") else { return nil }
-        let daemon = DaemonProcess(folder: folder)
-        return (daemon, try await daemon.startWithModel())
+        try #require(try Mount.tmpfs(at: state, size: "6m"))
+        return DaemonProcess(folder: folder)
     }
 
-    /// Who may be made an ordinary user, whom modes of files concern; `nil` if that cannot be had here.
-    private func ordinaryDaemon() throws -> DaemonProcess? {
-        let setpriv = "/usr/bin/setpriv"
-        // Only root can become somebody else.
-        guard getuid() == 0, access(setpriv, X_OK) == 0 else { return nil }
+    private func ordinaryDaemon() throws -> DaemonProcess {
         let folder = try TemporaryDirectory()
         chmod(folder.path, 0o777)
         let daemon = DaemonProcess(folder: folder)
-        daemon.wrapper = [setpriv, "--reuid", "65534", "--regid", "65534", "--clear-groups"]
-        // The build may lie where others may not go.
-        return daemon.canRun() ? daemon : nil
+        daemon.wrapper = Facilities.ordinaryUser
+        return daemon
     }
 
-    @Test func aStateThatBecomesReadOnlyIsWaitedFor() async throws {
-        guard let daemon = try ordinaryDaemon() else { return }
+    @Test(.takesOrdinaryUser) func aStateThatBecomesReadOnlyIsWaitedFor() async throws {
+        let daemon = try ordinaryDaemon()
         var data = try await daemon.startWithModel()
         let quarantine = daemon.folder.file("state/quarantine")
         chmod(quarantine, 0o555)
@@ -74,13 +68,14 @@ import Testing
         #expect(try daemon.stream()?.faultsTotal == 1)
     }
 
-    @Test func aFullDiskIsWaitedFor() async throws {
-        guard case (let daemon, var data)? = try await daemonOnTmpfs() else { return }
+    @Test(.takesMount) func aFullDiskIsWaitedFor() async throws {
+        let daemon = try daemonOnTmpfs()
         let state = daemon.folder.file("state")
         defer {
             daemon.kill()
             Mount.unmount(state)
         }
+        var data = try await daemon.startWithModel()
         Mount.fill(state + "/ballast")
         try daemon.folder.append(data.lines(40_000) { $0 % 100 == 0 }, to: "pump.csv")
         let problem = try await serves(
@@ -158,8 +153,8 @@ import Testing
         try await recovers(daemon, to: 700)
     }
 
-    @Test func aFileThatMayNotBeReadIsWaitedFor() async throws {
-        guard let daemon = try ordinaryDaemon() else { return }
+    @Test(.takesOrdinaryUser) func aFileThatMayNotBeReadIsWaitedFor() async throws {
+        let daemon = try ordinaryDaemon()
         let folder = daemon.folder
         var data = try await daemon.startWithModel()
         let path = folder.file("pump.csv")
@@ -200,20 +195,16 @@ import Testing
         try await daemon.wait("a record") { try daemon.stream("other")?.recordsTotal == 1 }
     }
 
-    @Test(arguments: ["+3d", "-3d"])
+    @Test(.takesClock, arguments: ["+3d", "-3d"])
     func aClockThatStepsLosesNothing(step: String) async throws {
-        let library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
-        guard access(library, R_OK) == 0 else {
-            // The clock of the machine is not this test's to set: skipped without libfaketime.
-            return
-        }
         let folder = try TemporaryDirectory()
         let daemon = DaemonProcess(folder: folder)
         let clock = try folder.write("+0d", to: "clock")
         // The library wants a process before the one whose arguments matter.
         daemon.wrapper = ["/usr/bin/env"]
         daemon.environment = [
-            "LD_PRELOAD": library, "FAKETIME_TIMESTAMP_FILE": clock, "FAKETIME_NO_CACHE": "1",
+            "LD_PRELOAD": Facilities.clockLibrary, "FAKETIME_TIMESTAMP_FILE": clock,
+            "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         ]
         var data = try await daemon.startWithModel()

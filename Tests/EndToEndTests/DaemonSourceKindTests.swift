@@ -56,6 +56,50 @@ import Testing
         #expect(try daemon.stream()?.faultsTotal == 0)
     }
 
+    @Test func aFileThatBecomesAPatternAndBackIsNotReadAgain() async throws {
+        let daemon = try await started("{file: 'log/pump-a.csv'}")
+        let folder = daemon.folder
+        var data = PumpData()
+        try folder.write(PumpData.header + data.lines(100), to: "log/pump-a.csv")
+        try await wait(daemon, for: 100)
+        try daemon.configure("  - {name: pump, source: {file: 'log/pump-*.csv'}}")
+        daemon.signal(SIGHUP)
+        try folder.write(PumpData.header + data.lines(10), to: "log/pump-b.csv")
+        try await wait(daemon, for: 110)
+        try daemon.configure("  - {name: pump, source: {file: 'log/pump-a.csv'}}")
+        daemon.signal(SIGHUP)
+        try folder.append(data.lines(3), to: "log/pump-a.csv")
+        try folder.append(data.lines(1), to: "log/pump-b.csv")
+        try await wait(daemon, for: 113)
+        try daemon.configure("  - {name: pump, source: {file: 'log/pump-*.csv'}}")
+        daemon.signal(SIGHUP)
+        try await wait(daemon, for: 114)
+        #expect(try daemon.stream()?.faultsTotal == 0)
+    }
+
+    @Test func oneFileOfAPatternWithAWrongHeaderHoldsUpNoOther() async throws {
+        let folder = try TemporaryDirectory()
+        let daemon = DaemonProcess(folder: folder)
+        var data = PumpData()
+        try FileManager.default.createDirectory(
+            atPath: folder.file("in"), withIntermediateDirectories: true)
+        try folder.write("no,such,columns\n1,2,3\n", to: "in/pump-a.csv")
+        try folder.write(PumpData.header + data.lines(10), to: "in/pump-b.csv")
+        try daemon.configure(
+            "  - {name: pump, source: {file: 'in/pump-*.csv'}, features: [flow, pressure, noise]}")
+        try await daemon.start()
+        try await wait(daemon, for: 10)
+        try folder.append(data.lines(5), to: "in/pump-b.csv")
+        try await wait(daemon, for: 15)
+        let problem = try await daemon.wait("the problem") { try daemon.stream()?.lastError }
+        #expect(problem.message.contains("pump-a.csv: expected the columns"))
+        // Another file by that name is taken.
+        try folder.write(PumpData.header + data.lines(10), to: "in/new")
+        rename(folder.file("in/new"), folder.file("in/pump-a.csv"))
+        try await wait(daemon, for: 25)
+        try await daemon.wait("no problem") { try daemon.stream()?.lastError == nil }
+    }
+
     @Test func oneFileOfAPatternThatCannotBeReadHoldsUpNoOther() async throws {
         let folder = try TemporaryDirectory()
         let daemon = DaemonProcess(folder: folder)
@@ -249,6 +293,30 @@ import Testing
         try await wait(daemon, for: 251)
         try await daemon.wait("the end") { try daemon.stream()?.state == .stopped }
         #expect(try daemon.get("/healthz").status == 200)
+        #expect(try await daemon.stop().code == 0)
+    }
+
+    @Test func standardInputKeepsItsHeaderOverAReload() async throws {
+        let folder = try TemporaryDirectory()
+        let daemon = DaemonProcess(folder: folder)
+        try daemon.configure("  - {name: pump, source: {stdin: true}, format: csv}")
+        var data = PumpData()
+        let input = Pipe()
+        try daemon.launch(input: input)
+        let half = data.lines(1).dropLast(5)
+        try input.fileHandleForWriting.write(
+            contentsOf: Data((PumpData.header + data.lines(250) + half).utf8))
+        try await daemon.wait("250 records") {
+            (try? daemon.stream()?.recordsTotal) == 250
+        }
+        try daemon.configure(
+            "  - {name: pump, source: {stdin: true}, format: csv, fit: {every: never}}")
+        daemon.signal(SIGHUP)
+        try await daemon.wait("the reload") { daemon.errorText.contains("configuration reloaded") }
+        try input.fileHandleForWriting.write(contentsOf: Data(("12345\n" + data.lines(10)).utf8))
+        try await wait(daemon, for: 261)
+        #expect(try daemon.stream()?.faultsTotal == 0)
+        try input.fileHandleForWriting.close()
         #expect(try await daemon.stop().code == 0)
     }
 

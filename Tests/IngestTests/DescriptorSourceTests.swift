@@ -77,4 +77,33 @@ import TestSupport
             try await source.next()
         }
     }
+
+    @Test func anotherSourceGoesOnWhereTheFirstWasStopped() async throws {
+        let pipe = try Pipe()
+        let inputs = HeldInputs()
+        func source(_ format: FormatOptions) -> DescriptorSource {
+            DescriptorSource(
+                descriptor: pipe.reading, name: "standard input", format: format, after: inputs)
+        }
+        let first = source(.csv)
+        pipe.write("a,b\n1,2\n3,")
+        #expect(try await first.next()?.texts == ["1,2"])
+        first.stop()
+        #expect(try await first.next() == nil)
+        first.handOver(to: inputs)
+        let second = source(.csv)
+        pipe.write("4\n5,6\n")
+        let batch = try #require(try await second.next())
+        #expect(batch.texts.first == "3,4")
+        #expect(batch.header == Array("a,b".utf8))
+        second.stop()
+        while try await second.next() != nil {}
+        second.handOver(to: inputs)
+        // Columns that are named now need no header.
+        let third = source(FormatOptions.csv.with { $0.columns = ["c", "d"] })
+        pipe.write("7,8\n")
+        let last = try #require(try await third.next())
+        #expect(last.texts == ["7,8"])
+        #expect(last.header == nil)
+    }
 }

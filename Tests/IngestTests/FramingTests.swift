@@ -147,4 +147,17 @@ import Testing
             }
         }
     }
+
+    @Test(arguments: [
+        ("a,b\n1,\"x\ny\"\n2,\"p\nq", ["1,\"x\ny\""]), ("a,b\n1,2\n3,4", ["1,2"]),
+        ("a,b\n1,\"x", []), ("a,b\n1,\"x\n", []), ("a,b\n1,2\n", ["1,2"]), ("", []),
+    ])
+    func recordThatIsCutIsGivenUpAsAWhole(text: String, expected: [String]) {
+        var framer = LineFramer(format: .csv, input: 1, name: "in")
+        Array(text.utf8).withUnsafeBytes { framer.append($0) }
+        framer.dropCutRecord()
+        let batch = framer.takeBatch(atEnd: true)
+        #expect(batch?.texts == expected)
+        #expect(batch?.isLast == true)
+    }
 }

@@ -4,22 +4,17 @@ import Testing
 import TestSupport
 
 /// A client that writes to a Unix socket.
-private final class Client: Sendable {
+final class Client: Sendable {
     private let descriptor: Int32
 
     init(_ path: String, waits: Bool = true) throws {
         struct NotConnected: Error { var errno: Int32 }
         let kind = SOCK_STREAM.rawValue | (waits ? 0 : SOCK_NONBLOCK.rawValue)
         descriptor = socket(AF_UNIX, Int32(kind), 0)
-        var address = sockaddr_un()
-        address.sun_family = sa_family_t(AF_UNIX)
-        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
-        let result = withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
-            }
+        let number = descriptor
+        guard withUnixAddress(path, { connect(number, $0, $1) }) == 0 else {
+            throw NotConnected(errno: errno)
         }
-        guard result == 0 else { throw NotConnected(errno: errno) }
     }
 
     deinit {
@@ -73,6 +68,21 @@ private final class Client: Sendable {
         return poll(&request, 1, time) == 0
     }
 
+    /// Says that nothing more is sent.
+    func finishSending() { shutdown(descriptor, Int32(SHUT_WR)) }
+
+    /// Everything until the other side closes.
+    func receiveAll() async -> String {
+        await beside { [descriptor] in
+            var buffer = [UInt8](repeating: 0, count: 4_096)
+            var bytes: [UInt8] = []
+            while case let count = recv(descriptor, &buffer, buffer.count, 0), count > 0 {
+                bytes += buffer[..<count]
+            }
+            return String(decoding: bytes, as: UTF8.self)
+        }
+    }
+
     /// Whether the other side has closed the connection.
     func isClosed() -> Bool {
         var byte: UInt8 = 0
@@ -82,8 +92,8 @@ private final class Client: Sendable {
 }
 
 @Suite struct SocketSourceTests {
-    private let directory: TemporaryDirectory
-    private let path: String
+    let directory: TemporaryDirectory
+    let path: String
 
     init() throws {
         directory = try TemporaryDirectory()
@@ -330,14 +340,7 @@ private final class Client: Sendable {
         #expect(access(path, F_OK) != 0)
 
         let stale = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
-        var address = sockaddr_un()
-        address.sun_family = sa_family_t(AF_UNIX)
-        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
-        withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                #expect(bind(stale, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) == 0)
-            }
-        }
+        #expect(withUnixAddress(path) { bind(stale, $0, $1) } == 0)
         // A listener whose queue is full is there all the same.
         #expect(listen(stale, 0) == 0)
         var waiting: [Client] = []

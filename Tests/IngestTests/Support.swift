@@ -1,5 +1,7 @@
+import Dispatch
 import Glibc
 import Ingest
+import Synchronization
 
 /// A seeded generator that is good enough to choose test inputs by (splitmix64).
 struct SplitMix: RandomNumberGenerator {
@@ -85,4 +87,20 @@ func drain(_ follower: inout FileFollower) throws -> [LineBatch] {
 /// The lines of some batches as texts.
 func texts(_ batches: [LineBatch]) -> [String] {
     batches.flatMap(\.texts)
+}
+
+/// A clock that stands until it is moved.
+final class TestClock: Sendable {
+    private let moved = Mutex(Duration.zero)
+
+    var time: Duration { moved.withLock { $0 } }
+
+    func advance(by duration: Duration) { moved.withLock { $0 += duration } }
+}
+
+/// Does what blocks on another thread: those of the tasks are few.
+func beside<Value: Sendable>(_ work: @escaping @Sendable () -> Value) async -> Value {
+    await withCheckedContinuation { continuation in
+        DispatchQueue.global().async { continuation.resume(returning: work()) }
+    }
 }

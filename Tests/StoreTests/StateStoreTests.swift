@@ -272,6 +272,42 @@ struct StateStoreTests {
         }
     }
 
+    @Test func placesInFilesAreKeptByFileNotByName() throws {
+        func position(_ path: String, inode: UInt64, offset: Int64) -> SourcePosition {
+            SourcePosition(
+                path: path, device: .max - 1, inode: inode, prefixHash: "9f", prefixLength: 10,
+                offset: offset, lineNumber: 2)
+        }
+        let commits = [
+            position("/a.csv", inode: 1, offset: 10), position("/b.csv", inode: 2, offset: 20),
+            position("/a.csv", inode: 3, offset: 30), position("/a-1.csv", inode: 1, offset: 40),
+        ]
+        for file in commits {
+            _ = try store.commit(StreamCommit(stream: Example.stream, file: file))
+        }
+        #expect(try store.sourceFiles(stream: Example.stream) == Array(commits.dropFirst()))
+        #expect(try store.sourceFiles(stream: "other").isEmpty)
+    }
+
+    @Test func placesInFilesDoNotGrowForEver() throws {
+        let limit = StateStore.sourceFileLimit
+        try place.outside { database in
+            for inode in 1...limit {
+                try database.execute(
+                    sql: "INSERT INTO source_files VALUES (?, '/a', 1, ?, '', 0, 0, 0, NULL)",
+                    arguments: [Example.stream, inode])
+            }
+        }
+        let file = SourcePosition(
+            path: "/b", device: 1, inode: UInt64(limit) + 1, prefixHash: "", prefixLength: 0,
+            offset: 0, lineNumber: 0)
+        _ = try store.commit(StreamCommit(stream: Example.stream, file: file))
+        let files = try store.sourceFiles(stream: Example.stream)
+        #expect(files.count == limit)
+        #expect(files.first?.inode == 2)
+        #expect(files.last == file)
+    }
+
     @Test func schemaIsTheOneThatIsDocumented() throws {
         try place.outside { database in
             let tables = try String.fetchAll(
