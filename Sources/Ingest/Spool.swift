@@ -184,7 +184,6 @@ package final class Spool: Sendable {
     private func endSegment(at place: SpoolPosition, in state: inout State) {
         if place.offset < state.sizes[place.segment] ?? 0 {
             state.losses.damagedSegments += 1
-            state.sizes[place.segment] = place.offset
         }
         state.reading = SpoolPosition(segment: place.segment + 1, offset: 0)
         // The one that is written ends with a damage too: what comes is behind it.

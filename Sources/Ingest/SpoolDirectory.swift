@@ -23,6 +23,9 @@ package struct SpoolDirectory: Sendable {
     private var nextInput = 1
     /// The files that wait to be quiet, or for what keeps them from being read or moved to pass.
     private var waiting: [String: Waiting] = [:]
+    /// Those that may be taken, the first one last, and when the folder was listed for them.
+    private var due: [String] = []
+    private var listedAt = Duration.zero
 
     package private(set) var backlogBytes: Int64 = 0
     /// Whether nothing is due before something happens.
@@ -145,6 +148,27 @@ package struct SpoolDirectory: Sendable {
         if let resume, try goOn(at: resume) { return }
         resume = nil
         moveProblem = nil
+        // A folder of many files is not listed for each of them.
+        if uptime() - listedAt < Self.settleTime, try openDue() { return }
+        try list()
+        _ = try openDue()
+    }
+
+    /// Opens the first file that may be taken, and moves those away that are only to be moved.
+    private mutating func openDue() throws(IngestError) -> Bool {
+        while let path = due.popLast() {
+            if waiting[path]?.isFailed == true {
+                moveToFailed(path)
+            } else if let opened = try open(path) {
+                waiting[path] = nil
+                reading = opened
+                return true
+            }
+        }
+        return false
+    }
+
+    private mutating func list() throws(IngestError) {
         guard let status = Descriptor.status(path: folder) else {
             throw .noSuchFile(path: folder)
         }
@@ -153,32 +177,23 @@ package struct SpoolDirectory: Sendable {
         }
         backlogBytes = 0
         isWaiting = false
-        let now = uptime()
+        listedAt = uptime()
         var stillThere: [String: Waiting] = [:]
-        var due: [(path: String, isFailed: Bool)] = []
-        for name in try Descriptor.names(in: folder).sorted() where Self.isComplete(name) {
+        due = []
+        for name in try Descriptor.names(in: folder).sorted(by: >) where Self.isComplete(name) {
             let path = folder + "/" + name
             guard let status = Descriptor.status(path: path), status.isRegular else { continue }
             let mark = Mark(status)
-            var file = waiting[path] ?? Waiting(mark: mark, until: now + Self.settleTime)
-            if file.mark != mark { file = Waiting(mark: mark, until: now + Self.settleTime) }
+            var file = waiting[path] ?? Waiting(mark: mark, until: listedAt + Self.settleTime)
+            if file.mark != mark { file = Waiting(mark: mark, until: listedAt + Self.settleTime) }
             stillThere[path] = file
-            if file.until <= now { due.append((path, file.isFailed)) }
+            if file.until <= listedAt { due.append(path) }
             if file.problem == nil {
                 backlogBytes += status.size
-                if file.until > now { isWaiting = true }
+                if file.until > listedAt { isWaiting = true }
             }
         }
         waiting = stillThere
-        for (path, isFailed) in due {
-            if isFailed {
-                moveToFailed(path)
-            } else if let opened = try open(path) {
-                waiting[path] = nil
-                reading = opened
-                return
-            }
-        }
     }
 
     /// Opens a file from its start; one that may not be read is left alone for a while, and the others are read.

@@ -247,7 +247,8 @@ import Testing
 
     @Test func datagramsAreRecords() async throws {
         let daemon = try await started("{datagram: run/in.sock}")
-        let sender = try DatagramSender(path: daemon.folder.file("run/in.sock"))
+        let path = daemon.folder.file("run/in.sock")
+        let sender = try await daemon.wait("the socket") { try? DatagramSender(path: path) }
         for number in 0..<500 { try sender.send("{\"a\":\(number),\"b\":1.5}") }
         try sender.send("{\"a\":1,\"b\":2}\n{\"a\":2,\"b\":2}\n")
         try sender.send("no record")

@@ -78,7 +78,9 @@ import Testing
         #expect(found.map(\.episode) == expected.map(\.episode), "\(what)")
         let duplicates = try #require(try daemon.stream()?.duplicatesTotal)
         #expect(try daemon.metric("flowguard_duplicate_lines_total") == Double(duplicates))
-        #expect(client.resent > 0, "the run has shown nothing")
+        // Of a few kills, none may come between a commit and its acknowledgement.
+        #expect(duplicates > 0 || kills < 20, "the run has shown nothing")
+        #expect(duplicates <= Int64(client.resent))
         Soak.report(
             "socket soak: seed \(Soak.seed), \(kills) kills, \(stops) stops, "
                 + "\(client.connections) connections, \(client.lines.count) lines, "
@@ -237,7 +239,8 @@ import Testing
         }
         daemon.kill()
         try await daemon.start()
-        #expect(try daemon.stream()?.droppedTotal == total)
+        // The daemon answers before its streams have read their states.
+        try await daemon.wait("the same number") { try daemon.stream()?.droppedTotal == total }
     }
 }
 

@@ -32,6 +32,23 @@ import TestSupport
         #expect(await took >= FolderWatch.longest)
     }
 
+    @Test func changesOfOnesOwnFileAreHeardInBursts() async throws {
+        let writer = Task { [directory] in
+            while !Task.isCancelled {
+                try directory.write("1", to: "pump.csv")
+                await Task.yield()
+            }
+        }
+        let begin = ContinuousClock.now
+        let count = 20
+        for _ in 0..<count { _ = await wait() }
+        let took = ContinuousClock.now - begin
+        writer.cancel()
+        try await writer.value
+        // The first two had come before there was a rest.
+        #expect(took >= .milliseconds(10) * (count - 2))
+    }
+
     @Test func folderThatIsMadeAnewIsWatchedAgain() async throws {
         let folder = directory.file("in")
         mkdir(folder, 0o755)

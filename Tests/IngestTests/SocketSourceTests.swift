@@ -12,6 +12,10 @@ final class Client: Sendable {
         let kind = SOCK_STREAM.rawValue | (waits ? 0 : SOCK_NONBLOCK.rawValue)
         descriptor = socket(AF_UNIX, Int32(kind), 0)
         let number = descriptor
+        // A test that waits in vain is to fail, not to hang.
+        var limit = timeval(tv_sec: 60, tv_usec: 0)
+        setsockopt(
+            number, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
         guard withUnixAddress(path, { connect(number, $0, $1) }) == 0 else {
             throw NotConnected(errno: errno)
         }
