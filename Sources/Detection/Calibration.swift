@@ -16,7 +16,7 @@ import Foundation
 /// Siffer et al., "Anomaly detection in streams with extreme value theory", KDD 2017; for the fit, Zhang and
 /// Stephens, "A new and efficient estimation method for the generalized Pareto distribution", Technometrics 2009.
 public struct ScoreTail: Sendable, Hashable {
-    /// The calibration scores, ascending: the low end is the strange one.
+    /// The calibration scores, ascending, without those that are not of normal records.
     public let sorted: [Double]
     /// How many of the lowest scores the Pareto tail was fitted to; 0 without one.
     public let tailCount: Int
@@ -27,12 +27,16 @@ public struct ScoreTail: Sendable, Hashable {
 
     /// Calibrates on scores in any order.
     ///
+    /// Some of the records may be anomalies that nobody knew of. The lowest scores, one in a hundred at most, are left out
+    /// where no tail like that of the others has them: else a fault of the past would hide the next of its kind.
+    ///
     /// - Precondition: At least one score, all finite.
     public init(scores: [Double]) {
         precondition(!scores.isEmpty && scores.allSatisfy(\.isFinite), "finite calibration scores")
-        sorted = scores.sorted()
-        let count = min(max(sorted.count / 10, 10), 250)
-        guard sorted.count >= 40 else {
+        let all = scores.sorted()
+        sorted = Array(all[Self.impossibleCount(all)...])
+        let count = Self.tailCount(of: sorted.count)
+        guard sorted.count >= Self.leastForTail else {
             (tailCount, shape, scale) = (0, 0, 0)
             return
         }
@@ -43,6 +47,30 @@ public struct ScoreTail: Sendable, Hashable {
             return
         }
         (tailCount, shape, scale) = (count, fit.shape, fit.scale)
+    }
+
+    /// The largest ξ.
+    private static let heaviest = 0.5
+    /// With fewer scores there is no tail.
+    private static let leastForTail = 40
+
+    /// The scores that a tail is fitted to.
+    private static func tailCount(of count: Int) -> Int { min(max(count / 10, 10), 250) }
+
+    /// How many of the lowest scores so many normal records would not have, but one time in 100.
+    ///
+    /// The tail is taken for the heaviest that is fitted, ξ = 0.5, its scale from the median of the excesses, which a few far
+    /// ones do not move: (√2 − 1) / 0.5 · σ.
+    private static func impossibleCount(_ sorted: [Double]) -> Int {
+        guard sorted.count >= leastForTail else { return 0 }
+        let count = tailCount(of: sorted.count)
+        let scale = (sorted[count] - sorted[count / 2]) / (2 * (2.0.squareRoot() - 1))
+        guard scale > 0 else { return 0 }
+        let suspects = sorted[..<(sorted.count / 100 + 1)]
+        let isImpossible = { (score: Double) in
+            Double(count) * survival(sorted[count] - score, shape: heaviest, scale: scale) < 0.01
+        }
+        return suspects.lastIndex(where: isImpossible).map { $0 + 1 } ?? 0
     }
 
     /// Restores a tail that was fitted before.
@@ -82,6 +110,10 @@ public struct ScoreTail: Sendable, Hashable {
     }
 
     private func survival(_ excess: Double) -> Double {
+        Self.survival(excess, shape: shape, scale: scale)
+    }
+
+    private static func survival(_ excess: Double, shape: Double, scale: Double) -> Double {
         let ratio = excess / scale
         return shape < 1e-6 ? exp(-ratio) : pow(1 + shape * ratio, -1 / shape)
     }
@@ -124,7 +156,7 @@ public struct ScoreTail: Sendable, Hashable {
         // A weak prior towards the exponential tail, worth ten observations, steadies short tails.
         shape = shape * Double(x.count) / Double(x.count + 10)
         if !(shape.isFinite && scale.isFinite && scale > 0) || shape < 0 { (shape, scale) = (0, 1) }
-        shape = min(shape, 0.5)
+        shape = min(shape, heaviest)
         let result = (shape: shape, scale: scale * mean)
         return coversFarEnd(x, shape: result.shape, scale: result.scale) ? result : nil
     }

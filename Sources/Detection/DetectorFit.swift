@@ -82,20 +82,21 @@ extension Detector {
                     step: training.steps, lastFiniteLoss: nil,
                     restarts: training.restarts))
         }
+        let calibration = Calibration(logLikelihoods: held.scores)
         let summary = FitSummary(
             rowCount: records.rowCount,
             trainingRows: turns.count > 1 ? records.rowCount : split.training.count,
-            validationRows: split.validation.count, calibrationRows: held.scores.count,
+            validationRows: split.validation.count, calibrationRows: calibration.low.sorted.count,
             steps: training.steps,
             heldOutLogLikelihood: held.scores.reduce(0, +) / Double(held.scores.count),
             stopReason: training.stopReason,
             notes: notes(
                 on: encoder, gaps: detectedGaps(records, encoder), restarts: training.restarts)
-                + time.notes)
+                + time.notes + strangeness(held.scores.count - calibration.low.sorted.count))
         let detector = Detector(
             options: options, summary: summary, encoder: encoder,
             flows: FlowMixture(training.flows),
-            calibration: Calibration(logLikelihoods: held.scores),
+            calibration: calibration,
             beginnings: held.begun.map { ScoreTail(scores: $0.isEmpty ? [0] : $0) },
             constantPenalty: greatest - least + log(Double(records.rowCount + 2)))
         return (detector, summary)
@@ -402,6 +403,16 @@ extension Detector {
         return zip(records.times, records.times.dropFirst()).count {
             Readings.isGap(from: $0, to: $1, gapSecs: encoder.context.gapSecs)
         }
+    }
+
+    /// What a user should know of records that are left out of the calibration.
+    private static func strangeness(_ count: Int) -> [String] {
+        guard count > 0 else { return [] }
+        return [
+            count == 1
+                ? "1 record is so unlike the others that it is taken for an anomaly: it does not calibrate"
+                : "\(count) records are so unlike the others that they are taken for anomalies: they do not calibrate"
+        ]
     }
 
     private static func notes(on encoder: Encoder, gaps: Int, restarts: Int) -> [String] {
