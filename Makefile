@@ -16,6 +16,12 @@ INGEST ?=
 KILLS   ?= 1000
 SEED    ?= 1
 
+# What `make fuzz` does: seconds or inputs for each target, the seed, and which targets (all).
+FUZZ_SECONDS ?= 60
+FUZZ_RUNS    ?=
+FUZZ_SEED    ?= 1
+FUZZ         ?=
+
 # Every step takes the same flags: other flags would build everything anew.
 BUILD_FLAGS := -c release --explicit-target-dependency-import-check error
 SWIFT_FILES := Package.swift Sources Tests samples Benchmarks
@@ -23,7 +29,7 @@ SWIFT_FILES := Package.swift Sources Tests samples Benchmarks
 BIN         := .build/release
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build test soak demo accuracy speed learning ingest docs pictures format lint unit-check install uninstall test-systemd ci clean
+.PHONY: help deps build test soak fuzz demo accuracy speed learning ingest docs pictures format lint unit-check install uninstall test-systemd ci clean
 
 help: ## list the targets
 	@echo "flowguard: make TARGET"
@@ -45,6 +51,10 @@ test: build ## build and run all tests
 soak: build ## kill the daemon 1,000 times a run against the truth (KILLS=, SEED=)
 	FLOWGUARD_SOAK_KILLS=$(KILLS) FLOWGUARD_SOAK_SEED=$(SEED) \
 	  $(SWIFT) test --skip-build $(BUILD_FLAGS) --filter 'DurabilityTests'
+
+fuzz: ## run libFuzzer on every decoder (FUZZ_SECONDS=60 each, or FUZZ_RUNS=; FUZZ=TARGET, FUZZ_SEED=)
+	@SWIFT="$(SWIFT)" FUZZ_SECONDS="$(FUZZ_SECONDS)" FUZZ_RUNS="$(FUZZ_RUNS)" FUZZ_SEED="$(FUZZ_SEED)" \
+	  scripts/fuzz $(FUZZ)
 
 demo: build ## watch a daemon learn two streams and catch their faults (2 minutes)
 	@scripts/demo $(BIN)

@@ -2,16 +2,24 @@
 
 import PackageDescription
 
-let settings: [SwiftSetting] = [
+// `make fuzz` builds this package's own code with libFuzzer's instrumentation, in a folder of its own.
+let isFuzzing = Context.environment["FLOWGUARD_FUZZING"] != nil
+let swiftFuzzFlags = isFuzzing ? ["-sanitize=fuzzer,address"] : []
+let parserFuzzFlags = isFuzzing ? ["-fsanitize=fuzzer-no-link,address"] : []
+
+var settings: [SwiftSetting] = [
     .treatAllWarnings(as: .error),
     .enableUpcomingFeature("ExistentialAny"),
     .enableUpcomingFeature("MemberImportVisibility"),
 ]
+if isFuzzing { settings.append(.unsafeFlags(swiftFuzzFlags)) }
 
 // The kernels keep full speed in every build configuration: SwiftPM compiles C at -O0 in debug,
 // which makes them 10 to 100 times slower and the numeric tests with them.
 let kernelFlags: [CSetting] = [.unsafeFlags(["-O3", "-fno-math-errno", "-Wall", "-Werror"])]
-let parserFlags: [CXXSetting] = [.unsafeFlags(["-O3", "-Wall", "-Werror"])]
+let parserFlags: [CXXSetting] = [
+    .unsafeFlags(["-O3", "-Wall", "-Werror"] + parserFuzzFlags)
+]
 
 let package = Package(
     name: "flowguard",
@@ -149,6 +157,14 @@ let package = Package(
         .testTarget(
             name: "SamplesTests", dependencies: ["flowguard-samples", "flowguard-densities"],
             swiftSettings: settings),
+        .target(
+            name: "FuzzTargets",
+            dependencies: ["Control", "Detection", "FlowDensity", "Ingest", "Settings"],
+            path: "Tests/Fuzz/targets", swiftSettings: settings),
+        .testTarget(
+            name: "FuzzTests",
+            dependencies: ["Detection", "FuzzTargets", "Ingest", "Settings", "TestSupport"],
+            path: "Tests/Fuzz/tests", swiftSettings: settings),
         .testTarget(name: "TidyTests", swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6],
@@ -160,4 +176,15 @@ let package = Package(
 if Context.environment["FLOWGUARD_DOCUMENTATION"] != nil {
     package.dependencies.append(
         .package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.4.0"))
+}
+
+// libFuzzer is linked where it was asked for only: gold cannot, so lld does.
+if isFuzzing {
+    package.targets += [
+        .target(name: "CLibFuzzer", path: "Tests/Fuzz/driver"),
+        .executableTarget(
+            name: "flowguard-fuzz", dependencies: ["CLibFuzzer", "FuzzTargets"],
+            path: "Tests/Fuzz/tool", swiftSettings: settings,
+            linkerSettings: [.unsafeFlags(swiftFuzzFlags + ["-use-ld=lld"])]),
+    ]
 }

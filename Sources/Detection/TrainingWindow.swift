@@ -28,6 +28,8 @@ public final class TrainingWindow {
     /// The length of a cell that holds no value.
     private static let missingLength: UInt8 = 0xFF
     private static let headerBytes = 4096
+    /// Counting on from it overflows nothing.
+    private static let largestTotal: Int64 = 1 << 53
     private static let name = Array("flowguard window ".utf8)
     private static let magic = name + Array("2\n".utf8)
 
@@ -55,7 +57,9 @@ public final class TrainingWindow {
         if count == Self.headerBytes,
             found.prefix(Self.headerBytes - 8) == header.prefix(Self.headerBytes - 8)
         {
-            total = Int64(bitPattern: Self.get(found, at: Self.headerBytes - 8))
+            // No checksum covers it; the owner rewinds to what it knows.
+            let stored = Int64(bitPattern: Self.get(found, at: Self.headerBytes - 8))
+            total = (0...Self.largestTotal).contains(stored) ? stored : 0
         } else {
             discardedCount = Self.rowCount(
                 of: found.prefix(max(0, count)), fileBytes: Self.size(descriptor))

@@ -248,6 +248,8 @@ extension LineFramer {
         if let dropped = oversize {
             oversize = nil
             tail = Array((tail + dropped.tail).suffix(Self.tailLimit))
+            // A comment is none, however long it is and however it came.
+            if let mark = format.commentMark, dropped.head.first == mark { return }
             head = dropped.head
             lines.append(
                 .init(

@@ -3,11 +3,11 @@ import Glibc
 /// The bytes of a descriptor, unpacked where gzip or zstd has compressed them.
 ///
 /// The descriptor stays the caller's.
-struct InputBytes: Sendable {
+package struct InputBytes: Sendable {
     /// How many bytes were read from the descriptor.
     private(set) var offset: Int64 = 0
     /// Whether the end was read.
-    private(set) var isAtEnd = false
+    package private(set) var isAtEnd = false
 
     private let descriptor: Int32
     private let name: String
@@ -25,13 +25,20 @@ struct InputBytes: Sendable {
 
     private static let pieceBytes = 64 << 10
 
-    init(descriptor: Int32, name: String) {
+    /// The bytes of a descriptor.
+    ///
+    /// - Parameters:
+    ///   - descriptor: What they are read from.
+    ///   - name: The name of the input, for errors.
+    package init(descriptor: Int32, name: String) {
         self.descriptor = descriptor
         self.name = name
     }
 
     /// Whether something can be read without waiting for the descriptor.
-    var isReady: Bool { !ahead.isEmpty || hasMore || (unpacker != nil && heldStart < held.count) }
+    package var isReady: Bool {
+        !ahead.isEmpty || hasMore || (unpacker != nil && heldStart < held.count)
+    }
 
     /// Waits for bytes.
     ///
@@ -49,7 +56,9 @@ struct InputBytes: Sendable {
     ///
     /// - Returns: How many bytes; 0 if there are none now, or `isAtEnd`.
     /// - Throws: `cannotRead`; `compressed`, `corrupt` or `truncated` for what cannot be unpacked.
-    mutating func read(into room: UnsafeMutableRawBufferPointer) throws(IngestError) -> Int {
+    package mutating func read(
+        into room: UnsafeMutableRawBufferPointer
+    ) throws(IngestError) -> Int {
         if !ahead.isEmpty {
             let count = min(ahead.count, room.count)
             room.copyBytes(from: ahead[..<count])

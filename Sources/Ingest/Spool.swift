@@ -249,7 +249,7 @@ public struct SpoolLosses: Sendable, Hashable {
 }
 
 /// A batch as bytes: what there is to know of it as JSON, then its lines' places, then its bytes.
-enum SpoolFrame {
+package enum SpoolFrame {
     private struct Head: Codable {
         var input: Int
         var inputName: String
@@ -268,7 +268,8 @@ enum SpoolFrame {
         bytes(of: UInt32(payload.count)) + bytes(of: fnv1a(payload))
     }
 
-    static func encode(_ batch: LineBatch) -> [UInt8] {
+    /// A batch as bytes.
+    package static func encode(_ batch: LineBatch) -> [UInt8] {
         let head = Head(
             input: batch.input, inputName: batch.inputName, header: batch.header,
             isLast: batch.isLast, numbering: batch.numbering, lineCount: batch.lines.count)
@@ -299,15 +300,16 @@ enum SpoolFrame {
         return payload
     }
 
-    static func decode(_ payload: [UInt8]) -> LineBatch? {
+    /// The batch that bytes hold; `nil` if they are none.
+    package static func decode(_ payload: [UInt8]) -> LineBatch? {
         guard payload.count >= 4 else { return nil }
         let headEnd = 4 + Int(number(payload[..<4]))
         guard headEnd <= payload.count,
-            let head = try? JSONDecoder().decode(Head.self, from: Data(payload[4..<headEnd]))
+            let head = try? JSONDecoder().decode(Head.self, from: Data(payload[4..<headEnd])),
+            (0...((payload.count - headEnd) / lineBytes)).contains(head.lineCount),
+            head.input > .min
         else { return nil }
-        guard head.lineCount >= 0, head.lineCount <= payload.count / lineBytes else { return nil }
         let start = headEnd + head.lineCount * lineBytes
-        guard start <= payload.count else { return nil }
         var batch = LineBatch(
             bytes: Array(payload[start...]), lines: [], input: head.input,
             inputName: head.inputName, header: head.header, isLast: head.isLast)

@@ -75,6 +75,7 @@ struct ConfigurationReader {
             return nil
         }
         var found: [String] = []
+        var seen: Set<String> = []
         for item in sequence {
             guard case .scalar(let scalar) = item, allowsEmpty || !scalar.string.isEmpty else {
                 report(
@@ -82,7 +83,7 @@ struct ConfigurationReader {
                     "\(key): expected a list of \(expected), found \(Self.kind(of: item)) in it")
                 continue
             }
-            if found.contains(scalar.string) {
+            guard seen.insert(scalar.string).inserted else {
                 report(item, "\(key): '\(scalar.string)' is listed twice")
                 continue
             }
