@@ -70,14 +70,17 @@ def fit(job):
 
 
 def table(law, names, found, exact):
-    rows, missed = [], []
+    rows, missed, total = [], [], len(names) * len(PEERS)
     for name in names:
         own = found[name, law, OURS]
         cells = [name, "-" if exact[name] is None else f"{exact[name]:.3f}", f"{own.mean():.3f}"]
+        if not np.isfinite(own).all():
+            missed.append(f"{name} (diverged)")
         for peer in PEERS:
             ahead = own - found[name, law, peer]
             if not np.isfinite(ahead).all():
-                cells += ["diverged", "-"]
+                cells += ["diverged" if np.isfinite(own).all() else f"{found[name, law, peer].mean():.3f}", "-"]
+                total -= np.isfinite(own).all()
                 continue
             error = ahead.std(ddof=1) / np.sqrt(len(ahead))
             behind = ahead.mean() < -2 * error
@@ -87,7 +90,6 @@ def table(law, names, found, exact):
         rows.append("| " + " | ".join(cells) + " |")
     head = ["data", "exact", OURS] + [cell for peer in PEERS for cell in (peer, f"{OURS} − {peer}")]
     lines = ["| " + " | ".join(head) + " |", "|---|" + "--:|" * (len(head) - 1)] + rows
-    total = len(names) * len(PEERS)
     verdict = f"At least the peer's within two standard errors: {total - len(missed)} of {total}."
     if missed:
         verdict += " Behind on " + ", ".join(missed) + "."

@@ -6,12 +6,12 @@ import torch
 import zuko
 from nflows.distributions.normal import StandardNormal
 from nflows.flows import Flow
-from nflows.transforms import (AffineCouplingTransform, CompositeTransform,
+from nflows.transforms import (ActNorm, AffineCouplingTransform, CompositeTransform,
                                PiecewiseRationalQuadraticCouplingTransform)
 from nflows.utils.torchutils import create_alternating_binary_mask
 from torch import nn
 
-RATE, NORM_LIMIT, LOOK, PATIENCE = 2e-3, 5.0, 50, 10
+RATE, RISE, NORM_LIMIT, LOOK, PATIENCE = 2e-3, 50, 5.0, 50, 10
 BINS, BOUND = 8, 5.0
 
 
@@ -21,6 +21,7 @@ class Network(nn.Sequential):
     def __init__(self, inputs, outputs, width):
         super().__init__(nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(),
                          nn.Linear(width, outputs))
+        self.hidden_features = width  # by which nflows scales a spline's raw widths and heights
 
     def forward(self, x, context=None):
         return super().forward(x)
@@ -42,7 +43,9 @@ def of_nflows(features, law, layers, width):
             return AffineCouplingTransform(mask, network)
         return PiecewiseRationalQuadraticCouplingTransform(
             mask, network, num_bins=BINS, tails="linear", tail_bound=BOUND)
-    flow = Flow(CompositeTransform([coupling(layer) for layer in range(layers)]), StandardNormal([features]))
+    # Its affine couplings shrink only: ActNorm, as in flowguard's, lets the flow expand.
+    steps = [step for layer in range(layers) for step in (ActNorm(features), coupling(layer))]
+    flow = Flow(CompositeTransform(steps), StandardNormal([features]))
     return flow, flow.log_prob
 
 
@@ -66,7 +69,7 @@ def learn(name, task, law, layers, width, steps, batch, seed):
         # Along a cosine to a hundredth, as flowguard's.
         share = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps))
         for group in optimiser.param_groups:
-            group["lr"] = RATE * share
+            group["lr"] = RATE * share * min(1, (step + 1) / RISE)
         optimiser.zero_grad()
         loss = -log_prob(train[rows]).mean()
         if not torch.isfinite(loss):

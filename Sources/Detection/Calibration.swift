@@ -16,7 +16,7 @@ import Foundation
 /// Siffer et al., "Anomaly detection in streams with extreme value theory", KDD 2017; for the fit, Zhang and
 /// Stephens, "A new and efficient estimation method for the generalized Pareto distribution", Technometrics 2009.
 public struct ScoreTail: Sendable, Hashable {
-    /// The calibration scores, ascending, without those that are not of normal records.
+    /// The calibration scores, ascending: the low end is the strange one.
     public let sorted: [Double]
     /// How many of the lowest scores the Pareto tail was fitted to; 0 without one.
     public let tailCount: Int
@@ -27,14 +27,10 @@ public struct ScoreTail: Sendable, Hashable {
 
     /// Calibrates on scores in any order.
     ///
-    /// Some of the records may be anomalies that nobody knew of. The lowest scores, one in a hundred at most, are left out
-    /// where no tail like that of the others has them: else a fault of the past would hide the next of its kind.
-    ///
     /// - Precondition: At least one score, all finite.
     public init(scores: [Double]) {
         precondition(!scores.isEmpty && scores.allSatisfy(\.isFinite), "finite calibration scores")
-        let all = scores.sorted()
-        sorted = Array(all[Self.impossibleCount(all)...])
+        sorted = scores.sorted()
         let count = Self.tailCount(of: sorted.count)
         guard sorted.count >= Self.leastForTail else {
             (tailCount, shape, scale) = (0, 0, 0)
@@ -49,8 +45,10 @@ public struct ScoreTail: Sendable, Hashable {
         (tailCount, shape, scale) = (count, fit.shape, fit.scale)
     }
 
-    /// The largest ξ.
+    /// The largest ξ that is fitted.
     private static let heaviest = 0.5
+    /// The ξ of the heaviest tail that normal records are believed to have.
+    private static let heavy = 0.3
     /// With fewer scores there is no tail.
     private static let leastForTail = 40
 
@@ -59,16 +57,19 @@ public struct ScoreTail: Sendable, Hashable {
 
     /// How many of the lowest scores so many normal records would not have, but one time in 100.
     ///
-    /// The tail is taken for the heaviest that is fitted, ξ = 0.5, its scale from the median of the excesses, which a few far
-    /// ones do not move: (√2 − 1) / 0.5 · σ.
-    private static func impossibleCount(_ sorted: [Double]) -> Int {
+    /// The tail is taken for a heavy one, its scale from the median of the excesses, which a few far ones do not move:
+    /// σ (2^ξ − 1) / ξ.
+    ///
+    /// - Parameter sorted: Ascending; at most one in a hundred, and one, are counted.
+    static func impossibleCount(_ sorted: [Double]) -> Int {
         guard sorted.count >= leastForTail else { return 0 }
         let count = tailCount(of: sorted.count)
-        let scale = (sorted[count] - sorted[count / 2]) / (2 * (2.0.squareRoot() - 1))
+        let median = sorted[count] - sorted[count / 2]
+        let scale = median * heavy / (pow(2, heavy) - 1)
         guard scale > 0 else { return 0 }
         let suspects = sorted[..<(sorted.count / 100 + 1)]
         let isImpossible = { (score: Double) in
-            Double(count) * survival(sorted[count] - score, shape: heaviest, scale: scale) < 0.01
+            Double(count) * survival(sorted[count] - score, shape: heavy, scale: scale) < 0.01
         }
         return suspects.lastIndex(where: isImpossible).map { $0 + 1 } ?? 0
     }
@@ -190,9 +191,18 @@ public struct Calibration: Sendable, Hashable {
     public let high: ScoreTail
 
     /// Calibrates on the log-likelihoods of held-out normal records.
+    ///
+    /// Some of them may be anomalies that nobody knew of. At each end the scores, one in a hundred and one at most, are left
+    /// out that no tail like that of the others has: else a fault of the past would hide the next of its kind.
+    ///
+    /// - Precondition: At least one, all finite.
     public init(logLikelihoods: [Double]) {
-        low = ScoreTail(scores: logLikelihoods)
-        high = ScoreTail(scores: logLikelihoods.map { -$0 })
+        let sorted = logLikelihoods.sorted()
+        let lowest = ScoreTail.impossibleCount(sorted)
+        let highest = ScoreTail.impossibleCount(sorted.reversed().map { -$0 })
+        let kept = sorted[lowest..<sorted.count - highest]
+        low = ScoreTail(scores: Array(kept))
+        high = ScoreTail(scores: kept.map { -$0 })
     }
 
     init(low: ScoreTail, high: ScoreTail) {

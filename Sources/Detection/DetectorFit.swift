@@ -67,15 +67,14 @@ extension Detector {
                 whole.stepLimit *= turns.count
                 return progress(whole)
             }
+            if number == turns.count - 1 {
+                let steps = training.steps + trained.steps
+                guard progress(FitProgress(phase: .calibrating, step: steps, stepLimit: steps))
+                else { throw .cancelled }
+            }
             held.add(rows, turn, encoder, trained.flows, seed: options.seed, parallel)
             training.add(trained)
         }
-        guard
-            progress(
-                FitProgress(
-                    phase: .calibrating, step: training.steps,
-                    stepLimit: training.steps))
-        else { throw .cancelled }
         guard let least = held.scores.min(), let greatest = held.scores.max() else {
             throw .training(
                 .diverged(
@@ -85,8 +84,9 @@ extension Detector {
         let calibration = Calibration(logLikelihoods: held.scores)
         let summary = FitSummary(
             rowCount: records.rowCount,
-            trainingRows: turns.count > 1 ? records.rowCount : split.training.count,
-            validationRows: split.validation.count, calibrationRows: calibration.low.sorted.count,
+            trainingRows: turns.count > 1 ? split.rowCount : split.training.count,
+            validationRows: turns.count > 1 ? split.rowCount : split.validation.count,
+            calibrationRows: calibration.low.sorted.count,
             steps: training.steps,
             heldOutLogLikelihood: held.scores.reduce(0, +) / Double(held.scores.count),
             stopReason: training.stopReason,

@@ -45,6 +45,9 @@ struct Split {
         return (0..<Self.quarters).map { Split(placed, calibrating: $0) }
     }
 
+    /// The number of all rows.
+    var rowCount: Int { placed.count }
+
     /// The rows that are not for calibration, in order.
     var learning: [Int] {
         placed.filter { learningParts.contains($0.part) }.map(\.row)

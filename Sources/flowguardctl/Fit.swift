@@ -53,7 +53,7 @@ struct FitCommand: Command {
 
     @Option(
         help: ArgumentHelp(
-            "How long the fit may take, in seconds: what is learned by then is kept. (default: until it has learned)",
+            "How long the training may take, in seconds: what is learned by then is kept. (default: until it has learned)",
             valueName: "seconds"))
     var timeLimit: Double?
 
@@ -94,7 +94,7 @@ struct FitCommand: Command {
 
     @Option(
         help: ArgumentHelp(
-            "Take format, columns, family and budget from a stream of this configuration.",
+            "Take format, columns, family, budget and time limit from a stream of this configuration.",
             valueName: "file"))
     var config: String?
 
@@ -417,7 +417,8 @@ struct FitReport: Encodable {
         var facts = [
             (
                 "records",
-                trainingRecords == records
+                // In turns each record has every part.
+                trainingRecords == validationRecords
                     ? "\(Format.count(records)): each quarter calibrates flows of the others"
                     : "\(Format.count(records)): \(Format.count(trainingRecords)) to learn from, "
                         + "\(Format.count(validationRecords)) to stop by, "

@@ -126,7 +126,7 @@ import Testing
         defer { daemon.kill() }
         var data = PumpData()
         try folder.write(PumpData.header + data.lines(600) { $0 == 300 }, to: "pump.csv")
-        try daemon.configure(DaemonLifeTests.pump)
+        try daemon.configure(DaemonLifeTests.frankPump)
         try await daemon.start()
         try await daemon.wait("the log") { try !daemon.logged().isEmpty }
         let all = try daemon.logged()
