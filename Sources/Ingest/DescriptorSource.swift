@@ -24,6 +24,8 @@ public final class DescriptorSource: LineSource {
         var framer: LineFramer
         var chunk: [UInt8]
         var isDone = false
+        /// Whether reading has thrown.
+        var hasFailed = false
     }
 
     /// Reads a descriptor.
@@ -96,7 +98,9 @@ public final class DescriptorSource: LineSource {
             queue.async { [self] in
                 continuation.resume(
                     returning: state.withLock { state in
-                        Result { () throws(IngestError) in try read(&state) }
+                        let result = Result { () throws(IngestError) in try read(&state) }
+                        if case .failure = result { state.hasFailed = true }
+                        return result
                     })
             }
         }
@@ -118,7 +122,8 @@ public final class DescriptorSource: LineSource {
 
     func rest(keeping descriptor: Descriptor?) -> HeldInput? {
         state.withLock { state in
-            state.isDone
+            // Packed bytes that are damaged stay so: whoever goes on begins with what comes next.
+            state.isDone || state.hasFailed
                 ? nil
                 : HeldInput(
                     bytes: state.bytes, framer: state.framer, descriptor: descriptor, number: input)

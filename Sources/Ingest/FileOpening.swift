@@ -163,7 +163,8 @@ extension FileFollower {
                 : isWellKnown && name.hasPrefix(base) && status.size >= position.offset
         }
         let moved = candidates.filter { isMoved($0.status) }
-        for (name, status) in moved + candidates.filter({ !isMoved($0.status) }) {
+        for (name, status) in moved + candidates.filter({ !isMoved($0.status) })
+        where neighbours?.read(status) != true {
             let opened = try isMoved(status) ? Descriptor.open(name) : Self.openCopy(name)
             guard let descriptor = opened,
                 try position.isIn(descriptor, status: status, name: name)

@@ -106,7 +106,8 @@ public struct LongAssembler: Sendable, Hashable, Codable {
     public mutating func take(
         _ batch: LineBatch, with decoder: inout LongDecoder, as rows: LongRows, admitsNew: Bool
     ) throws(IngestError) -> Outcome {
-        let points = try decoder.decode(batch, columns: columns)
+        // While columns are open, none of them is known to hold numbers only: not even those of this batch.
+        let points = try decoder.decode(batch, columns: admitsNew ? [] : columns)
         var outcome = Outcome()
         outcome.faults = points.faults
         var places: [String: Int] = [:]

@@ -5,13 +5,15 @@
 /// A point of line protocol that lacks a tag of the series has a name without it.
 public struct LongDecoder: Sendable {
     /// The name of the measurement among the columns of a point.
-    private static let measurement = "_measurement"
+    package static let measurement = "_measurement"
     /// Times are read up to so many seconds before and after 1970.
     private static let timeLimit = 1e11
 
     private let rows: LongRows
     private let isInflux: Bool
     private var decoder: RecordDecoder
+    /// What stands for no value in a field of line protocol.
+    private let missing: Set<[UInt8]>
 
     /// A decoder for one input.
     ///
@@ -22,6 +24,7 @@ public struct LongDecoder: Sendable {
     public init(_ rows: LongRows, format: FormatOptions, time: String) {
         self.rows = rows
         isInflux = format.format == .influx
+        missing = Set(format.missingValues.map { Array($0.utf8) })
         let schema =
             isInflux
             ? Schema(
@@ -96,10 +99,11 @@ public struct LongDecoder: Sendable {
         let content = batch.content(ofLine: line)
         visitValues(of: content, format: .influx) { value in
             let field = String(decoding: value.key, as: UTF8.self)
+            let bytes = Array(value.bytes)
             guard [.number, .string, .boolean].contains(value.type),
-                rows.values.isEmpty || rows.values.contains(field)
+                rows.values.isEmpty || rows.values.contains(field), !missing.contains(bytes)
             else { return }
-            if value.type == .number, let number = CSV.number(Array(value.bytes)) {
+            if value.type == .number, let number = CSV.number(bytes) {
                 let name = names.column(series, field)
                 if isRead.insert(name).inserted {
                     cells.append(.init(name: name, value: number))

@@ -38,7 +38,13 @@ extension ConfigurationReader {
             }
         }
         checkRoles(
-            of: node, place, series: series ?? [], values: values ?? [], time: timeColumn)
+            of: node, place, series: series ?? [], values: values ?? [],
+            time: isInflux ? RecordFormat.influxTime : timeColumn)
+        if isInflux, series?.contains(LongDecoder.measurement) == true {
+            report(
+                node, "\(place): the measurement is the first part of each name as it is",
+                hint: "remove \(LongDecoder.measurement) from series")
+        }
         checkOthers(section, isInflux: isInflux, features: features)
         guard let every = step(of: part, place) else { return nil }
         var rows = LongRows(

@@ -94,9 +94,9 @@ extension StreamWorker {
     func use(_ schema: Schema, tally: SchemaTally?) throws {
         var next = state
         // Of another rhythm, records are others though their columns are the same.
-        let isOther =
-            schema != state.schema
-            || state.basis.longRows != WorkerState.SchemaBasis(configuration).longRows
+        let isOfOtherRhythm =
+            state.basis.longRows != WorkerState.SchemaBasis(configuration).longRows
+        let isOther = schema != state.schema || isOfOtherRhythm
         next.basis = WorkerState.SchemaBasis(configuration)
         next.schema = schema
         if configuration.longRows == nil { next.assembler = nil }
@@ -111,7 +111,7 @@ extension StreamWorker {
         let path = environment.directory.windowPath(name, generation: next.windowGeneration)
         let new = try TrainingWindow(path: path, schema: schema, capacity: next.windowCapacity)
         new.rewind(to: 0)
-        if let old = window, state.schema != nil, next.windowTotal == 0,
+        if let old = window, state.schema != nil, !isOfOtherRhythm, next.windowTotal == 0,
             let kept = try records(of: old, reducedTo: schema)
         {
             try new.append(kept)

@@ -241,6 +241,16 @@ struct LongRowsTests {
                 == "column 'cpu.cpu0.usage': expected a number, found the string 'many'")
     }
 
+    @Test func whatStandsForNoValueIsNone() throws {
+        var format = FormatOptions.influx
+        format.missingValues = ["-999", "NA"]
+        let found = try run(
+            "m a=1,b=-999 1001000000000\nm a=\"NA\",b=2 1002000000000\nm a=3 1011000000000\n",
+            Self.rows([], []), format: format, features: ["m.a", "m.b"])
+        #expect(found.faults.isEmpty)
+        #expect(found.made.map(\.values) == [[1, 2]])
+    }
+
     @Test func onlyTheFieldsThatAreNamedAreRead() throws {
         let found = try run(
             "a x=1,y=2 1001000000000\nb x=3,z=4 1002000000000\na x=1 1011000000000\n",

@@ -69,6 +69,20 @@ struct LongRowsConfigurationTests {
                     """)
     }
 
+    @Test func theMeasurementOfLineProtocolIsNoSeries() {
+        #expect(
+            problems(
+                """
+                    source: {socket: a.sock}
+                    format: influx
+                    long: {series: [_measurement, cpu], every: 10s}
+                """) == """
+                    error: f.yaml:5:11: stream 'p': long: the measurement is the first part of each \
+                    name as it is
+                    hint:  remove _measurement from series
+                    """)
+    }
+
     @Test func whatCannotBeIsTold() {
         #expect(
             problems(
