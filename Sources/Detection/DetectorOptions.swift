@@ -22,7 +22,7 @@ public struct DetectorOptions: Sendable, Hashable, Codable {
     public var family: FlowFamily
     /// How many flows the density is the mean of.
     ///
-    /// The default, `nil`, is chosen at the fit: 16 for fewer than 1,000 rows without categories and gaps, of which each
+    /// The default, `nil`, is chosen at the fit: 16 for fewer than 500 rows without categories and gaps, of which each
     /// calibrates those that had not seen it; then 4, and 2 from 20,000 training rows on, where they agree.
     public var members: Int?
     /// The seed of everything random in a fit; 0 by default.

@@ -13,7 +13,7 @@ struct Split {
     private static let quarters = 4
     private static let validating = 2
     /// With fewer rows than this the quarters of the blocks take turns.
-    private static let fewRows = 1_000
+    private static let fewRows = 500
     /// The flows of each turn, where quarters take turns.
     static let flowsATurn = 4
 

@@ -27,7 +27,7 @@ struct CommandFitScoreTests {
         let error = outcome.error
         #expect(error.hasPrefix("m.model\nrecords    900: "))
         #expect(error.contains("\nfeatures   load, flow, pressure; time in time\n"))
-        #expect(error.contains("\nmodel      nice, 16 flows, "))
+        #expect(error.contains("\nmodel      nice, 4 flows, "))
         #expect(error.contains("\nheld out   "))
         #expect(error.contains(" nats, for a false-alarm\n           probability of 0.001\n"))
         let names = try FileManager.default.contentsOfDirectory(atPath: runner.folder.path)
