@@ -15,7 +15,7 @@ extern "C" long fg_simdjson_rows(const char *path, char *const *keys, int count)
     for (auto document : stream) {
         int found = 0;
         for (; found < count; found++) {
-            if (document[keys[found]].get_double().get(values[static_cast<size_t>(found)])) break;
+            if (document[std::string_view(keys[found])].get_double().get(values[static_cast<size_t>(found)])) break;
         }
         rows += found == count;
     }

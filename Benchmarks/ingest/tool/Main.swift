@@ -28,7 +28,7 @@ import Ingest
     ) async throws -> Int {
         let options = FormatOptions(format: format)
         let source = try FileSequence([path], format: options)
-        var decoder = RecordDecoder(format: options, schema: Schema(features: columns))
+        var decoder = RecordDecoder(format: options, schema: Schema(features: columns, time: nil))
         var rows = 0
         while let batch = try await source.next() {
             rows += try decoder.decode(batch).records.rowCount
