@@ -14,8 +14,9 @@ import reasons
 import skab
 import speed
 import tabular
+from common import processor, replace_between
 from flowguard import CommandError, Flowguard
-from report import aligned, replace_between, wrapped
+from report import aligned, wrapped
 
 SECTIONS = {"tabular": [lambda run: tabular.ranking(run, "dte"), lambda run: tabular.ranking(run, "random")],
             "contamination": [tabular.contamination], "skab": [skab.valve1], "nab": [nab.streams],
@@ -83,13 +84,6 @@ def arguments():
     a.sets = a.sets or (QUICK_SETS if a.quick else datasets.table_names(data))
     a.seeds = a.seeds or ([0] if a.quick else [0, 1, 2])
     return a
-
-
-def processor():
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return "unknown processor"
 
 
 def shown_command():

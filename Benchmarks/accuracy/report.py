@@ -73,14 +73,3 @@ def aligned(head, rows, left=1):
 def pipes(head, rows, left=1):
     rule = ["---" if i < left else "---:" for i in range(len(head))]
     return ["| " + " | ".join(r) + " |" for r in [head, rule] + rows] + [""]
-
-
-def replace_between(text, key, body):
-    """The text with what stands between its markers of this key replaced."""
-    start, end = f"<!-- {key}: begin -->", f"<!-- {key}: end -->"
-    if start not in text:
-        return text.rstrip("\n") + f"\n\n{start}\n{body}\n{end}\n"
-    before, rest = text.split(start, 1)
-    if end not in rest:
-        raise ValueError(f"marker '{end}' is missing")
-    return before + f"{start}\n{body}\n{end}" + rest.split(end, 1)[1]

@@ -12,9 +12,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import rows
+from common import processor, replace_between
 from daemon import Daemon
 
-START, END = "<!-- ingest: begin -->", "<!-- ingest: end -->"
 HERE = Path(__file__).resolve().parent
 PEERS = {"csv": ["pandas", "polars", "duckdb"], "ndjson": ["pandas", "polars", "duckdb"], "influx": []}
 PATHS = {"pandas": "pandas + PyTorch", "polars": "polars + ONNX Runtime"}
@@ -27,7 +27,7 @@ def options():
     parser.add_argument("--rows", type=int, default=1_000_000, help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=3, help="repeats, all sides in turn; default: %(default)s")
     parser.add_argument("--only", default="decode,path", help="default: %(default)s")
-    parser.add_argument("--markdown", type=Path, help=f"a file whose part between '{START}' and '{END}' to replace")
+    parser.add_argument("--markdown", type=Path, help="a file whose part between the ingest markers to replace")
     return parser.parse_args()
 
 
@@ -128,7 +128,6 @@ def tell(text):
 
 def main():
     chosen = options()
-    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         x = rows.numbers(chosen.rows, 2)
@@ -143,14 +142,12 @@ def main():
             parts.append(whole_path(chosen, paths, decoding))
     parts.append(
         f"`Benchmarks/ingest/run`, {date.today()}: {chosen.rows:,} records of 8 columns, medians of {chosen.rounds}. "
-        f"{os.cpu_count()} cores of {cpu}, load {load:.1f} at the beginning; Python {platform.python_version()}, "
+        f"{os.cpu_count()} cores of {processor()}, load {load:.1f} at the beginning; Python {platform.python_version()}, "
         + ", ".join(f"{p} {version(p)}" for p in ("pandas", "polars", "duckdb", "torch", "onnxruntime")) + ".\n")
     text = "\n".join(parts)
     print(text)
     if chosen.markdown:
-        old = chosen.markdown.read_text()
-        head, rest = old.split(START)
-        chosen.markdown.write_text(head + START + "\n\n" + text + "\n" + END + rest.split(END)[1])
+        chosen.markdown.write_text(replace_between(chosen.markdown.read_text(), "ingest", "\n" + text))
 
 
 main()

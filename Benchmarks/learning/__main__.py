@@ -1,7 +1,6 @@
 """Compares what flowguard's flows learn with what zuko's and nflows' do: held-out log-likelihood, in nats a row."""
 import argparse
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -13,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 import densities
+from common import replace_between, swift_version
 
 OURS, PEERS = "flowguard", ["zuko", "nflows"]
 LAYERS, WIDTH, STEPS, BATCH = 6, 64, 2_000, 256
-START, END = "<!-- learning: begin -->", "<!-- learning: end -->"
 
 
 def options():
@@ -29,7 +28,7 @@ def options():
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="fits at once; default: %(default)s")
     parser.add_argument("--keep", type=Path, help="a folder of likelihoods: those in it are not made again, new ones are added")
     parser.add_argument("--quick", action="store_true", help="two densities, few steps: half a minute")
-    parser.add_argument("--markdown", type=Path, help=f"a file whose part between '{START}' and '{END}' to replace")
+    parser.add_argument("--markdown", type=Path, help="a file whose part between the learning markers to replace")
     return parser.parse_args()
 
 
@@ -97,10 +96,8 @@ def table(law, names, found, exact):
 
 
 def about(chosen, steps):
-    swift = re.search(r"Swift version [\w.-]+", subprocess.run(
-        ["swift", "--version"], capture_output=True, text=True).stdout)
     return (f"`Benchmarks/learning/run`, {date.today()}, seeds {chosen.seeds}; {LAYERS} coupling layers, two hidden layers of "
-            f"{WIDTH}, at most {steps:,} steps of {BATCH} rows. {swift.group(0) if swift else 'Swift'}, "
+            f"{WIDTH}, at most {steps:,} steps of {BATCH} rows. {swift_version()}, "
             + ", ".join(f"{p} {version(p)}" for p in ("torch", "zuko", "nflows")) + ".\n")
 
 
@@ -130,9 +127,7 @@ def main():
     text = "\n".join(table(law, names, found, exact) for law in laws) + "\n" + about(chosen, steps)
     print(text)
     if chosen.markdown:
-        old = chosen.markdown.read_text()
-        head, rest = old.split(START)
-        chosen.markdown.write_text(head + START + "\n\n" + text + "\n" + END + rest.split(END)[1])
+        chosen.markdown.write_text(replace_between(chosen.markdown.read_text(), "learning", "\n" + text))
 
 
 main()

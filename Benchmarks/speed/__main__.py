@@ -3,18 +3,16 @@ import argparse
 import json
 import os
 import platform
-import re
-import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from common import processor, replace_between, swift_version
 from flow import SHAPES
 from measure import Measurement
 from report import Report
 from sides import OURS, PEERS
 
-START, END = "<!-- speed: begin -->", "<!-- speed: end -->"
 
 
 def options():
@@ -27,17 +25,14 @@ def options():
     parser.add_argument("--seconds", type=float, default=0.3, help="of one repeat; default: %(default)s")
     parser.add_argument("--figures", type=Path,
                         help="a file of figures: those in it are not measured again, new ones are added")
-    parser.add_argument("--markdown", type=Path, help=f"a file whose part between '{START}' and '{END}' to replace")
+    parser.add_argument("--markdown", type=Path, help="a file whose part between the speed markers to replace")
     return parser.parse_args()
 
 
 def about(chosen, figures):
-    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
-    swift = subprocess.run(["swift", "--version"], capture_output=True, text=True).stdout
-    swift = re.search(r"Swift version [\w.-]+", swift)
     packages = ["numpy", "torch", "zuko", "nflows", "jax", "onnxruntime"]
-    return (f"{os.cpu_count()} cores of {cpu}, {platform.system()} {platform.release()}, load {os.getloadavg()[0]:.1f} "
-            f"at the end; {swift.group(0) if swift else 'Swift'}, Python {platform.python_version()}, "
+    return (f"{os.cpu_count()} cores of {processor()}, {platform.system()} {platform.release()}, load {os.getloadavg()[0]:.1f} "
+            f"at the end; {swift_version()}, Python {platform.python_version()}, "
             + ", ".join(f"{p} {version(p)}" for p in packages) + f"; {figures[OURS]['note']}.\n"
             f"Medians of {chosen.rounds} repeats of {chosen.seconds:g} s, all sides in turn. Largest difference of a "
             "log-likelihood from float64: " + ", ".join(f"{n} {f['off']:.1g}" for n, f in figures.items()) + " nats.")
@@ -63,9 +58,7 @@ def main():
     text = Report(results).text(about(chosen, list(results.values())[-1]))
     print(text)
     if chosen.markdown:
-        old = chosen.markdown.read_text()
-        head, rest = old.split(START)
-        chosen.markdown.write_text(head + START + "\n\n" + text + "\n" + END + rest.split(END)[1])
+        chosen.markdown.write_text(replace_between(chosen.markdown.read_text(), "speed", "\n" + text))
 
 
 if __name__ == "__main__":

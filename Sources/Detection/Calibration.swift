@@ -169,9 +169,8 @@ public struct ScoreTail: Sendable, Hashable {
     private static func coversFarEnd(_ x: [Double], shape: Double, scale: Double) -> Bool {
         [(x.count / 10, 0.5), (max(x.count / 50, 3), 0.25)].allSatisfy { rank, slack in
             let index = x.count - 1 - min(rank, x.count - 1)
-            let ratio = x[index] / scale
-            let fitted = shape < 1e-6 ? exp(-ratio) : pow(1 + shape * ratio, -1 / shape)
-            return fitted >= slack * Double(x.count - index) / Double(x.count)
+            return survival(x[index], shape: shape, scale: scale)
+                >= slack * Double(x.count - index) / Double(x.count)
         }
     }
 }

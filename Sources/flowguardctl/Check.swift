@@ -4,6 +4,20 @@ import Foundation
 import Ingest
 import Settings
 
+/// The stream that `--config` and `--stream` name together, where both may be left out.
+enum NamedStream {
+    static func validate(config: String?, stream: String?) throws(ValidationError) {
+        guard (config == nil) == (stream == nil) else {
+            throw ValidationError("--config and --stream: expected both or neither, found one")
+        }
+    }
+
+    static func read(config: String?, stream: String?) throws -> StreamConfiguration? {
+        guard let config, let stream else { return nil }
+        return try FlowguardConfiguration(path: config).stream(named: stream)
+    }
+}
+
 extension FlowguardConfiguration {
     /// The stream of this name; its absence is told with the names that there are.
     func stream(named name: String) throws(CommandFailure) -> StreamConfiguration {
@@ -60,9 +74,7 @@ struct CheckCommand: Command {
                 "expected a configuration file or --source, found \(file == nil ? "neither" : "both")"
             )
         }
-        guard (config == nil) == (stream == nil) else {
-            throw ValidationError("--config and --stream: expected both or neither, found one")
-        }
+        try NamedStream.validate(config: config, stream: stream)
         guard config == nil || source != nil else {
             throw ValidationError("--config: expected --source with it, found none")
         }
@@ -92,10 +104,7 @@ struct CheckCommand: Command {
     }
 
     private func check(source: String) async throws {
-        var configured: StreamConfiguration?
-        if let config, let stream {
-            configured = try FlowguardConfiguration(path: config).stream(named: stream)
-        }
+        var configured = try NamedStream.read(config: config, stream: stream)
         let opened = try input.source(
             [source], base: configured?.format,
             limits: BatchLimits(lines: 16_384, bytes: 4 << 20), isQuiet: true)

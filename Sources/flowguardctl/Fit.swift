@@ -117,9 +117,7 @@ struct FitCommand: Command {
                 "--members: expected a number from 1 to \(DetectorOptions.maximumMembers), "
                     + "found \(members)")
         }
-        guard (config == nil) == (stream == nil) else {
-            throw ValidationError("--config and --stream: expected both or neither, found one")
-        }
+        try NamedStream.validate(config: config, stream: stream)
         if let value = falseAlarmProbability,
             !(value > 0 && value <= AlarmBudget.largestProbability)
         {
@@ -147,7 +145,7 @@ struct FitCommand: Command {
     }
 
     func execute() async throws {
-        let configured = try configuredStream()
+        let configured = try NamedStream.read(config: config, stream: stream)
         let source = try input.source(
             files, base: configured?.format, limits: BatchLimits(lines: 65_536, bytes: 8 << 20))
         try configured?.requireFormat(source.format)
@@ -201,11 +199,6 @@ struct FitCommand: Command {
         } else {
             StandardError.write(report.text)
         }
-    }
-
-    private func configuredStream() throws -> StreamConfiguration? {
-        guard let config, let stream else { return nil }
-        return try FlowguardConfiguration(path: config).stream(named: stream)
     }
 
     private func options(

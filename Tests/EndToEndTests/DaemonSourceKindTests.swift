@@ -277,13 +277,18 @@ import Testing
         #expect(FileManager.default.fileExists(atPath: path), "a pipe stays for its writers")
     }
 
-    @Test func standardInputIsReadToItsEnd() async throws {
-        let folder = try TemporaryDirectory()
-        let daemon = DaemonProcess(folder: folder)
+    /// A daemon whose stream is its standard input, and the pipe to that.
+    private func launchOnStandardInput() throws -> (DaemonProcess, Pipe) {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
         try daemon.configure("  - {name: pump, source: {stdin: true}, format: csv}")
-        var data = PumpData()
         let input = Pipe()
         try daemon.launch(input: input)
+        return (daemon, input)
+    }
+
+    @Test func standardInputIsReadToItsEnd() async throws {
+        let (daemon, input) = try launchOnStandardInput()
+        var data = PumpData()
         try await daemon.wait("the stream") { try? daemon.stream() }
         #expect(try daemon.stream()?.waitingFor == "no record has come by standard input yet")
         try input.fileHandleForWriting.write(
@@ -298,12 +303,8 @@ import Testing
     }
 
     @Test func standardInputKeepsItsHeaderOverAReload() async throws {
-        let folder = try TemporaryDirectory()
-        let daemon = DaemonProcess(folder: folder)
-        try daemon.configure("  - {name: pump, source: {stdin: true}, format: csv}")
+        let (daemon, input) = try launchOnStandardInput()
         var data = PumpData()
-        let input = Pipe()
-        try daemon.launch(input: input)
         let half = data.lines(1).dropLast(5)
         try input.fileHandleForWriting.write(
             contentsOf: Data((PumpData.header + data.lines(250) + half).utf8))
