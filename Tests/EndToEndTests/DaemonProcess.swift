@@ -246,9 +246,11 @@ final class DaemonProcess {
         }
     }
 
-    /// The anomaly log's lines.
+    /// The anomaly log's whole lines: one that the daemon is about to write may be seen in part.
     func logged() throws -> [AnomalyMessage] {
-        try Self.messages(Data(contentsOf: URL(fileURLWithPath: logPath)))
+        let data = try Data(contentsOf: URL(fileURLWithPath: logPath))
+        let end = data.lastIndex(of: UInt8(ascii: "\n")) ?? data.startIndex
+        return try Self.messages(data[..<end])
     }
 
     private static func messages(_ data: Data) throws -> [AnomalyMessage] {
