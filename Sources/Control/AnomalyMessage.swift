@@ -52,6 +52,8 @@ public struct AnomalyMessage: Sendable, Hashable, Decodable {
     public var time: Date
     /// The stream.
     public var stream: String
+    /// The key that the record is of, in a stream with a key; `nil` in others.
+    public var key: String?
     /// The record's own time; `nil`: it has none.
     public var recordTime: Date?
     /// `ln p(record)` in nats.
@@ -83,7 +85,8 @@ public struct AnomalyMessage: Sendable, Hashable, Decodable {
 
     /// Makes a message.
     public init(
-        id: Int64, time: Date, stream: String, recordTime: Date?, logLikelihood: Double,
+        id: Int64, time: Date, stream: String, key: String? = nil, recordTime: Date?,
+        logLikelihood: Double,
         threshold: Double, pValue: Double, tail: String, reasonCode: String? = nil,
         episode: Int64?, model: Int64, source: String, offset: Int64, features: [Feature],
         summary: String,
@@ -92,6 +95,7 @@ public struct AnomalyMessage: Sendable, Hashable, Decodable {
         self.id = id
         self.time = time
         self.stream = stream
+        self.key = key
         self.recordTime = recordTime
         self.logLikelihood = logLikelihood
         self.threshold = threshold
@@ -108,6 +112,9 @@ public struct AnomalyMessage: Sendable, Hashable, Decodable {
         self.note = note
     }
 
+    /// What commands call it by: the stream, or `STREAM/KEY`.
+    public var streamName: String { key.map { "\(stream)/\($0)" } ?? stream }
+
     /// The JSON object, without a newline at its end.
     ///
     /// Keys in a fixed order; log-likelihoods to 1e-5 nats; p-values to five significant digits, with an exponent
@@ -116,6 +123,10 @@ public struct AnomalyMessage: Sendable, Hashable, Decodable {
         var text = LineText()
         text.raw("{\"id\":\(id),\"time\":\"\(ControlJSON.text(of: time))\",\"stream\":")
         text.string(stream)
+        if let key {
+            text.raw(",\"key\":")
+            text.string(key)
+        }
         text.raw(",\"record_time\":")
         text.raw(recordTime.map { "\"\(ControlJSON.text(of: $0, isShort: true))\"" } ?? "null")
         text.raw(",\"log_likelihood\":\(LineText.fixed(logLikelihood, decimals: 5))")

@@ -20,6 +20,9 @@ public enum Route {
     /// GET: NDJSON, an `AnomalyMessage` a line; the query is an `AnomalyQuery`.
     public static func anomalies(_ name: String) -> String { stream(name) + "/anomalies" }
 
+    /// GET: `KeyList`.
+    public static func keys(_ name: String) -> String { stream(name) + "/keys" }
+
     /// GET: `ThresholdReport`; PUT a `ThresholdUpdate`: `ThresholdReport`.
     public static func threshold(_ name: String) -> String { stream(name) + "/threshold" }
 

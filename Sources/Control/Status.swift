@@ -115,6 +115,8 @@ public struct StreamStatus: Sendable, Hashable, Codable {
     public var duplicatesTotal: Int64?
     /// Long rows that are in no record; `nil` where each line is a record.
     public var points: PointsMessage?
+    /// The keys of the stream; `nil` for a stream without.
+    public var keys: KeysMessage?
     /// Bytes of clients' lines that wait on disk.
     public var spooledBytes: Int64?
     /// Files of a directory that could not be read, since the source was opened.

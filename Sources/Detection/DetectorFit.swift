@@ -10,7 +10,8 @@ extension Detector {
     /// Of few records the quarters of the blocks take turns to calibrate (`Split.turns`).
     ///
     /// - Parameters:
-    ///   - records: Records of normal operation, in time order; some anomalies among them do little harm.
+    ///   - records: Records of normal operation, in time order, of one series or of several one after the other; some anomalies
+    ///     among them do little harm.
     ///   - options: What the user chose.
     ///   - parallel: Splits the gradient's shards; the model's bits do not depend on it.
     ///   - timeLimit: How long the fit may take; each flow has its share, and keeps what it has learned by then. The model
@@ -308,7 +309,8 @@ extension Detector {
         _ records: RecordBatch, _ context: ContextPlan, longest: Int
     ) -> [Int] {
         let lookback = max(context.lags, longest - 1)
-        let runs = Readings.runs(times: records.times, gapSecs: context.gapSecs)
+        let runs = Readings.runs(
+            times: records.times, gapSecs: context.gapSecs, beginnings: records.beginnings)
         let settled = runs.indices.filter { runs[$0] >= lookback }
         return settled.count >= minimumRows ? settled : Array(runs.indices)
     }
@@ -400,8 +402,12 @@ extension Detector {
     /// Gaps in time among the records, where the density looks back.
     private static func detectedGaps(_ records: RecordBatch, _ encoder: Encoder) -> Int {
         guard encoder.windows != nil || encoder.context.lags > 0 else { return 0 }
-        return zip(records.times, records.times.dropFirst()).count {
-            Readings.isGap(from: $0, to: $1, gapSecs: encoder.context.gapSecs)
+        let beginnings = Set(records.beginnings)
+        return records.times.indices.dropFirst().count { row in
+            !beginnings.contains(row)
+                && Readings.isGap(
+                    from: records.times[row - 1], to: records.times[row],
+                    gapSecs: encoder.context.gapSecs)
         }
     }
 

@@ -245,7 +245,8 @@ struct Encoder: Sendable, Hashable {
         }
         return Readings(
             width: active.count, earlier: earlier.times.count, values: values, past: past,
-            times: earlier.times + records.times, gapSecs: context.gapSecs)
+            times: earlier.times + records.times, gapSecs: context.gapSecs,
+            beginnings: records.beginnings.map { earlier.times.count + $0 })
     }
 
     private func measureRange(of records: RecordBatch, into rows: inout Rows) {

@@ -55,11 +55,13 @@ extension Encoder {
         var whole = records
         var gaps: [Int: [Int]] = [:]
         let before = state.lastRow(featureCount: width)
+        let beginnings = Set(records.beginnings)
         for j in optional {
             let isPrevious = missing[schema.features[j]] == .previous
             var last = isPrevious ? before?[j] ?? columns[j].median : columns[j].median
             for row in 0..<records.rowCount {
                 let place = row * width + j
+                if beginnings.contains(row) { last = columns[j].median }
                 if records.values[place].isNaN {
                     whole.values[place] = last
                     gaps[row, default: []].append(j)

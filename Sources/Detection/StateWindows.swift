@@ -132,20 +132,25 @@ struct Readings: Sendable {
 
     init(
         width: Int, earlier: Int, values: [Double], past: [Double], times: [Double],
-        gapSecs: Double?
+        gapSecs: Double?, beginnings: [Int]
     ) {
         self.width = width
         self.earlier = earlier
         self.values = values
         self.past = past
-        runs = Self.runs(times: times, gapSecs: gapSecs)
+        runs = Self.runs(times: times, gapSecs: gapSecs, beginnings: beginnings)
     }
 
     /// How many readings without a gap come before each, at most `DetectorOptions.maximumLags`.
-    static func runs(times: [Double], gapSecs: Double?) -> [Int] {
+    ///
+    /// - Parameter beginnings: Readings with which another series begins.
+    static func runs(times: [Double], gapSecs: Double?, beginnings: [Int]) -> [Int] {
         var runs = [Int](repeating: 0, count: times.count)
+        let beginnings = Set(beginnings)
         for row in times.indices.dropFirst()
-        where !isGap(from: times[row - 1], to: times[row], gapSecs: gapSecs) {
+        where !beginnings.contains(row)
+            && !isGap(from: times[row - 1], to: times[row], gapSecs: gapSecs)
+        {
             runs[row] = min(runs[row - 1] + 1, DetectorOptions.maximumLags)
         }
         return runs

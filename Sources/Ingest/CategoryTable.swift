@@ -64,6 +64,15 @@ public struct CategoryTable: Sendable, Hashable {
         return part
     }
 
+    /// Some rows, without one of the columns.
+    func selecting(_ rows: [Int], without column: Int?) -> CategoryTable {
+        let kept = (0..<columnCount).filter { $0 != column }
+        var part = CategoryTable(columnCount: kept.count)
+        guard !kept.isEmpty else { return part }
+        for row in rows { part.append(kept.map { text(row: row, column: $0) }) }
+        return part
+    }
+
     private mutating func code(of text: String) -> Int32 {
         if let code = codeOfText[text] { return code }
         let code = Int32(texts.count)

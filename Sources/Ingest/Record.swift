@@ -88,13 +88,15 @@ public struct RecordBatch: Sendable {
     /// record lacks an optional feature.
     public var values: [Double]
     /// The category columns.
-    public private(set) var categories: CategoryTable
+    public internal(set) var categories: CategoryTable
     /// The time of each record in seconds since 1970, UTC; NaN where there is no time column.
     public var times: [Double]
     /// Which line of its `LineBatch` each record comes from.
     public var lineIndices: [Int32]
     /// The offset of each record's first byte in the input.
     public var offsets: [Int64]
+    /// Rows that do not follow the row before, because another series begins with them; ascending.
+    public internal(set) var beginnings: [Int] = []
 
     /// An empty batch.
     ///
@@ -153,6 +155,7 @@ public struct RecordBatch: Sendable {
     public mutating func append(contentsOf other: RecordBatch) {
         precondition(
             other.schema.columns == schema.columns, "batches of one schema are put together")
+        beginnings += other.beginnings.map { rowCount + $0 }
         values.append(contentsOf: other.values)
         categories.append(contentsOf: other.categories)
         times.append(contentsOf: other.times)
@@ -176,6 +179,9 @@ public struct RecordBatch: Sendable {
         part.times = Array(times[range])
         part.lineIndices = Array(lineIndices[range])
         part.offsets = Array(offsets[range])
+        part.beginnings =
+            beginnings.filter { $0 > range.lowerBound && $0 < range.upperBound }
+            .map { $0 - range.lowerBound }
         return part
     }
 
@@ -194,6 +200,7 @@ public struct RecordBatch: Sendable {
         guard places.count == schema.features.count, texts.count == schema.categories.count
         else { return nil }
         var kept = RecordBatch(schema: schema)
+        kept.beginnings = beginnings
         for index in 0..<rowCount {
             let values = row(index)
             kept.append(

@@ -56,10 +56,12 @@ public struct StreamConfiguration: Sendable, Hashable {
     public var longRows: LongRows?
     /// The features; `nil`: every numeric column.
     public var features: [String]?
-    /// Columns whose values are texts.
+    /// Columns whose values are texts, that of the key last.
     ///
     /// Columns that hold nothing but true and false are categories without being named.
     public var categories: [String]
+    /// What tells the parts of the stream apart that have models of their own; `nil`: nothing, the default.
+    public var key: KeyConfiguration?
     /// Columns that are neither features nor categories.
     public var exclude: [String]
     /// Family, seed, lags, calendar and policies for missing values of its models; the false-alarm probability follows from `budget`.

@@ -43,6 +43,53 @@ extension ConfigurationReader {
         }
     }
 
+    /// `key: device`, or `key: {column: device, live: 100, most: 1000}`; `nil` where it is not there.
+    ///
+    /// - Parameter others: Columns that are categories or left out.
+    mutating func key(
+        of section: Section, features: [String]?, others: [String], time: String?
+    ) -> KeyConfiguration? {
+        guard let node = section["key"] else { return nil }
+        let place = "\(section.place): key"
+        var key = KeyConfiguration(column: "")
+        var columnNode = node
+        if case .mapping = node {
+            guard
+                let part = self.section(
+                    node, "key of \(section.place)", keys: ["column", "live", "most"])
+            else { return nil }
+            guard let column = part["column"] else {
+                report(node, "\(place): column is missing", hint: "add column: and its name")
+                return nil
+            }
+            columnNode = column
+            if let node = part["most"] {
+                key.most = integer(node, "\(place).most", in: 1...1_000_000) ?? key.most
+                key.live = min(key.live, key.most)
+            }
+            if let node = part["live"] {
+                key.live = integer(node, "\(place).live", in: 1...100_000) ?? key.live
+            }
+        }
+        guard let column = text(columnNode, place, expected: "a column name") else { return nil }
+        key.column = column
+        for (role, names) in [
+            ("a feature", features ?? []), ("the time column", [time].compactMap(\.self)),
+            ("a category or left out", others),
+        ] where names.contains(column) {
+            report(
+                columnNode, "\(place): '\(column)' is the key and \(role)",
+                hint: "remove it from one of the two")
+        }
+        if section["long"] != nil {
+            report(
+                columnNode, "\(place): long rows are put together into records of one machine",
+                hint: "remove key, or long; series may hold the column of the key, so that "
+                    + "each machine's readings are features of one record")
+        }
+        return key
+    }
+
     /// `missing: median`, or `missing: {default: reject, pressure: previous}`; `nil` where it is not there.
     ///
     /// - Parameters:

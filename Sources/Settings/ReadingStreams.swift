@@ -7,11 +7,8 @@ import Yams
 extension ConfigurationReader {
     private static let streamKeys = [
         "name", "source", "history", "format", "delimiter", "decimal_mark", "comment", "columns",
-        "missing_values", "max_line_bytes", "time", "long", "features", "categories", "exclude",
-        "missing",
-        "context",
-        "model",
-        "fit", "alarm",
+        "missing_values", "max_line_bytes", "time", "long", "features", "categories", "key",
+        "exclude", "missing", "context", "model", "fit", "alarm",
     ]
 
     /// All streams of the file, with their names and sockets checked against one another.
@@ -63,21 +60,24 @@ extension ConfigurationReader {
         checkColumns(
             section, features: features, categories: categories, exclude: exclude,
             time: timeColumn)
+        let key = key(
+            of: section, features: features, others: categories + exclude, time: timeColumn)
         let longRows = longRows(
             of: section, format: format, timeColumn: timeColumn, features: features)
         var options = detectorOptions(of: section)
         options.missing = missingPolicies(
             of: section,
             known: features.map { $0 + categories },
-            neither: exclude + [timeColumn].compactMap(\.self))
+            neither: exclude + [timeColumn, key?.column].compactMap(\.self))
         let fit = fit(of: section)
         let alarm = alarm(of: section, features: features)
         guard let name, let source else { return nil }
         return StreamConfiguration(
             name: name, source: source, history: history, format: format, timeColumn: timeColumn,
-            longRows: longRows, features: features, categories: categories, exclude: exclude,
-            detectorOptions: options,
-            fit: fit, budget: alarm.budget, cooldown: alarm.cooldown, alarmRules: alarm.rules,
+            longRows: longRows, features: features,
+            categories: categories + [key?.column].compactMap(\.self), key: key,
+            exclude: exclude, detectorOptions: options, fit: fit, budget: alarm.budget,
+            cooldown: alarm.cooldown, alarmRules: alarm.rules,
             maintenance: alarm.maintenance)
     }
 

@@ -6,10 +6,11 @@ extension StateStore {
     ///
     /// - Parameters:
     ///   - stream: Of this stream; `nil`: of all.
+    ///   - withKeys: Also those of the stream's keys.
     ///   - id: The greatest number that the caller has; 0 for none.
     ///   - limit: How many at most.
     public func anomalies(
-        stream: String? = nil, after id: Int64, limit: Int
+        stream: String? = nil, withKeys: Bool = false, after id: Int64, limit: Int
     ) throws(StoreError) -> [AnomalyRow] {
         try read("anomalies") { database in
             try Row.fetchAll(
@@ -17,15 +18,17 @@ extension StateStore {
                 sql: stream == nil
                     ? Self.anomalySelection + " WHERE id > :id ORDER BY id LIMIT :limit"
                     : Self.anomalySelection
-                        + " WHERE id > :id AND stream = :stream ORDER BY id LIMIT :limit",
+                        + " WHERE id > :id AND \(Self.isOfStream(withKeys)) ORDER BY id LIMIT :limit",
                 arguments: Self.arguments(stream, ["id": id, "limit": max(0, limit)])
             ).map(AnomalyRow.init(row:))
         }
     }
 
     /// The newest anomalies, oldest of them first.
+    ///
+    /// - Parameter withKeys: Also those of the stream's keys.
     public func latestAnomalies(
-        stream: String? = nil, count: Int
+        stream: String? = nil, withKeys: Bool = false, count: Int
     ) throws(StoreError) -> [AnomalyRow] {
         try read("latest anomalies") { database in
             try Row.fetchAll(
@@ -33,7 +36,7 @@ extension StateStore {
                 sql: stream == nil
                     ? Self.anomalySelection + " ORDER BY id DESC LIMIT :limit"
                     : Self.anomalySelection
-                        + " WHERE stream = :stream ORDER BY id DESC LIMIT :limit",
+                        + " WHERE \(Self.isOfStream(withKeys)) ORDER BY id DESC LIMIT :limit",
                 arguments: Self.arguments(stream, ["limit": max(0, count)])
             ).reversed().map(AnomalyRow.init(row:))
         }
@@ -57,15 +60,17 @@ extension StateStore {
 
     /// How many anomalies were found.
     ///
-    /// - Parameter since: From this instant on, in epoch seconds; `nil`: ever.
+    /// - Parameters:
+    ///   - withKeys: Also those of the stream's keys.
+    ///   - since: From this instant on, in epoch seconds; `nil`: ever.
     public func anomalyCount(
-        stream: String? = nil, since: Double? = nil
+        stream: String? = nil, withKeys: Bool = false, since: Double? = nil
     ) throws(StoreError) -> Int {
         try read("anomaly count") { database in
             var conditions: [String] = []
             var arguments: StatementArguments = [:]
             if let stream {
-                conditions.append("stream = :stream")
+                conditions.append(Self.isOfStream(withKeys))
                 _ = arguments.append(contentsOf: ["stream": stream])
             }
             if let since {
@@ -89,6 +94,13 @@ extension StateStore {
                 arguments: [stream, max(0, limit)]
             ).map(EpisodeRow.init(row:))
         }
+    }
+
+    /// `STREAM/KEY` lies between `STREAM/` and `STREAM0`.
+    private static func isOfStream(_ withKeys: Bool) -> String {
+        withKeys
+            ? "(stream = :stream OR (stream > :stream || '/' AND stream < :stream || '0'))"
+            : "stream = :stream"
     }
 
     private static func arguments(

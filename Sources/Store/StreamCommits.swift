@@ -7,13 +7,17 @@ extension StateStore {
     /// - Parameter time: Now, in epoch seconds.
     public func registerStream(_ name: String, at time: Double) throws(StoreError) {
         try write("register stream") { database in
-            try database.execute(
-                sql: """
-                    INSERT INTO streams (name, first_seen_utc) VALUES (?, ?)
-                    ON CONFLICT (name) DO NOTHING
-                    """,
-                arguments: [name, UTCTime.text(time)])
+            try register(name, at: time, in: database)
         }
+    }
+
+    private func register(_ name: String, at time: Double, in database: Database) throws {
+        try database.execute(
+            sql: """
+                INSERT INTO streams (name, first_seen_utc) VALUES (?, ?)
+                ON CONFLICT (name) DO NOTHING
+                """,
+            arguments: [name, UTCTime.text(time)])
     }
 
     /// The names of all streams that were ever registered, sorted.
@@ -23,35 +27,92 @@ extension StateStore {
         }
     }
 
+    /// What the store knows of the keys of a stream, by name.
+    public func keys(stream: String) throws(StoreError) -> [KeyRow] {
+        try read("keys") { database in
+            try Row.fetchAll(
+                database,
+                sql: """
+                    SELECT streams.name, taken_at_utc, records_total, anomalies_total, models.id
+                    FROM streams JOIN checkpoints ON checkpoints.stream = streams.name
+                    LEFT JOIN models ON models.stream = streams.name AND models.state = 'serving'
+                    WHERE streams.name > :stream || '/' AND streams.name < :stream || '0'
+                    ORDER BY streams.name
+                    """, arguments: ["stream": stream]
+            ).map { row in
+                KeyRow(
+                    name: row["name"], lastSeenAt: try row.time("taken_at_utc"),
+                    recordsTotal: row["records_total"], anomaliesTotal: row["anomalies_total"],
+                    model: row["id"])
+            }
+        }
+    }
+
+    /// How many keys of a stream have a serving model of their own.
+    public func modelledKeyCount(stream: String) throws(StoreError) -> Int {
+        try read("modelled keys") { database in
+            try Int.fetchOne(
+                database,
+                sql: """
+                    SELECT count(*) FROM models WHERE state = 'serving'
+                    AND stream > :stream || '/' AND stream < :stream || '0'
+                    """, arguments: ["stream": stream]) ?? 0
+        }
+    }
+
     /// Stores a batch's outcome in one transaction: all of it, or nothing.
     ///
     /// - Returns: The anomalies' numbers, in their order.
     public func commit(_ commit: StreamCommit) throws(StoreError) -> [Int64] {
+        try self.commit([commit])[0]
+    }
+
+    /// Stores what belongs to several streams in one transaction: all of it, or nothing.
+    ///
+    /// Anomalies are numbered in the order of their records in the source, whichever stream they are of.
+    ///
+    /// - Returns: The numbers of the anomalies of each, in their order.
+    public func commit(_ commits: [StreamCommit]) throws(StoreError) -> [[Int64]] {
         try write("commit") { database in
-            try requireStream(commit.stream, in: database)
-            if let activation = commit.activation {
-                try activate(activation, stream: commit.stream, in: database)
+            for commit in commits { try storeChoices(commit, in: database) }
+            var found = commits.enumerated().flatMap { place, commit in
+                commit.anomalies.map { (place: place, anomaly: $0) }
             }
-            if var threshold = commit.threshold {
-                threshold.stream = commit.stream
-                try replaceThreshold(threshold, in: database)
+            if commits.count > 1 {
+                found.sort { $0.anomaly.sourceOffset < $1.anomaly.sourceOffset }
             }
-            for episode in commit.episodes {
-                try upsert(episode, stream: commit.stream, in: database)
+            var ids = [[Int64]](repeating: [], count: commits.count)
+            for (place, anomaly) in found {
+                try insert(anomaly, stream: commits[place].stream, in: database)
+                ids[place].append(database.lastInsertedRowID)
             }
-            var ids: [Int64] = []
-            ids.reserveCapacity(commit.anomalies.count)
-            for anomaly in commit.anomalies {
-                try insert(anomaly, stream: commit.stream, in: database)
-                ids.append(database.lastInsertedRowID)
-            }
-            if let checkpoint = commit.checkpoint {
-                try replace(checkpoint, stream: commit.stream, in: database)
-            }
-            if let file = commit.file {
-                try replace(file, stream: commit.stream, in: database)
+            for commit in commits {
+                if let checkpoint = commit.checkpoint {
+                    try replace(checkpoint, stream: commit.stream, in: database)
+                }
+                if let file = commit.file {
+                    try replace(file, stream: commit.stream, in: database)
+                }
             }
             return ids
+        }
+    }
+
+    /// What the anomalies refer to: the stream, its model and threshold, and their episodes.
+    private func storeChoices(_ commit: StreamCommit, in database: Database) throws {
+        if commit.isNew, let checkpoint = commit.checkpoint {
+            try register(commit.stream, at: checkpoint.takenAt, in: database)
+        }
+        try requireStream(commit.stream, in: database)
+        if let activation = commit.activation {
+            try activate(activation, stream: commit.stream, in: database)
+        }
+        if var threshold = commit.threshold {
+            threshold.stream = commit.stream
+            try replaceThreshold(threshold, in: database)
+        }
+        for episode in commit.episodes {
+            try upsert(episode, stream: commit.stream, in: database)
         }
     }
 

@@ -445,6 +445,8 @@ public struct ModelActivation: Sendable, Hashable {
 public struct StreamCommit: Sendable, Hashable {
     /// The stream.
     public var stream: String
+    /// Whether the store may not know the stream yet; it is made known at the time of its checkpoint.
+    public var isNew = false
     /// A model that serves from this batch on; it is stored first, so that the anomalies may name it.
     public var activation: ModelActivation?
     /// A threshold that holds from now on, for the model that serves already; an activation brings its own.
@@ -472,4 +474,18 @@ public struct StreamCommit: Sendable, Hashable {
         self.anomalies = anomalies
         self.checkpoint = checkpoint
     }
+}
+
+/// What the store knows of one key of a stream.
+public struct KeyRow: Sendable, Hashable {
+    /// `STREAM/KEY`.
+    public var name: String
+    /// When it was committed last, in epoch seconds.
+    public var lastSeenAt: Double
+    /// Records of it.
+    public var recordsTotal: Int64
+    /// Anomalies among them.
+    public var anomaliesTotal: Int64
+    /// Its own serving model; `nil`: that of the stream serves.
+    public var model: Int64?
 }

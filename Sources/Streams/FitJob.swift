@@ -30,6 +30,13 @@ struct FitJob: Sendable {
     /// Which records these are.
     var selection: FitSelection
 
+    /// Puts the records of each key together: the past of one is not that of another.
+    mutating func group(by key: String) {
+        training = training.grouped(byCategory: key)
+        newest = newest.grouped(byCategory: key)
+        before = RecordBatch(schema: training.schema)
+    }
+
     /// Fits and judges.
     ///
     /// - Parameters:

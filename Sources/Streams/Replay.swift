@@ -55,6 +55,7 @@ package final class Replay: Sendable {
     /// - Throws: `ReplayError`, and `IngestError` of a file that cannot be opened.
     package init(_ request: Request) throws {
         var request = request
+        if let key = request.stream.key { throw ReplayError.keyed(column: key.column) }
         if let label = request.label {
             guard request.stream.longRows == nil else {
                 throw ReplayError.labelOfLongRows(column: label)
@@ -175,6 +176,7 @@ package enum ReplayError: Error, CustomStringConvertible {
     case labelInUse(column: String, use: String)
     /// Several rows make a record, and each could have another label.
     case labelOfLongRows(column: String)
+    case keyed(column: String)
     /// No record has a label.
     case noLabels(column: String)
     /// The temporary folder cannot be made.
@@ -191,6 +193,8 @@ package enum ReplayError: Error, CustomStringConvertible {
                 + "found it under \(use) in the configuration"
         case .labelOfLongRows(let column):
             return "label column '\(column)': expected records of a line each, found long rows"
+        case .keyed(let column):
+            return "key '\(column)': expected a stream whose records are one series, found a key"
         case .noLabels(let column):
             return "label column '\(column)': expected a label in some record, found none"
         case .folder(let path, let code):
@@ -205,6 +209,8 @@ package enum ReplayError: Error, CustomStringConvertible {
     package var hint: String? {
         switch self {
         case .labelInUse: return "name another column with --label, or take it out there"
+        case .keyed(let column):
+            return "take the lines of one \(column) into a file, and replay it without key"
         case .labelOfLongRows: return "leave --label out, or replay wide records"
         case .noLabels: return "name another column with --label"
         case .folder: return "name a folder that can be written with $TMPDIR"

@@ -1,3 +1,5 @@
+import Settings
+
 /// What a person asked of a stream and cannot have.
 package enum RequestError: Error, CustomStringConvertible {
     case noModel(stream: String)
@@ -11,6 +13,7 @@ package enum RequestError: Error, CustomStringConvertible {
     case unknownAnomaly(id: Int64)
     case notLabelled(id: Int64)
     case tooManyLabels(stream: String, limit: Int)
+    case borrowedModel(stream: String)
 
     package var description: String {
         switch self {
@@ -39,6 +42,8 @@ package enum RequestError: Error, CustomStringConvertible {
         case .tooManyLabels(let stream, let limit):
             return
                 "stream '\(stream)' has \(limit) false alarms already, and more are not remembered"
+        case .borrowedModel(let stream):
+            return "'\(stream)' has no model of its own yet, so its threshold is that of the stream"
         }
     }
 
@@ -56,6 +61,8 @@ package enum RequestError: Error, CustomStringConvertible {
         case .notLabelled: return "label it with false-alarm or true"
         case .tooManyLabels(let stream, _):
             return "take old ones away with --undo, or set the threshold of \(stream) lower"
+        case .borrowedModel(let stream):
+            return "set the threshold of '\(KeyedName.split(stream).stream)'"
         }
     }
 }

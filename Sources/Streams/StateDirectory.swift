@@ -1,4 +1,5 @@
 import Foundation
+import Settings
 
 /// The folder that holds everything the daemon must not forget, locked for one daemon.
 package final class StateDirectory: Sendable {
@@ -45,7 +46,12 @@ package final class StateDirectory: Sendable {
 
     /// The training window of a stream; a new generation when its shape changes.
     package func windowPath(_ stream: String, generation: Int) -> String {
-        "\(path)/windows/\(stream).\(generation).ring"
+        "\(path)/windows/\(Self.fileName(of: stream)).\(generation).ring"
+    }
+
+    /// Makes the folder of the windows of a stream's keys.
+    func makeKeyFolder(_ stream: String) throws(StateError) {
+        try Self.makeFolder("\(path)/windows/\(stream).keys")
     }
 
     /// The rejected lines of a stream.
@@ -54,8 +60,26 @@ package final class StateDirectory: Sendable {
     }
 
     /// A stream's models lie in a folder of its own.
-    package func modelPath(_ stream: String, id: Int64) -> String {
-        "\(path)/models/\(stream)/\(id).safetensors"
+    ///
+    /// - Returns: The path within the state directory.
+    package static func modelFile(_ stream: String, id: Int64) -> String {
+        modelFolder(stream) + "/\(id).safetensors"
+    }
+
+    /// That folder, within the state directory.
+    package static func modelFolder(_ stream: String) -> String {
+        "models/" + fileName(of: stream)
+    }
+
+    /// What the files of a stream are named by; those of its keys lie in a folder beside its own: `STREAM.keys/KEY`.
+    ///
+    /// A key is any text: what is no letter, digit, `-` or `_` is written as `%` and its byte.
+    private static func fileName(of stream: String) -> String {
+        let (name, key) = KeyedName.split(stream)
+        guard let key else { return name }
+        let safe = CharacterSet(
+            charactersIn: "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+        return name + ".keys/" + (key.addingPercentEncoding(withAllowedCharacters: safe) ?? "")
     }
 
     /// Makes a folder and those above it, with mode 0750.

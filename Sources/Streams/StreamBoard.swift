@@ -37,6 +37,16 @@ package struct ScoreDrift: Sendable {
     package var isBig: Bool
 }
 
+/// The keys of a stream, by number.
+package struct KeyCounts: Sendable {
+    /// Those that have had a record.
+    package var known: Int
+    /// Those in memory.
+    package var live: Int
+    /// Those in memory with an open episode, sorted.
+    package var alarming: [String]
+}
+
 /// What the rest of the daemon may know of a stream, without waiting for its worker.
 package struct StreamSnapshot: Sendable {
     package var phase = StreamState.waiting
@@ -73,6 +83,8 @@ package struct StreamSnapshot: Sendable {
     /// Anomalies that people called false alarms, and those that they confirmed.
     package var falseAlarmCount = 0
     package var confirmedCount = 0
+    /// How many keys there are; `nil` for a stream without.
+    package var keys: KeyCounts?
     package var batchesTotal: Int64 = 0
     package var batchSecsTotal = 0.0
 }
@@ -91,8 +103,13 @@ package final class StreamBoard: Sendable {
 
     let configuration: StreamConfiguration
     private let content = Mutex(Content())
+    /// The board of the stream that this key is of.
+    private let above: StreamBoard?
 
-    init(_ configuration: StreamConfiguration) { self.configuration = configuration }
+    init(_ configuration: StreamConfiguration, above: StreamBoard? = nil) {
+        self.configuration = configuration
+        self.above = above
+    }
 
     package var snapshot: StreamSnapshot { content.withLock(\.snapshot) }
 
@@ -163,7 +180,9 @@ package final class StreamBoard: Sendable {
     private static let stopLimit = Duration.milliseconds(2_500)
 
     /// Whether the worker is to stop.
-    package var isStopping: Bool { content.withLock { $0.stoppingSince != nil } }
+    package var isStopping: Bool {
+        above?.isStopping == true || content.withLock { $0.stoppingSince != nil }
+    }
 
     /// Whether it is to stop, and has had the time to do so.
     var isStopOverdue: Bool {

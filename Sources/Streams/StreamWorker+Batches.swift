@@ -72,17 +72,51 @@ extension StreamWorker {
         let now = currentTime()
         var next = state
         var findings = Findings()
-        let records = decoded.records
+        let (records, parts, tooMany) = try distribute(
+            decoded.records, of: batch, isHistory: isHistory, now: now, arrivals: arrivals,
+            into: &next)
+        try takeIn(
+            records, source: batch.inputName, origins: decoded.origins, isHistory: isHistory,
+            now: now, arrivals: arrivals, into: &next, &findings)
+        next.assembler = decoded.assembler ?? next.assembler
+        if isHistory { next.history.line = batch.lines.last?.number ?? next.history.line }
+        if !isHistory { note(batch, in: &next) }
+        let faults =
+            tooMany.isEmpty
+            ? decoded.faults : (decoded.faults + tooMany).sorted { $0.lineIndex < $1.lineIndex }
+        let after = try setAside(faults, of: batch, now: now, into: &next)
+        let newPosition = batch.resume.map(SourcePosition.init) ?? position
+        let drops = next.counters.dropped - state.counters.dropped
+        try store(
+            next, position: newPosition, findings: findings, file: newPosition, parts: parts)
+        countedDrops += drops
+        quarantine = after
+        board.update {
+            $0.batchesTotal += 1
+            $0.batchSecsTotal += (ContinuousClock.now - begin).inSeconds
+        }
+        putAwayKeys()
+        publish(error: error)
+    }
+
+    /// Takes records into the window, judged where a model serves.
+    ///
+    /// The records of keys are judged by the workers of these.
+    func takeIn(
+        _ records: RecordBatch, source: String, origins: [RecordOrigin]? = nil, isHistory: Bool,
+        now: Double, arrivals: [StreamInstant]?, into next: inout WorkerState,
+        _ findings: inout Findings
+    ) throws {
         if isHistory {
-            try learn(records, of: batch, in: window, into: &next)
+            try learn(records, in: window, into: &next)
         } else if records.rowCount > 0, let window {
             window.rewind(to: state.windowTotal)
             withhold(records, firstNumber: state.windowTotal, in: &next) {
                 arrivals?[$0].time ?? now
             }
-            if let serving {
+            if let serving, configuration.key == nil {
                 score(
-                    records, with: serving, source: batch.inputName, origins: decoded.origins,
+                    records, with: serving, source: source, origins: origins,
                     firstNumber: state.windowTotal, now: now, arrivals: arrivals, into: &next,
                     &findings)
             }
@@ -92,46 +126,48 @@ extension StreamWorker {
             next.counters.records += Int64(records.rowCount)
             if serving == nil { dropUnheld(&next) }
         }
-        next.assembler = decoded.assembler ?? next.assembler
         let oldest = next.windowTotal - Int64(next.windowCapacity)
         next.excluded.forget(before: oldest)
         next.maintained.forget(before: oldest)
         next.withheld.forget(before: oldest)
-        if !isHistory { note(batch, in: &next) }
-        let after = try setAside(decoded.faults, of: batch, now: now, into: &next)
-        let newPosition = batch.resume.map(SourcePosition.init) ?? position
-        let drops = next.counters.dropped - state.counters.dropped
-        try store(next, position: newPosition, findings: findings, file: newPosition)
-        countedDrops += drops
-        quarantine = after
-        board.update {
-            $0.batchesTotal += 1
-            $0.batchSecsTotal += (ContinuousClock.now - begin).inSeconds
-        }
-        publish(error: error)
     }
 
     /// One transaction with everything that belongs together; then it is so.
+    ///
+    /// - Parameter parts: What becomes of keys of the stream at the same time.
     func store(
         _ next: WorkerState, position newPosition: SourcePosition?, findings: Findings = Findings(),
         activation: ModelActivation? = nil, threshold: ThresholdRow? = nil,
-        file: SourcePosition? = nil
+        file: SourcePosition? = nil, parts: [KeyPart] = []
     ) throws {
+        var own = try streamCommit(next, position: newPosition, findings)
+        own.activation = activation
+        own.threshold = threshold
+        own.file = followsFiles ? file : nil
+        let ids = try environment.store.commit([own] + parts.map(\.commit))
+        state = next
+        position = newPosition
+        isNew = false
+        for part in parts { part.worker.assumeIsolated { $0.conclude() } }
+        if let newest = ids.joined().max() { environment.announce(newest) }
+        for records in findings.judged { environment.replay?.observe(records) }
+        tell(findings.events)
+    }
+
+    /// What the store is to hold of a next state.
+    func streamCommit(
+        _ next: WorkerState, position newPosition: SourcePosition?, _ findings: Findings
+    ) throws -> StreamCommit {
         let blob = try next.stored()
         let checkpoint = CheckpointRow(
             takenAt: currentTime(), position: newPosition, windowTotal: next.windowTotal,
             recordsTotal: next.counters.records, anomaliesTotal: next.counters.anomalies,
             faultsTotal: next.counters.faultTotal, state: blob)
-        let ids = try environment.store.commit(
-            StreamCommit(
-                stream: name, activation: activation, threshold: threshold,
-                episodes: findings.episodeRows, anomalies: findings.anomalies,
-                checkpoint: checkpoint, file: followsFiles ? file : nil))
-        state = next
-        position = newPosition
-        if let newest = ids.last { environment.announce(newest) }
-        for records in findings.judged { environment.replay?.observe(records) }
-        tell(findings.events)
+        var commit = StreamCommit(
+            stream: name, episodes: findings.episodeRows, anomalies: findings.anomalies,
+            checkpoint: checkpoint)
+        commit.isNew = isNew
+        return commit
     }
 
     /// Whether files are read on; also of a single one the place is kept by itself, so that a pattern in its stead finds it.
@@ -207,7 +243,9 @@ extension StreamWorker {
                             contribution: $0.contribution)
                     }, summary: verdict.summary, recordNumber: number))
         }
-        observeDrift(scores, firstNumber: firstNumber, with: detector, in: &next)
+        if ownsModel {
+            observeDrift(scores, firstNumber: firstNumber, with: detector, in: &next)
+        }
         if environment.replay != nil { findings.judged.append(judged) }
         let count = Int64(records.rowCount)
         next.counters.scored += count
@@ -246,7 +284,7 @@ extension StreamWorker {
     }
 
     /// An episode is told twice: when it begins and when it has ended.
-    private func tell(_ events: [EpisodeTracker.Event]) {
+    func tell(_ events: [EpisodeTracker.Event]) {
         for event in events.suffix(20) {
             switch event {
             case .started(let episode):

@@ -37,7 +37,8 @@ extension StreamWorker {
     func dueTrigger(at now: Double, records total: Int64) -> String? {
         let arrived = total - state.lastFitTotal
         let window = Int64(configuration.fit.windowRecords)
-        if serving == nil {
+        let awaitsOwn = serving != nil && !ownsModel && state.lastFitAt == nil
+        if serving == nil || awaitsOwn {
             guard min(total, window) >= Int64(configuration.fit.firstAfterRecords) else {
                 return nil
             }
@@ -148,8 +149,7 @@ extension StreamWorker {
             changed: board.snapshot.fit?.trigger == Self.driftTrigger ? changedRecords : nil)
         var options = configuration.detectorOptions
         options.falseAlarmProbability =
-            askedProbability
-            ?? configuration.budget.probability(recordsPerDay: measuredRecordsPerDay())
+            askedProbability ?? budget.probability(recordsPerDay: measuredRecordsPerDay())
         var job = FitJob(
             training: RecordBatch(schema: schema), newest: RecordBatch(schema: schema),
             before: try window.records(selection.before), champion: champion?.detector,
@@ -161,6 +161,7 @@ extension StreamWorker {
         for part in selection.newest {
             guard try await read(part, of: window, into: &job.newest) else { return nil }
         }
+        if let key = configuration.key { job.group(by: key.column) }
         let wanted = selection.training.recordCount + selection.newest.recordCount
         let missing = wanted - Int64(job.training.rowCount + job.newest.rowCount)
         if missing > 0 {
@@ -319,7 +320,8 @@ extension StreamWorker {
     /// Writes the model's file, and says what its row will be.
     private func keep(_ detector: Detector, _ decision: GateDecision?) throws -> ModelRow {
         let id = try environment.store.reserveModelID(stream: name)
-        let path = environment.directory.modelPath(name, id: id)
+        let file = StateDirectory.modelFile(name, id: id)
+        let path = environment.directory.path + "/" + file
         let bytes = detector.encoded()
         try StateDirectory.makeFolder(URL(fileURLWithPath: path).deletingLastPathComponent().path)
         try StateDirectory.writeWhole(bytes, to: path)
@@ -337,6 +339,6 @@ extension StreamWorker {
             recordCount: detector.summary.rowCount, parameterCount: detector.parameterCount,
             heldOutLogLikelihood: detector.summary.heldOutLogLikelihood,
             metrics: String(decoding: metrics, as: UTF8.self),
-            file: "models/\(name)/\(id).safetensors", fileBytes: bytes.count)
+            file: file, fileBytes: bytes.count)
     }
 }

@@ -97,10 +97,9 @@ extension StreamWorker {
         try store(next, position: position)
     }
 
-    /// Takes decoded history into the window, and notes how far it is.
+    /// Takes decoded history into the window.
     func learn(
-        _ records: RecordBatch, of batch: LineBatch, in window: TrainingWindow?,
-        into next: inout WorkerState
+        _ records: RecordBatch, in window: TrainingWindow?, into next: inout WorkerState
     ) throws {
         if records.rowCount > 0, let window {
             window.rewind(to: state.windowTotal)
@@ -110,6 +109,5 @@ extension StreamWorker {
         }
         // None of it waits to be scored.
         if serving == nil { next.pendingFrom = next.windowTotal }
-        next.history.line = batch.lines.last?.number ?? next.history.line
     }
 }

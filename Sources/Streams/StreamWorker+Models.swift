@@ -15,11 +15,14 @@ extension StreamWorker {
     /// Reads what was committed last and opens the files that belong to it.
     func openState() throws {
         let store = environment.store
-        try store.registerStream(name, at: currentTime())
-        if let row = try store.checkpoint(stream: name) {
+        let row = try store.checkpoint(stream: name)
+        if let row {
             state = try WorkerState(stored: row.state)
             position = row.position
         }
+        // A key is made known with its first records.
+        isNew = row == nil && loan != nil
+        if !isNew { try store.registerStream(name, at: currentTime()) }
         state.episodes.cooldownSecs = configuration.cooldown.inSeconds
         quarantine = Quarantine(
             path: environment.directory.quarantinePath(name), committedSize: state.quarantineBytes)
@@ -29,6 +32,11 @@ extension StreamWorker {
         if let serving, !readsColumns(serving.detector) {
             self.serving = nil
         }
+        if serving == nil, state.pendingFrom == nil, let lent = loan?.serving,
+            readsColumns(lent.detector)
+        {
+            serving = lent
+        }
         if serving == nil, state.pendingFrom == nil { state.pendingFrom = state.windowTotal }
         if let serving, state.pendingFrom != nil {
             // The model could not be read for a while, and records wait for it.
@@ -37,9 +45,11 @@ extension StreamWorker {
         }
         removeStrayFiles()
         publish()
-        if serving != nil, state.choice == .configured, state.budget != configuration.budget {
+        if ownsModel, state.choice == .configured, state.budget != budget {
             try recalibrate("the configuration changed")
         }
+        if configuration.key != nil { try findKeys() }
+        guard loan == nil else { return }
         logger.info(
             "stream opened",
             metadata: [
@@ -114,9 +124,19 @@ extension StreamWorker {
         }
     }
 
+    /// The columns that models read: all but the key.
+    var modelSchema: Schema? {
+        state.schema.map { schema in
+            configuration.key.map { schema.without(category: $0.column) } ?? schema
+        }
+    }
+
+    /// Whether the serving model was fitted to this worker's own records.
+    var ownsModel: Bool { serving.map { $0.row.stream == name } == true }
+
     /// Whether a model reads the columns that the stream's records have.
     func readsColumns(_ detector: Detector) -> Bool {
-        state.schema.map { detector.schema.hasColumns(of: $0) } == true
+        modelSchema.map { detector.schema.hasColumns(of: $0) } == true
     }
 
     func readModel(_ row: ModelRow) throws -> Detector {
@@ -135,11 +155,17 @@ extension StreamWorker {
     private func removeStrayFiles() {
         guard let models = try? environment.store.models(stream: name) else { return }
         let known = Set(models.compactMap(\.file))
-        let folder = "models/" + name
+        let folder = StateDirectory.modelFolder(name)
         let files = try? FileManager.default.contentsOfDirectory(
             atPath: environment.directory.path + "/" + folder)
         for file in files ?? [] where !known.contains(folder + "/" + file) {
             unlink(environment.directory.path + "/" + folder + "/" + file)
+        }
+        // The keys' windows share a folder, which may be large: there a change leaves at most the one before.
+        guard loan == nil else {
+            let former = state.windowGeneration - 1
+            unlink(environment.directory.windowPath(name, generation: former))
+            return
         }
         let current = environment.directory.windowPath(name, generation: state.windowGeneration)
         let windows = try? FileManager.default.contentsOfDirectory(
@@ -180,13 +206,14 @@ extension StreamWorker {
     ) throws {
         guard readsColumns(detector) else {
             throw RequestError.otherFeatures(
-                id: origin.row.id, expected: state.schema?.columns ?? [],
+                id: origin.row.id, expected: modelSchema?.columns ?? [],
                 found: detector.schema.columns)
         }
         let now = currentTime()
         var next = state
         next.drift = nil
         next.answeredDriftIndex = 0
+        next.borrowedModel = nil
         change(&next)
         var made = makeThreshold(detector, choice: next.choice)
         if let dropped = next.droppedLogLikelihood {
@@ -195,7 +222,7 @@ extension StreamWorker {
                 + "the features changed"
             next.droppedLogLikelihood = nil
         }
-        next.budget = configuration.budget
+        next.budget = budget
         next.thresholdRecordsPerDay = made.recordsPerDay
         next.scoredSinceThreshold = 0
         next.anomaliesSinceThreshold = 0
@@ -208,7 +235,10 @@ extension StreamWorker {
             thresholdSince: now, row: row)
         var findings = Findings()
         if let from = next.pendingFrom {
-            try scorePending(from: from, with: model, now: now, into: &next, &findings)
+            // Those of keys are scored by the workers of these, one after the other.
+            if configuration.key == nil {
+                try scorePending(from: from, with: model, now: now, into: &next, &findings)
+            }
             next.pendingFrom = nil
         }
         let activation = ModelActivation(
@@ -233,7 +263,7 @@ extension StreamWorker {
     }
 
     /// Scores the records that arrived before there was a model, in their order, from the window.
-    private func scorePending(
+    func scorePending(
         from: Int64, with model: ServingModel, now: Double, into next: inout WorkerState,
         _ findings: inout Findings
     ) throws {
@@ -274,7 +304,7 @@ extension StreamWorker {
         }
         if serving?.row.id == id { return row }
         let detector = try readModel(row)
-        guard let schema = state.schema, window != nil else {
+        guard let schema = modelSchema, window != nil else {
             throw RequestError.notOpen(stream: name)
         }
         guard detector.schema.hasColumns(of: schema) else {

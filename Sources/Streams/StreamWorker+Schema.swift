@@ -122,6 +122,7 @@ extension StreamWorker {
         window = new
         state = next
         forgetDecoders()
+        guard loan == nil else { return }
         for rule in configuration.alarmRules where !schema.features.contains(rule.feature) {
             logger.warning(
                 "rule for an alarm has no effect: no such feature",
@@ -138,7 +139,7 @@ extension StreamWorker {
 
     /// What belongs to the former features ends: the model, the window, and a log-likelihood set by hand.
     private func leaveFeatures(for schema: Schema, in next: inout WorkerState) throws {
-        if let serving {
+        if let serving, ownsModel {
             try environment.store.setModelState(
                 id: serving.row.id, state: .retired, reason: "the stream's features changed",
                 at: currentTime())
@@ -178,8 +179,12 @@ extension StreamWorker {
 
 extension StreamConfiguration {
     /// The schema whose records may lack what the policies of this stream allow.
+    ///
+    /// None lacks its key.
     func allowingMissing(in schema: Schema) -> Schema {
-        (detectorOptions.missing ?? MissingPolicies()).applied(to: schema)
+        var allowing = (detectorOptions.missing ?? MissingPolicies()).applied(to: schema)
+        if let key { allowing.optional.remove(key.column) }
+        return allowing
     }
 }
 

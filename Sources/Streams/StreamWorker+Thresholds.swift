@@ -13,6 +13,7 @@ extension StreamWorker {
     package func setThreshold(_ choice: WorkerState.ThresholdChoice) throws -> ServingModel {
         guard !board.isStopping else { throw RequestError.stopping(stream: name) }
         guard serving != nil else { throw RequestError.noModel(stream: name) }
+        guard ownsModel else { throw RequestError.borrowedModel(stream: name) }
         try recalibrate(
             choice == .configured ? "reset to the configuration" : nil, choice: choice)
         guard let serving else { throw RequestError.noModel(stream: name) }
@@ -33,7 +34,7 @@ extension StreamWorker {
         let made = makeThreshold(model.detector, choice: next.choice)
         let reason = (cause.map { $0 + ": " } ?? "") + made.reason
         let now = currentTime()
-        next.budget = configuration.budget
+        next.budget = budget
         next.thresholdRecordsPerDay = made.recordsPerDay
         next.scoredSinceThreshold = 0
         next.anomaliesSinceThreshold = 0
@@ -49,7 +50,12 @@ extension StreamWorker {
     }
 
     /// A budget a day follows the rate of the records; a threshold by hand stays.
+    ///
+    /// The budget of a key is that of its stream, which a person may have changed.
     func recalibrateWhenDue() {
+        if ownsModel, state.choice == .configured, let before = state.budget, before != budget {
+            return recalibrateOrTell("the budget of the stream was changed")
+        }
         let now = environment.clock.now.uptime
         guard isRateCheckDue(at: now) else { return }
         nextRateCheck = now + (state.thresholdRecordsPerDay > 0 ? 3_600 : 60)
@@ -58,8 +64,12 @@ extension StreamWorker {
         guard rate > 0 else { return }
         let ratio = before > 0 ? max(rate / before, before / rate) : .infinity
         guard ratio > Self.rateTolerance else { return }
+        recalibrateOrTell("the rate of records was measured")
+    }
+
+    private func recalibrateOrTell(_ cause: String) {
         do {
-            try recalibrate("the rate of records was measured")
+            try recalibrate(cause)
         } catch {
             failing(error)
         }
@@ -69,7 +79,7 @@ extension StreamWorker {
     ///
     /// - Parameter uptime: The clock's, in seconds.
     func isRateCheckDue(at uptime: Double) -> Bool {
-        guard serving != nil, case .perDay = configuration.budget else { return false }
+        guard ownsModel, case .perDay = budget else { return false }
         return uptime >= nextRateCheck && state.choice == .configured
     }
 
@@ -81,8 +91,8 @@ extension StreamWorker {
         switch choice {
         case .configured:
             let threshold = detector.threshold(
-                falseAlarmProbability: configuration.budget.probability(recordsPerDay: rate))
-            return (threshold, Self.text(of: configuration.budget, recordsPerDay: rate), rate)
+                falseAlarmProbability: budget.probability(recordsPerDay: rate))
+            return (threshold, Self.text(of: budget, recordsPerDay: rate), rate)
         case .budget(let budget):
             var threshold = detector.threshold(
                 falseAlarmProbability: budget.probability(recordsPerDay: rate))
@@ -126,8 +136,14 @@ extension StreamWorker {
             probability: threshold.probability, validFrom: now, reason: reason)
     }
 
+    /// The alarms that are bearable; those of a key are alarms of its stream, and share the budget of that.
+    var budget: AlarmBudget { loan?.budget ?? configuration.budget }
+
     /// Records a day by their own times in the newest part of the window, else by their arrival; 0 while unknown.
+    ///
+    /// Those of the whole stream where this is one of its keys.
     func measuredRecordsPerDay() -> Double {
+        if let loan { return loan.recordsPerDay }
         guard state.schema?.time != nil, let window else { return state.rate.recordsPerDay }
         let newest = max(0, state.windowTotal - 10_000)..<max(0, state.windowTotal)
         let records = try? window.records(newest)
@@ -136,7 +152,9 @@ extension StreamWorker {
 
     /// What the status shows beside the budget.
     var recordsPerDay: Double {
-        state.thresholdRecordsPerDay > 0 ? state.thresholdRecordsPerDay : state.rate.recordsPerDay
+        if let loan, !ownsModel { return loan.recordsPerDay }
+        return state.thresholdRecordsPerDay > 0
+            ? state.thresholdRecordsPerDay : state.rate.recordsPerDay
     }
 
     /// The largest p-value that begins an episode while alarms are more than asked for; `nil`: the threshold decides.
@@ -148,7 +166,7 @@ extension StreamWorker {
     /// The probability that the budget amounts to.
     var askedProbability: Double? {
         switch state.choice {
-        case .configured: configuration.budget.probability(recordsPerDay: recordsPerDay)
+        case .configured: budget.probability(recordsPerDay: recordsPerDay)
         case .budget(let budget): budget.probability(recordsPerDay: recordsPerDay)
         case .logLikelihood: serving?.threshold.probability
         }

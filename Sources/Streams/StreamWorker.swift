@@ -65,7 +65,7 @@ package actor StreamWorker {
     package nonisolated let configuration: StreamConfiguration
     let environment: WorkerEnvironment
     let logger: Logger
-    private let thread: WorkerThread
+    let thread: WorkerThread
 
     var state: WorkerState
     var position: SourcePosition?
@@ -94,6 +94,14 @@ package actor StreamWorker {
     /// Lines of the batch under way that its client sent before.
     var duplicatesUnderway: Int64 = 0
     var inputs: [Int: OpenInput] = [:]
+    /// The keys of the stream, each with a worker on this one's thread.
+    var keys = LiveKeys()
+    /// What the stream lends to this worker, which is that of one of its keys.
+    var loan: Loan?
+    /// What becomes of this key with the batch under way.
+    var prepared: (next: WorkerState, findings: Findings)?
+    /// Whether the store may not know the name yet.
+    var isNew = false
 
     /// What is kept of an input from batch to batch.
     struct OpenInput {
@@ -108,11 +116,20 @@ package actor StreamWorker {
     }
 
     package init(_ configuration: StreamConfiguration, environment: WorkerEnvironment) {
+        self.init(
+            configuration, environment: environment, thread: WorkerThread(name: configuration.name))
+    }
+
+    /// The worker of a stream, or of one of its keys, which has the thread of the stream's.
+    init(
+        _ configuration: StreamConfiguration, environment: WorkerEnvironment, thread: WorkerThread,
+        above: StreamBoard? = nil
+    ) {
         self.configuration = configuration
         self.environment = environment
+        self.thread = thread
         name = configuration.name
-        board = StreamBoard(configuration)
-        thread = WorkerThread(name: configuration.name)
+        board = StreamBoard(configuration, above: above)
         var logger = environment.logger
         logger[metadataKey: "stream"] = "\(configuration.name)"
         self.logger = logger
@@ -127,13 +144,19 @@ package actor StreamWorker {
             group.addTask { await self.tickUntilStopped() }
         }
         await fitTask?.value
+        await closeKeys()
+        flushWindow()
+        board.update { $0.phase = .stopped }
+        logger.info("stream stopped", metadata: ["records": "\(state.counters.records)"])
+    }
+
+    /// Brings the window's content to the disk.
+    func flushWindow() {
         do {
             try window?.flush()
         } catch {
             logger.warning("training window not flushed", metadata: ["error": "\(error)"])
         }
-        board.update { $0.phase = .stopped }
-        logger.info("stream stopped", metadata: ["records": "\(state.counters.records)"])
     }
 
     // MARK: Reading
@@ -296,7 +319,11 @@ package actor StreamWorker {
             lastRecords = state.counters.records
             last = now
             tellOfSpool()
-            if window != nil { doWhatIsDue() }
+            if window != nil {
+                doWhatIsDue()
+                await serveWaitingKeys()
+                doWhatIsDueForKeys()
+            }
         }
     }
 
@@ -368,6 +395,7 @@ package actor StreamWorker {
         let recordsPerDay = recordsPerDay
         let countedDrops = countedDrops
         let pointCounts = pointCounts
+        let keyCounts = keyCounts
         let asked = askedProbability
         let standing = standingProblem ?? longRowsProblem
         let nextFitAt = nextFitTime
@@ -387,6 +415,7 @@ package actor StreamWorker {
             }
             snapshot.counters = state.counters
             snapshot.pointCounts = pointCounts
+            snapshot.keys = keyCounts
             snapshot.countedDrops = countedDrops
             snapshot.serving = serving
             snapshot.schema = state.schema

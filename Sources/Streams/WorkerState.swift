@@ -36,7 +36,7 @@ package struct WorkerState: Encodable {
     }
 
     /// What has happened since the stream was first seen.
-    package struct Counters {
+    package struct Counters: Sendable {
         package var records: Int64 = 0
         package var scored: Int64 = 0
         package var anomalies: Int64 = 0
@@ -56,6 +56,18 @@ package struct WorkerState: Encodable {
 
         package var suppressedTotal: Int64 { suppressed.values.reduce(0, +) }
         package var faultTotal: Int64 { faults.values.reduce(0, +) }
+
+        /// Takes over what the judgement of one key's records has changed.
+        mutating func addJudgement(from before: Counters, to after: Counters) {
+            scored += after.scored - before.scored
+            anomalies += after.anomalies - before.anomalies
+            unscored += after.unscored - before.unscored
+            gaps += after.gaps - before.gaps
+            for (cause, count) in after.suppressed {
+                let change = count - before.suppressed[cause, default: 0]
+                if change > 0 { suppressed[cause, default: 0] += change }
+            }
+        }
     }
 
     var schema: Schema?
@@ -110,6 +122,10 @@ package struct WorkerState: Encodable {
     var thresholdRecordsPerDay = 0.0
     var scoredSinceThreshold: Int64 = 0
     var anomaliesSinceThreshold: Int64 = 0
+    /// Some of the stream's keys have records that wait for its first model.
+    var keysWait = false
+    /// The stream's model that judges the records of this key.
+    var borrowedModel: Int64?
 
     /// A stream that is seen for the first time.
     init(_ configuration: StreamConfiguration) {
@@ -211,6 +227,8 @@ extension WorkerState: Decodable {
         thresholdRecordsPerDay = try value(.thresholdRecordsPerDay, or: 0)
         scoredSinceThreshold = try value(.scoredSinceThreshold, or: 0)
         anomaliesSinceThreshold = try value(.anomaliesSinceThreshold, or: 0)
+        keysWait = try value(.keysWait, or: false)
+        borrowedModel = try container.decodeIfPresent(Int64.self, forKey: .borrowedModel)
     }
 }
 

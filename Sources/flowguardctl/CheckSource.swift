@@ -10,7 +10,7 @@ struct SourceReport: Encodable {
     /// A column, and what it is to a model.
     struct Column: Encodable {
         var name: String
-        /// `time`, `feature`, `category` or `left_out`.
+        /// `time`, `feature`, `category`, `key` or `left_out`.
         var role: String
         /// What its cells hold: numbers, true and false, texts, times.
         var content: String
@@ -129,7 +129,7 @@ struct SourceReport: Encodable {
         firstFaults = decoded.faults.prefix(3).map {
             Fault(line: $0.lineNumber, reason: $0.reason)
         }
-        describe(decoded.records, leftOut: leftOut)
+        describe(decoded.records, of: stream, leftOut: leftOut)
         note(source.detected, decoded, leftOut: leftOut)
         if stream == nil { configuration = configurationLines() }
     }
@@ -152,7 +152,8 @@ struct SourceReport: Encodable {
     }
 
     private mutating func describe(
-        _ records: RecordBatch, leftOut: [InferredSchema.LeftOut]
+        _ records: RecordBatch, of stream: StreamConfiguration?,
+        leftOut: [InferredSchema.LeftOut]
     ) {
         let schema = records.schema
         let width = schema.features.count
@@ -184,7 +185,9 @@ struct SourceReport: Encodable {
             let counts = Dictionary(texts.compactMap(\.self).map { ($0, 1) }, uniquingKeysWith: +)
             columns.append(
                 Column(
-                    name: name, role: "category", content: "true and false",
+                    name: name, role: name == stream?.key?.column ? "key" : "category",
+                    content: stream?.categories.contains(name) == true
+                        ? "texts" : "true and false",
                     missing: texts.count { $0 == nil },
                     values: counts.sorted { ($1.value, $0.key) < ($0.value, $1.key) }.prefix(5)
                         .map(\.key)))

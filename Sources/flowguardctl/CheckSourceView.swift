@@ -85,7 +85,7 @@ struct SourceView {
     /// Each value above the number that the flows see.
     private var rows: Table {
         let features = report.columns.filter { $0.role == "feature" }.map(\.name)
-        let categories = report.columns.filter { $0.role == "category" }.map(\.name)
+        let categories = report.columns.filter { ["category", "key"].contains($0.role) }.map(\.name)
         let times = report.rows.map { $0.time.map(instant) ?? "" }
         let isTimed = times.contains { !$0.isEmpty }
         var room = terminal.width - (isTimed ? (times.map(\.count).max() ?? 0) + 2 : 0) - 14

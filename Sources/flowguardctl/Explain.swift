@@ -46,7 +46,8 @@ struct ExplainView {
 
     func text(_ message: AnomalyMessage) -> String {
         let ink = Ink(pValue: message.pValue)
-        var text = terminal.paint("anomaly \(message.id) of \(printable(message.stream))", .bold)
+        var text = terminal.paint(
+            "anomaly \(message.id) of \(printable(message.streamName))", .bold)
         if let episode = message.episode { text += ", episode \(episode)" }
         text += "\n\n"
         let found = Format.time(message.time)

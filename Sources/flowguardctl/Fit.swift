@@ -71,6 +71,12 @@ struct FitCommand: Command {
 
     @Option(
         help: ArgumentHelp(
+            "The column that tells machines apart whose records are mixed: the past of each is its own.",
+            valueName: "column"))
+    var key: String?
+
+    @Option(
+        help: ArgumentHelp(
             "Columns that are neither features nor categories.", valueName: "columns"))
     var exclude: String?
 
@@ -126,7 +132,8 @@ struct FitCommand: Command {
                     + "\(AlarmBudget.largestProbability), found \(value)")
         }
         let lists = [
-            ("--features", features), ("--categories", categories), ("--exclude", exclude),
+            ("--features", features), ("--categories", categories), ("--key", key),
+            ("--exclude", exclude),
         ]
         for (name, columns) in lists {
             if let columns, InputOptions.names(columns).contains("") {
@@ -156,16 +163,19 @@ struct FitCommand: Command {
         defer { progress.finish() }
         let policies =
             missing.map { MissingPolicies(standard: $0) } ?? configured?.detectorOptions.missing
+        let key = key ?? configured?.key?.column
+        let named = categories.map(InputOptions.names) ?? configured?.categories ?? []
         var reader = RecordReader(
             source: source,
             features: features.map(InputOptions.names) ?? configured?.features,
-            categories: categories.map(InputOptions.names) ?? configured?.categories ?? [],
+            categories: named.filter { $0 != key }, key: key,
             exclude: exclude.map(InputOptions.names) ?? configured?.exclude ?? [],
             missing: policies ?? MissingPolicies(), time: time ?? configured?.timeColumn)
-        if configured?.longRows != nil, categories != nil {
+        for (name, value) in [("--categories", categories), ("--key", self.key)]
+        where configured?.longRows != nil && value != nil {
             throw CommandFailure(
-                "--categories: long rows hold numbers, not texts",
-                hint: "leave --categories out", status: .usage)
+                "\(name): long rows hold numbers, not texts",
+                hint: "leave \(name) out", status: .usage)
         }
         if let configured, configured.longRows != nil {
             try await reader.readLongRows(of: configured, showing: &progress)
@@ -176,8 +186,9 @@ struct FitCommand: Command {
         reader.faults.finish()
         var options = options(configured, reader.records)
         options.missing = policies
+        let records = key.map { reader.records.grouped(byCategory: $0) } ?? reader.records
         let fitted = try Detector.fit(
-            reader.records, options: options, parallel: threads.parallel,
+            records, options: options, parallel: threads.parallel,
             timeLimit: timeLimit.map { .seconds($0) } ?? configured?.fit.timeLimit
         ) { state in
             progress.show(
@@ -223,6 +234,7 @@ private struct RecordReader {
     let source: FileSequence
     let features: [String]?
     let categories: [String]
+    let key: String?
     let exclude: [String]
     let missing: MissingPolicies
     let time: String?
@@ -234,11 +246,13 @@ private struct RecordReader {
 
     init(
         source: FileSequence, features: [String]?,
-        categories: [String], exclude: [String], missing: MissingPolicies, time: String?
+        categories: [String], key: String?, exclude: [String], missing: MissingPolicies,
+        time: String?
     ) {
         self.source = source
         self.features = features
         self.categories = categories
+        self.key = key
         self.exclude = exclude
         self.missing = missing
         self.time = time
@@ -252,10 +266,11 @@ private struct RecordReader {
         }
         let format = source.format
         let inferred = try SchemaInference.infer(
-            first, format: format, features: features, categories: categories, exclude: exclude,
-            time: time)
+            first, format: format, features: features,
+            categories: categories + [key].compactMap(\.self), exclude: exclude, time: time)
         leftOut = inferred.leftOut
-        let schema = missing.applied(to: inferred.schema)
+        var schema = missing.applied(to: inferred.schema)
+        if let key { schema.optional.remove(key) }
         var decoder = RecordDecoder(format: format, schema: schema)
         records = RecordBatch(schema: schema)
         var next: LineBatch? = first

@@ -32,8 +32,9 @@ struct Flowguardctl: AsyncParsableCommand {
             CommandGroup(
                 name: "The daemon",
                 subcommands: [
-                    StatusCommand.self, TailCommand.self, ExplainCommand.self,
-                    LabelCommand.self, RetrainCommand.self, ThresholdCommand.self,
+                    StatusCommand.self, KeysCommand.self, TailCommand.self,
+                    ExplainCommand.self, LabelCommand.self, RetrainCommand.self,
+                    ThresholdCommand.self,
                     ModelCommand.self,
                 ]),
             CommandGroup(

@@ -38,7 +38,7 @@ struct StatusView {
             Table.Cell(Format.rate(perSecond: stream.recordsPerSec)),
             Table.Cell(
                 stream.model == nil ? "-" : Format.compact(stream.anomaliesLastDay),
-                stream.openEpisode == nil ? .plain : .red),
+                isAlarming(stream) ? .red : .plain),
             Table.Cell(alarms(stream.asked.perDay, share: stream.asked.probability)),
             Table.Cell(alarms(stream.measured?.perDay, share: stream.measured?.share)),
             Table.Cell(stream.model.map { age($0.fittedAt) } ?? "-"),
@@ -50,9 +50,8 @@ struct StatusView {
         case .failing:
             return Table.Cell("FAILING", .alarm)
         case .watching:
-            return stream.openEpisode == nil
-                ? Table.Cell("watching", .green)
-                : Table.Cell("ALARM", .alarm)
+            return isAlarming(stream)
+                ? Table.Cell("ALARM", .alarm) : Table.Cell("watching", .green)
         case .learning:
             guard let learning = stream.learning, learning.need > 0, stream.fit == nil else {
                 return Table.Cell("learning", .yellow)
@@ -62,6 +61,10 @@ struct StatusView {
         case .waiting, .stopped:
             return Table.Cell(stream.state.rawValue, .yellow)
         }
+    }
+
+    private func isAlarming(_ stream: StreamStatus) -> Bool {
+        stream.openEpisode != nil || stream.keys?.alarming.isEmpty == false
     }
 
     /// A rate of alarms a day; where the days are not known, a share of the records.
@@ -84,6 +87,9 @@ struct StatusView {
         if let episode = stream.openEpisode {
             text += notice(
                 "alarm:", .red, 7, "\(stream.name): \(sentence(episode))")
+        }
+        if let keys = stream.keys, !keys.alarming.isEmpty {
+            text += notice("alarm:", .red, 7, "\(stream.name): \(alarming(keys))")
         }
         if let fit = stream.fit {
             text += notice("fit:", .plain, 7, "\(stream.name): \(sentence(fit))")
@@ -150,6 +156,10 @@ struct StatusView {
         }
         if let reason = stream.waitingFor { facts.append(("waiting for", reason)) }
         if let episode = stream.openEpisode { facts.append(("alarm", sentence(episode))) }
+        if let keys = stream.keys {
+            if !keys.alarming.isEmpty { facts.append(("alarm", alarming(keys))) }
+            facts.append(("keys", sentence(keys)))
+        }
         facts.append(("source", source(stream)))
         facts.append(("records", records(stream)))
         if stream.faultsTotal > 0 {
@@ -262,6 +272,17 @@ struct StatusView {
     }
 
     // MARK: Sentences
+
+    private func alarming(_ keys: KeysMessage) -> String {
+        let more = keys.alarming.count - 5
+        return "\(keys.column) " + keys.alarming.prefix(5).joined(separator: ", ")
+            + (more > 0 ? " and \(Format.count(more)) more" : "")
+    }
+
+    private func sentence(_ keys: KeysMessage) -> String {
+        "\(Format.count(keys.known)) in \(keys.column), \(Format.count(keys.live)) in memory, "
+            + "\(Format.count(keys.modelled)) with a model of their own"
+    }
 
     private func sentence(_ learning: LearningProgress) -> String {
         if let history = learning.history {

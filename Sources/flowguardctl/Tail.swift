@@ -133,12 +133,12 @@ struct AnomalyPrinter {
     }
 
     private mutating func text(_ message: AnomalyMessage) -> String {
-        let isNew = message.episode == nil || episodes[message.stream] != message.episode
-        episodes[message.stream] = message.episode
+        let isNew = message.episode == nil || episodes[message.streamName] != message.episode
+        episodes[message.streamName] = message.episode
         let ink = Ink(pValue: message.pValue)
         let id = String(message.id)
         let time = Format.time(message.recordTime ?? message.time)
-        let stream = printable(message.stream)
+        let stream = printable(message.streamName)
         let probability = Format.probability(message.pValue)
             .padding(toLength: 7, withPad: " ", startingAt: 0)
         let mark = isNew ? "!" : "|"

@@ -1,6 +1,7 @@
 import Control
 import Foundation
 import Logging
+import Settings
 import Store
 import Streams
 import Synchronization
@@ -8,9 +9,10 @@ import Synchronization
 extension AnomalyMessage {
     init(_ row: AnomalyRow) {
         let anomaly = row.anomaly
+        let (stream, key) = KeyedName.split(row.stream)
         self.init(
-            id: row.id, time: Date(timeIntervalSince1970: anomaly.detectedAt), stream: row.stream,
-            recordTime: anomaly.recordTime.map(Date.init(timeIntervalSince1970:)),
+            id: row.id, time: Date(timeIntervalSince1970: anomaly.detectedAt), stream: stream,
+            key: key, recordTime: anomaly.recordTime.map(Date.init(timeIntervalSince1970:)),
             logLikelihood: anomaly.logLikelihood, threshold: anomaly.threshold,
             pValue: anomaly.pValue, tail: anomaly.tail, reasonCode: anomaly.reasonCode,
             episode: anomaly.episode, model: anomaly.model, source: anomaly.source,

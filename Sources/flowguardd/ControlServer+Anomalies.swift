@@ -4,6 +4,7 @@ import HTTPTypes
 import Hummingbird
 import NIOCore
 import ServiceLifecycle
+import Settings
 import Store
 import Streams
 
@@ -14,7 +15,10 @@ extension ControlServer {
     private static let maximumRows = 100_000
 
     /// Anomalies as NDJSON: those after a number, or the newest, and on request those to come.
-    func anomalies(stream: String?, _ request: Request) async throws -> Response {
+    ///
+    /// - Parameter worker: Of its stream, with those of its keys; `nil`: of all streams.
+    func anomalies(of worker: StreamWorker?, _ request: Request) async throws -> Response {
+        let (stream, withKeys) = (worker?.name, worker?.configuration.key != nil)
         let query = try AnomalyQuery(request)
         guard let place = (query.follow ? followers : readers).enter() else {
             throw HTTPFailure(
@@ -26,7 +30,7 @@ extension ControlServer {
             if let after = query.after { return ([], after) }
             let newest = anomalyLog.newestID
             let rows = try store.latestAnomalies(
-                stream: stream, count: query.latest ?? (query.follow ? 0 : 100))
+                stream: stream, withKeys: withKeys, count: query.latest ?? (query.follow ? 0 : 100))
             return (rows, max(newest, rows.last?.id ?? 0))
         }
         let headers: HTTPFields = [.contentType: "application/x-ndjson"]
@@ -41,7 +45,7 @@ extension ControlServer {
                     var goesOn = true
                     while goesOn {
                         last = try await copy(
-                            stream: stream, after: last, count: &count,
+                            stream: stream, withKeys: withKeys, after: last, count: &count,
                             limit: query.follow ? Int.max : Self.maximumRows, to: &writer)
                         goesOn = query.follow
                         if goesOn { goesOn = try await waitForMore(after: last, &writer) }
@@ -53,7 +57,7 @@ extension ControlServer {
 
     /// Writes all that there are after a number; returns the newest number seen.
     private func copy(
-        stream: String?, after: Int64, count: inout Int, limit: Int,
+        stream: String?, withKeys: Bool, after: Int64, count: inout Int, limit: Int,
         to writer: inout any ResponseBodyWriter
     ) async throws -> Int64 {
         var last = after
@@ -61,7 +65,8 @@ extension ControlServer {
         while count < limit {
             let next = last
             let rows = try await offload {
-                try store.anomalies(stream: stream, after: next, limit: Self.pageRows)
+                try store.anomalies(
+                    stream: stream, withKeys: withKeys, after: next, limit: Self.pageRows)
             }
             guard let end = rows.last else { return max(last, newest) }
             try await writer.write(Self.buffer(rows))

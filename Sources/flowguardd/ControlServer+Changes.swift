@@ -24,7 +24,7 @@ extension ControlServer {
     func addChangingRoutes(_ router: Router<ControlContext>) {
         let streams = router.group("/v1/streams")
         streams.post(":name/retrain") { request, context in
-            let worker = try worker(context)
+            let worker = try await worker(context)
             await note("retrain", worker, context)
             let (id, wasUnderway) = try await worker.requestFit("requested")
             return try HTTPReply.json(
@@ -32,15 +32,15 @@ extension ControlServer {
                 status: .accepted)
         }
         streams.put(":name/threshold") { request, context in
-            _ = try self.worker(context)
+            _ = try await self.worker(context)
             let update = try await thresholdUpdate(request)
             // A body may take its time: a reload can have put another worker in the place of the first.
-            let worker = try self.worker(context)
+            let worker = try await self.worker(context)
             await note("threshold", worker, context)
             return try await change(update, of: worker)
         }
         streams.get(":name/models/:id/file") { _, context in
-            let (worker, id) = try (worker(context), number(context, "id"))
+            let (worker, id) = try await (worker(context), number(context, "id"))
             return try await offload {
                 guard let file = try model(id, of: worker).file else {
                     throw RequestError.prunedModel(id: id)
@@ -51,12 +51,12 @@ extension ControlServer {
             }
         }
         streams.post(":name/models/:id/activate") { _, context in
-            let (worker, id) = try (worker(context), number(context, "id"))
+            let (worker, id) = try await (worker(context), number(context, "id"))
             await note("model activate", worker, context)
             return try await HTTPReply.json(ModelMessage(worker.activate(model: id)))
         }
         streams.post(":name/score") { request, context in
-            let worker = try worker(context)
+            let worker = try await worker(context)
             return try await score(request, worker)
         }
     }
@@ -165,7 +165,7 @@ extension ControlServer {
         guard let stream = try await offload({ try store.anomaly(id: id)?.stream }) else {
             throw RequestError.unknownAnomaly(id: id)
         }
-        guard let worker = pool.worker(named: stream) else {
+        guard let worker = try await pool.worker(named: stream) else {
             throw HTTPFailure(
                 .conflict, "anomaly \(id) is of stream '\(stream)', which is not watched any more",
                 hint: "put the stream back into the configuration")

@@ -97,7 +97,7 @@ struct ControlServer: Sendable {
         }
         router.get("/v1/status") { _, _ in try await offload { try HTTPReply.json(report()) } }
         router.get("/v1/anomalies") { request, _ in
-            try await anomalies(stream: nil, request)
+            try await anomalies(of: nil, request)
         }
         router.get("/v1/anomalies/:id") { _, context in
             let id = try number(context, "id")
@@ -113,7 +113,7 @@ struct ControlServer: Sendable {
         }
         let streams = router.group("/v1/streams")
         streams.get(":name") { _, context in
-            let worker = try worker(context)
+            let worker = try await worker(context)
             return try await offload {
                 try HTTPReply.json(
                     StatusMessages.detail(
@@ -122,16 +122,22 @@ struct ControlServer: Sendable {
             }
         }
         streams.get(":name/anomalies") { request, context in
-            try await anomalies(stream: worker(context).name, request)
+            try await anomalies(of: worker(context), request)
+        }
+        streams.get(":name/keys") { _, context in
+            let worker = try await worker(context)
+            return try await offload {
+                try HTTPReply.json(StatusMessages.keys(of: worker, store: store))
+            }
         }
         streams.get(":name/threshold") { _, context in
-            let worker = try worker(context)
+            let worker = try await worker(context)
             return try await offload {
                 try HTTPReply.json(StatusMessages.thresholds(of: worker, store: store))
             }
         }
         streams.get(":name/models") { _, context in
-            let name = try worker(context).name
+            let name = try await worker(context).name
             return try await offload {
                 try HTTPReply.json(
                     ModelList(
@@ -139,7 +145,7 @@ struct ControlServer: Sendable {
             }
         }
         streams.get(":name/models/:id") { _, context in
-            let (worker, id) = try (worker(context), number(context, "id"))
+            let (worker, id) = try await (worker(context), number(context, "id"))
             return try await offload {
                 try HTTPReply.json(ModelMessage(model(id, of: worker)))
             }
@@ -178,10 +184,16 @@ struct ControlServer: Sendable {
 
     // MARK: Parameters
 
-    /// The stream that the path names.
-    func worker(_ context: ControlContext) throws -> StreamWorker {
-        let name = context.parameters.get("name") ?? ""
-        if let worker = pool.worker(named: name) { return worker }
+    /// The stream that the path names, or the key of a stream.
+    func worker(_ context: ControlContext) async throws -> StreamWorker {
+        let name = context.parameters.get("name")?.removingPercentEncoding ?? ""
+        if let worker = try await pool.worker(named: name) { return worker }
+        let (stream, key) = KeyedName.split(name)
+        if let key, pool.workers.contains(where: { $0.name == stream }) {
+            throw HTTPFailure(
+                .notFound, "stream '\(stream)' has no key '\(key)'",
+                hint: "flowguardctl keys \(stream) shows those there are")
+        }
         let names = pool.workers.map(\.name).joined(separator: ", ")
         throw HTTPFailure(
             .notFound, "there is no stream '\(name)'", hint: "the streams are: \(names)")

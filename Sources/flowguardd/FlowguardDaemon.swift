@@ -53,6 +53,7 @@ struct FlowguardDaemon: AsyncParsableCommand {
         // A client that goes away while it is written to is no reason to die.
         signal(SIGPIPE, SIG_IGN)
         umask(0o027)
+        Self.raiseDescriptorLimit()
         let level = logLevel
         let isJournal = ProcessInfo.processInfo.environment["JOURNAL_STREAM"] != nil
         LoggingSystem.bootstrap { _ in ServiceLog(level: level, isJournal: isJournal) }
@@ -67,6 +68,14 @@ struct FlowguardDaemon: AsyncParsableCommand {
             Self.write("error: \(error)\n", to: STDERR_FILENO)
             throw ExitCode(70)
         }
+    }
+
+    /// A stream with a key has a file open for each key in memory: shells allow a thousand, and more to those who ask.
+    private static func raiseDescriptorLimit() {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+        limit.rlim_cur = limit.rlim_max
+        _ = setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     }
 
     private static func fail(_ error: DaemonError) throws -> Never {

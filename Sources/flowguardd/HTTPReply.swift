@@ -48,7 +48,7 @@ enum HTTPReply {
             case .unknownModel, .unknownAnomaly: status = .notFound
             case .stopping: status = .serviceUnavailable
             case .noModel, .prunedModel, .otherFeatures, .noRecords, .notOpen, .featuresAwaited,
-                .notLabelled, .tooManyLabels:
+                .notLabelled, .tooManyLabels, .borrowedModel:
                 status = .conflict
             }
             failure = HTTPFailure(status, error.description, hint: error.hint)

@@ -115,6 +115,18 @@ enum Metrics {
                     Double($0.snapshot.counters.scored)
                 },
                 Metric(
+                    name: "flowguard_keys", type: "gauge",
+                    help: "Keys of a stream with a key that have had records."
+                ) { $0.snapshot.keys.map { Double($0.known) } },
+                Metric(
+                    name: "flowguard_live_keys", type: "gauge",
+                    help: "Those of them that are in memory."
+                ) { $0.snapshot.keys.map { Double($0.live) } },
+                Metric(
+                    name: "flowguard_alarming_keys", type: "gauge",
+                    help: "Those in memory whose episode has not ended."
+                ) { $0.snapshot.keys.map { Double($0.alarming.count) } },
+                Metric(
                     name: "flowguard_unscored_records_total", type: "counter",
                     help: "Records that left the window before there was a model."
                 ) { Double($0.snapshot.counters.unscored) },

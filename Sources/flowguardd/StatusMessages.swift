@@ -28,7 +28,14 @@ enum StatusMessages {
         status.anomaliesTotal = snapshot.counters.anomalies
         status.anomaliesLastDay = Int64(
             try store.anomalyCount(
-                stream: worker.name, since: Date().timeIntervalSince1970 - 86_400))
+                stream: worker.name, withKeys: configuration.key != nil,
+                since: Date().timeIntervalSince1970 - 86_400))
+        if let key = configuration.key, let counts = snapshot.keys {
+            status.keys = KeysMessage(
+                column: key.column, known: counts.known, live: counts.live,
+                modelled: try store.modelledKeyCount(stream: worker.name),
+                alarming: counts.alarming)
+        }
         status.measured = measured(snapshot)
         status.largestAlarmingPValue = snapshot.largestAlarmingPValue
         status.threshold = snapshot.serving.map { threshold($0) }
@@ -131,6 +138,18 @@ enum StatusMessages {
         detail.timeUnit = format.time.unit?.rawValue
         detail.timeZone = format.time.zone
         return detail
+    }
+
+    /// The keys of a stream.
+    static func keys(of worker: StreamWorker, store: StateStore) throws -> KeyList {
+        KeyList(
+            stream: worker.name, column: worker.configuration.key?.column,
+            keys: try store.keys(stream: worker.name).map { row in
+                KeyList.Key(
+                    key: KeyedName.split(row.name).key ?? "", recordsTotal: row.recordsTotal,
+                    anomaliesTotal: row.anomaliesTotal,
+                    lastSeenAt: Date(timeIntervalSince1970: row.lastSeenAt), model: row.model)
+            })
     }
 
     /// The thresholds of a stream.

@@ -29,9 +29,12 @@ actor StreamPool: Service {
     /// The workers in the order of the configuration.
     nonisolated var workers: [StreamWorker] { current.withLock { $0 } }
 
-    /// The worker of a stream.
-    nonisolated func worker(named name: String) -> StreamWorker? {
-        workers.first { $0.name == name }
+    /// The worker of a stream, or of one of its keys where the name is `STREAM/KEY`; `nil` where there is none.
+    nonisolated func worker(named name: String) async throws -> StreamWorker? {
+        let (stream, key) = KeyedName.split(name)
+        let worker = workers.first { $0.name == stream }
+        guard let key else { return worker }
+        return try await worker?.worker(ofKnownKey: key)
     }
 
     /// Runs the workers until the service is to stop; then each commits what it has and ends.

@@ -166,6 +166,40 @@ import Testing
         #expect(score(after: wild) < calm - 10)
     }
 
+    @Test func seriesInOneBatchLookBackOnThemselvesAlone() throws {
+        // Two machines at two levels, their records mixed: each one's past is its own, in the fit and in the scores.
+        let (warm, cold) = (sensors(900, seed: 3), sensors(900, seed: 4))
+        var mixed = RecordBatch(
+            schema: Schema(
+                features: warm.schema.features, categories: ["machine"], time: warm.schema.time))
+        for row in 0..<900 {
+            mixed.append(warm.row(row), categories: ["warm"], time: warm.times[row])
+            mixed.append(cold.row(row).map { $0 + 40 }, categories: ["cold"], time: cold.times[row])
+        }
+        let detector = try fit([3, 9], mixed.grouped(byCategory: "machine"))
+        let parts = mixed.split(byCategory: "machine").map { $0.records.rows(0..<8) }
+        var alone: [Double] = []
+        var both = RecordBatch(schema: mixed.schema)
+        for row in 0..<8 {
+            both.append(parts[0].row(row), categories: ["warm"], time: parts[0].times[row])
+            both.append(parts[1].row(row), categories: ["cold"], time: parts[1].times[row])
+        }
+        for part in parts {
+            var state = ContextState()
+            alone += detector.score(part, state: &state).logLikelihood
+        }
+        let together = both.grouped(byCategory: "machine")
+        var state = ContextState()
+        #expect(detector.score(together, state: &state).logLikelihood == alone)
+        // Without its mark the second machine would be judged by the last records of the first.
+        var unmarked = RecordBatch(schema: together.schema)
+        for row in 0..<16 { unmarked.append(together.row(row), time: together.times[row]) }
+        var other = ContextState()
+        let wrong = detector.score(unmarked, state: &other).logLikelihood
+        #expect(wrong[..<8] == alone[..<8])
+        #expect(wrong[8] < alone[8] - 10)
+    }
+
     @Test func readingPushedOutwardNeverBecomesMoreLikely() throws {
         let records = sensors(4_000, seed: 1)
         let detector = try fit(nil, records)

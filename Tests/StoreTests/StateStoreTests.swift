@@ -169,6 +169,52 @@ struct StateStoreTests {
         #expect(try store.pruneModels(stream: Example.stream, keeping: 2) == [])
     }
 
+    @Test func keysOfAStreamAreCommittedWithIt() throws {
+        let id = try store.reserveModelID(stream: Example.stream)
+        _ = try store.commit(Example.commit(.new(Example.model(id: id)), id: id))
+        func part(_ key: String, offset: Int64, records: Int64) -> StreamCommit {
+            var checkpoint = Example.checkpoint()
+            checkpoint.recordsTotal = records
+            var commit = StreamCommit(
+                stream: Example.stream + "/" + key,
+                anomalies: [Example.anomaly(model: id, offset: offset, episode: nil)],
+                checkpoint: checkpoint)
+            commit.isNew = true
+            return commit
+        }
+        // Numbered in the order of the source, whichever key they are of.
+        let ids = try store.commit([
+            part("b", offset: 900, records: 7), part("a/1", offset: 800, records: 8),
+        ])
+        #expect(ids == [[4], [3]])
+        #expect(
+            try store.keys(stream: Example.stream).map { [$0.name, "\($0.recordsTotal)"] } == [
+                ["pump-7/a/1", "8"], ["pump-7/b", "7"],
+            ])
+        #expect(try store.modelledKeyCount(stream: Example.stream) == 0)
+        // A stream whose name begins alike has nothing to do with it.
+        try store.registerStream("pump-70", at: Example.time)
+        _ = try store.commit(
+            StreamCommit(stream: "pump-70", anomalies: [Example.anomaly(model: id, offset: 1, episode: nil)]))
+        #expect(
+            try store.anomalies(stream: Example.stream, withKeys: true, after: 2, limit: 9)
+                .map(\.stream) == ["pump-7/a/1", "pump-7/b"])
+        #expect(try store.latestAnomalies(stream: Example.stream, count: 9).count == 2)
+        #expect(
+            try store.latestAnomalies(stream: Example.stream, withKeys: true, count: 9).count == 4)
+        #expect(try store.anomalyCount(stream: Example.stream, withKeys: true) == 4)
+        #expect(try store.anomalyCount(stream: Example.stream + "/b") == 1)
+    }
+
+    @Test func ofPartsOneOfWhichIsRefusedNothingIsStored() throws {
+        var known = StreamCommit(stream: Example.stream, checkpoint: Example.checkpoint())
+        known.anomalies = []
+        #expect(throws: StoreError.self) {
+            try store.commit([known, StreamCommit(stream: Example.stream + "/b")])
+        }
+        #expect(try store.checkpoint(stream: Example.stream) == nil)
+    }
+
     @Test func anomaliesAreFoundByNumberStreamAndTime() throws {
         try store.registerStream("other", at: Example.time)
         let model = try store.insertModel(Example.model())

@@ -1,0 +1,43 @@
+/// The `key` of a stream: the column that tells the machines, tenants or sessions apart whose records it mixes.
+public struct KeyConfiguration: Sendable, Hashable {
+    /// The column; each text in it is a key, with a past and a model of its own.
+    public var column: String
+    /// Keys that are in memory; the one that was not seen for the longest time goes to disk for another.
+    public var live = Self.standardLive
+    /// Keys that are known; the records of others go to the quarantine.
+    public var most = Self.standardMost
+
+    /// The default of `live`.
+    public static let standardLive = 500
+    /// The default of `most`.
+    public static let standardMost = 10_000
+
+    /// A key with the default bounds.
+    public init(column: String) { self.column = column }
+}
+
+/// The name of one key's part of a stream: `STREAM/KEY`.
+///
+/// The name of a stream holds no `/`; that of a key may.
+public enum KeyedName {
+    /// The whole name.
+    public static func join(_ stream: String, _ key: String) -> String { stream + "/" + key }
+
+    /// The two parts; the key is `nil` where a stream as a whole is meant.
+    public static func split(_ name: String) -> (stream: String, key: String?) {
+        guard let slash = name.firstIndex(of: "/") else { return (name, nil) }
+        return (String(name[..<slash]), String(name[name.index(after: slash)...]))
+    }
+}
+
+extension StreamConfiguration {
+    /// What holds for the records of one key: all but the key itself, and what was learned before the source.
+    public func ofKey(_ text: String) -> StreamConfiguration {
+        var own = self
+        own.name = KeyedName.join(name, text)
+        own.categories.removeAll { $0 == key?.column }
+        own.key = nil
+        own.history = []
+        return own
+    }
+}

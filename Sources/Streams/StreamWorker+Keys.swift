@@ -1,0 +1,301 @@
+import Detection
+import Ingest
+import Logging
+import Settings
+import Store
+
+/// A stream of several machines, told apart by a key: the part of the stream's worker.
+///
+/// Each key has a worker of its own, on the same thread. The stream's worker reads the source, learns from all records in a
+/// window and a model of its own, and gives each key its records; what comes of a batch is committed in one transaction.
+/// Calls between these workers need no `await`: they share an executor.
+extension StreamWorker {
+    /// Keys that fit, or wait for their turn to, at once.
+    private static let mostFits = 2
+
+    /// How many keys there are; `nil` for a stream without.
+    var keyCounts: KeyCounts? {
+        guard configuration.key != nil else { return nil }
+        let alarming = keys.inTurn.filter { live in
+            live.worker.assumeIsolated { $0.state.episodes.open != nil }
+        }
+        return KeyCounts(
+            known: keys.known.count, live: keys.liveCount, alarming: alarming.map(\.key).sorted())
+    }
+
+    /// Reads the names of the keys that the store knows.
+    func findKeys() throws {
+        try environment.directory.makeKeyFolder(name)
+        keys.remember(
+            try environment.store.keys(stream: name).compactMap { KeyedName.split($0.name).key })
+    }
+
+    /// What the keys have of their stream.
+    private var currentLoan: Loan {
+        var budget = configuration.budget
+        if case .budget(let chosen) = state.choice { budget = chosen }
+        return Loan(serving: serving, budget: budget, recordsPerDay: recordsPerDay)
+    }
+
+    /// The worker of a key, from memory or the store; `nil` when there are too many keys.
+    private func worker(ofKey text: String) throws -> StreamWorker? {
+        if let worker = keys.worker(of: text) { return worker }
+        guard let key = configuration.key,
+            keys.known.contains(text) || keys.known.count < key.most
+        else { return nil }
+        let worker = StreamWorker(
+            configuration.ofKey(text), environment: environment, thread: thread, above: board)
+        let loan = currentLoan
+        try worker.assumeIsolated { worker in
+            worker.loan = loan
+            try worker.openState()
+        }
+        keys.admit(worker, of: text)
+        return worker
+    }
+
+    /// The worker of a key that has had records; `nil` when there is no such key.
+    package func worker(ofKnownKey text: String) throws -> StreamWorker? {
+        guard configuration.key != nil, keys.known.contains(text) else { return nil }
+        guard !board.isStopping else { throw RequestError.stopping(stream: name) }
+        defer {
+            putAwayKeys()
+            publish()
+        }
+        return try worker(ofKey: text)
+    }
+
+    // MARK: A batch
+
+    /// Gives each key its records of a batch, and makes ready what becomes of them.
+    ///
+    /// - Returns: The records of keys that there is room for, what becomes of these keys, and the faults of the others.
+    func distribute(
+        _ records: RecordBatch, of batch: LineBatch, isHistory: Bool, now: Double,
+        arrivals: [StreamInstant]?, into next: inout WorkerState
+    ) throws -> (records: RecordBatch, parts: [KeyPart], faults: [RowFault]) {
+        guard let key = configuration.key, records.rowCount > 0, window != nil else {
+            return (records, [], [])
+        }
+        var parts: [KeyPart] = []
+        var (taken, alarms, refused): ([Int], Set<Int>, [Int]) = ([], [], [])
+        for own in records.split(byCategory: key.column) {
+            guard let worker = try worker(ofKey: own.key) else {
+                refused += own.rows
+                continue
+            }
+            let (part, alarmRows) = try prepare(
+                worker, own.records, source: batch.inputName, isHistory: isHistory, now: now,
+                arrivals: arrivals.map { all in own.rows.map { all[$0] } }, into: &next)
+            parts.append(part)
+            taken += own.rows
+            alarms.formUnion(alarmRows.map { own.rows[$0] })
+        }
+        if serving == nil, !isHistory { next.keysWait = true }
+        taken.sort()
+        for (number, row) in taken.enumerated() where alarms.contains(row) {
+            next.excluded.exclude(state.windowTotal + Int64(number), joining: false)
+        }
+        guard !refused.isEmpty else { return (records, parts, []) }
+        let faults = refused.sorted().map { row in
+            let line = Int(records.lineIndices[row])
+            return RowFault(
+                lineIndex: line, lineNumber: batch.lines[line].number,
+                offset: records.offsets[row], column: key.column, code: .tooManyKeys,
+                reason: "column '\(key.column)': expected at most \(key.most) keys, found another")
+        }
+        return (records.selecting(taken), parts, faults)
+    }
+
+    /// Makes ready what becomes of a key, and takes its counts into those of the stream.
+    ///
+    /// - Parameter records: `nil`: only those that have waited for the stream's model.
+    private func prepare(
+        _ worker: StreamWorker, _ records: RecordBatch?, source: String, isHistory: Bool,
+        now: Double, arrivals: [StreamInstant]?, into next: inout WorkerState
+    ) throws -> (part: KeyPart, alarmRows: [Int]) {
+        guard let schema = modelSchema else { throw RequestError.notOpen(stream: name) }
+        let (loan, tally) = (currentLoan, state.tally)
+        let ready = try worker.assumeIsolated { worker in
+            worker.loan = loan
+            try worker.follow(schema, tally: tally)
+            return try worker.prepare(
+                records, source: source, isHistory: isHistory, now: now, arrivals: arrivals)
+        }
+        next.counters.addJudgement(from: ready.before, to: ready.after)
+        next.scoredSinceThreshold += ready.after.scored - ready.before.scored
+        next.anomaliesSinceThreshold += ready.after.anomalies - ready.before.anomalies
+        return (KeyPart(worker: worker, commit: ready.commit), ready.alarmRows)
+    }
+
+    /// Sends keys to the disk that are more than may be in memory.
+    func putAwayKeys() {
+        guard let key = configuration.key else { return }
+        let surplus = keys.removeSurplus(beyond: key.live) { worker in
+            worker.assumeIsolated { $0.fitTask == nil }
+        }
+        let now = currentTime()
+        for (text, worker) in surplus {
+            let isDue = worker.assumeIsolated { worker in
+                worker.putAway()
+                return worker.dueTrigger(at: now, records: worker.state.windowTotal) != nil
+            }
+            if isDue { keys.awaitFit(of: text) }
+        }
+    }
+
+    /// Ends the workers of all keys.
+    func closeKeys() async {
+        for worker in keys.removeAll() {
+            worker.board.stop()
+            await worker.fitTask?.value
+            await worker.putAway()
+        }
+    }
+
+    // MARK: The clock
+
+    /// Has the stream's first model judge the records that keys, in memory or not, hold for it.
+    func serveWaitingKeys() async {
+        guard configuration.key != nil, state.keysWait, serving != nil else { return }
+        do {
+            for text in keys.known.sorted() {
+                guard !board.isStopping, serving != nil else { return }
+                try serveWaiting(text)
+                putAwayKeys()
+                publish()
+                await Task.yield()
+            }
+            var next = state
+            next.keysWait = false
+            try store(next, position: position)
+        } catch {
+            failing(error)
+        }
+    }
+
+    private func serveWaiting(_ text: String) throws {
+        guard let worker = try worker(ofKey: text),
+            worker.assumeIsolated({ $0.state.pendingFrom != nil })
+        else { return }
+        var next = state
+        let ready = try prepare(
+            worker, nil, source: configuration.source.path, isHistory: false, now: currentTime(),
+            arrivals: nil, into: &next)
+        try store(next, position: position, parts: [ready.part])
+    }
+
+    /// Begins fits of keys and makes their thresholds anew, each when its time has come.
+    func doWhatIsDueForKeys() {
+        guard configuration.key != nil, serving != nil, !board.isStopping else { return }
+        let loan = currentLoan
+        var live = keys.inTurn
+        var fits = live.count { $0.worker.assumeIsolated { $0.fitTask != nil } }
+        do {
+            if fits < Self.mostFits, let text = keys.nextAwaitingFit(),
+                let worker = try worker(ofKey: text)
+            {
+                live.removeAll { $0.key == text }
+                live.insert((text, worker), at: 0)
+            }
+        } catch {
+            failing(error)
+        }
+        for (key, worker) in live {
+            let mayFit = fits < Self.mostFits
+            let hasBegun = worker.assumeIsolated { worker in
+                worker.loan = loan
+                worker.recalibrateWhenDue()
+                guard mayFit, worker.fitTask == nil else { return false }
+                worker.fitWhenDue()
+                return worker.fitTask != nil
+            }
+            guard hasBegun else { continue }
+            fits += 1
+            // The others have their turn before it is this one's again.
+            keys.nextToFit = key + "\0"
+        }
+    }
+}
+
+/// The part of a key's worker.
+extension StreamWorker {
+    /// What becomes of this key, and how its counts change.
+    struct Ready: Sendable {
+        var commit: StreamCommit
+        /// Which of the records are anomalies.
+        var alarmRows: [Int]
+        var before: WorkerState.Counters
+        var after: WorkerState.Counters
+    }
+
+    /// Takes over the columns of the stream.
+    fileprivate func follow(_ schema: Schema, tally: SchemaTally?) throws {
+        if schema != state.schema || !isSchemaCurrent || (tally == nil) != (state.tally == nil) {
+            try use(schema, tally: tally)
+        }
+    }
+
+    /// Judges and keeps records; it holds once the stream has committed it and calls `conclude`.
+    ///
+    /// - Parameter records: `nil`: only those that have waited for a model.
+    fileprivate func prepare(
+        _ records: RecordBatch?, source: String, isHistory: Bool, now: Double,
+        arrivals: [StreamInstant]?
+    ) throws -> Ready {
+        var next = state
+        var findings = Findings()
+        try borrow(into: &next, &findings, now: now)
+        let waited = findings.anomalies.count
+        if let records {
+            try takeIn(
+                records, source: source, isHistory: isHistory, now: now, arrivals: arrivals,
+                into: &next, &findings)
+        }
+        prepared = (next, findings)
+        return Ready(
+            commit: try streamCommit(next, position: nil, findings),
+            alarmRows: findings.anomalies.dropFirst(waited).compactMap { anomaly in
+                anomaly.recordNumber.map { Int($0 - state.windowTotal) }
+            }, before: state.counters, after: next.counters)
+    }
+
+    /// Has the stream's model judge the records of this key, as long as it has none of its own.
+    private func borrow(
+        into next: inout WorkerState, _ findings: inout Findings, now: Double
+    ) throws {
+        guard !ownsModel else { return }
+        guard let model = loan?.serving, readsColumns(model.detector) else {
+            serving = nil
+            next.pendingFrom = next.pendingFrom ?? next.windowTotal
+            return
+        }
+        if next.borrowedModel != model.row.id {
+            next.borrowedModel = model.row.id
+            next.drift = nil
+            next.scoredSinceThreshold = 0
+            next.anomaliesSinceThreshold = 0
+        }
+        if let from = next.pendingFrom {
+            try scorePending(from: from, with: model, now: now, into: &next, &findings)
+            next.pendingFrom = nil
+        }
+        serving = model
+    }
+
+    /// What was made ready is committed.
+    func conclude() {
+        guard let (next, findings) = prepared else { return }
+        state = next
+        isNew = false
+        prepared = nil
+        tell(findings.events)
+        publish()
+    }
+
+    /// The key leaves the memory: nothing is asked of this worker any more.
+    fileprivate func putAway() {
+        board.stop()
+        flushWindow()
+    }
+}

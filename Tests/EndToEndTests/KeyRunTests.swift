@@ -1,0 +1,226 @@
+import Control
+import Foundation
+import TestSupport
+import Testing
+
+/// A stream that mixes the records of several machines, told apart by a key.
+@Suite(.serialized, .timeLimit(.minutes(10))) struct KeyRunTests {
+    private static let header = "time,machine,flow,pressure\n"
+
+    /// Machines at levels of their own, a record each in turn.
+    private struct Fleet {
+        var machines: [String]
+        private var pumps: [PumpData]
+        private(set) var rows = 0
+
+        init(_ machines: [String]) {
+            self.machines = machines
+            pumps = machines.map { _ in PumpData() }
+        }
+
+        /// Lines of all machines for some steps.
+        ///
+        /// - Parameter isFaulty: Whether a machine's pressure is on the wrong side of its flow in a step.
+        mutating func lines(
+            steps: Int, isFaulty: (_ machine: Int, _ step: Int) -> Bool = { _, _ in false }
+        ) -> String {
+            var own = machines.indices.map { machine in
+                pumps[machine].lines(steps) { isFaulty(machine, $0) }
+                    .split(separator: "\n").map { $0.split(separator: ",").map(String.init) }[...]
+            }
+            var text = ""
+            for _ in 0..<steps {
+                for machine in machines.indices {
+                    guard let cells = own[machine].popFirst(), let flow = Double(cells[1]),
+                        let pressure = Double(cells[2])
+                    else { continue }
+                    let level = 20 * Double(machine)
+                    text += "\(cells[0]),\(machines[machine]),\(flow + level),\(pressure + level)\n"
+                    rows += 1
+                }
+            }
+            return text
+        }
+    }
+
+    private func stream(
+        _ more: String, first: Int = 600, source: String = "fleet.csv"
+    ) -> String {
+        """
+          - name: fleet
+            source: {file: \(source)}
+            fit: {first_after_records: \(first), every: never}
+            alarm: {false_alarm_probability: 0.0001}
+            \(more)
+        """
+    }
+
+    private func keys(_ daemon: DaemonProcess) throws -> [KeyList.Key] {
+        try ControlJSON.decode(KeyList.self, from: daemon.get("/v1/streams/fleet/keys").body).keys
+    }
+
+    @Test func eachKeyIsJudgedByItsOwnPastAndThenByItsOwnModel() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var fleet = Fleet(["a", "b", "c d", "\u{E9}/1"])
+        try daemon.folder.write(Self.header + fleet.lines(steps: 150), to: "fleet.csv")
+        // Only two of the four are in memory between batches.
+        try daemon.configure(stream("key: {column: machine, live: 2}"))
+        try await daemon.start()
+        try await daemon.wait("the stream's model") {
+            try daemon.stream("fleet")?.state == .watching
+        }
+        try await daemon.wait("the records that waited") {
+            try daemon.metric("flowguard_scored_records_total", of: "fleet") == 600
+        }
+        #expect(try keys(daemon).map(\.key) == ["a", "b", "c d", "\u{E9}/1"])
+        #expect(try keys(daemon).map(\.recordsTotal) == [150, 150, 150, 150])
+        #expect(try keys(daemon).allSatisfy { $0.model == nil })
+        let status = try #require(try daemon.stream("fleet")?.keys)
+        #expect((status.known, status.live, status.modelled) == (4, 2, 0))
+
+        // A fault of one machine, while the others go on.
+        try daemon.folder.append(
+            fleet.lines(steps: 60) { machine, step in machine == 1 && step == 180 }, to: "fleet.csv"
+        )
+        let time = Date(timeIntervalSince1970: 1_700_000_180)
+        let fault = try await daemon.wait("the fault") {
+            try daemon.anomalies("fleet").first { $0.key == "b" && $0.recordTime == time }
+        }
+        #expect(fault.stream == "fleet")
+        #expect(fault.features.first?.name == "pressure")
+        #expect(try daemon.anomalies("fleet%2Fb").contains(fault))
+        #expect(try daemon.anomalies("fleet%2Fa").allSatisfy { $0.key == "a" })
+        try await daemon.wait("the log") { try daemon.logged().contains(fault) }
+        let borrowed = try daemon.request(
+            "PUT", "/v1/streams/fleet%2Fb/threshold", body: Array(#"{"log_likelihood":-9}"#.utf8))
+        #expect(borrowed.status == 409)
+        #expect(borrowed.text.contains("set the threshold of 'fleet'"))
+
+        // With records enough each key has a model of its own, also those that are on disk meanwhile.
+        try daemon.folder.append(fleet.lines(steps: 500), to: "fleet.csv")
+        try await daemon.wait("models of their own", atMost: .seconds(60)) {
+            try keys(daemon).allSatisfy { $0.model != nil }
+        }
+        #expect(try daemon.stream("fleet")?.keys?.modelled == 4)
+        let own = try ControlJSON.decode(
+            StreamDetail.self, from: daemon.get("/v1/streams/fleet%2Fc%20d").body)
+        #expect(own.status.name == "fleet/c d")
+        #expect(own.status.state == .watching)
+        #expect(own.status.model?.stream == "fleet/c d")
+        #expect(own.features == ["flow", "pressure"])
+        // What is normal for one of them is not for another: flow at the level of the machine beside it.
+        let other = try daemon.request(
+            "POST", "/v1/streams/fleet%2Fa/score?output_format=scores",
+            body: Array("time,flow,pressure\n1700000000,10,50\n1700000001,30,70\n".utf8))
+        let scores = other.text.split(separator: "\n").compactMap { Double($0) }
+        #expect(scores.count == 2)
+        #expect(scores[1] < scores[0] - 20)
+        let retrain = try daemon.request("POST", "/v1/streams/fleet%2Fb/retrain")
+        #expect(retrain.status == 202)
+        try await daemon.wait("the fit") {
+            try ControlJSON.decode(
+                StreamDetail.self, from: daemon.get("/v1/streams/fleet%2Fb").body
+            ).fits.first.map { $0.trigger == "requested" && $0.isEnded } == true
+        }
+        let unknown = try daemon.get("/v1/streams/fleet%2Fz")
+        #expect(unknown.status == 404)
+        #expect(unknown.text.contains("stream 'fleet' has no key 'z'"))
+    }
+
+    @Test func recordsOfTooManyKeysGoToTheQuarantine() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var fleet = Fleet(["a", "b", "c", "d"])
+        try daemon.folder.write(
+            Self.header + fleet.lines(steps: 200) + "1700000200,,1,2\n", to: "fleet.csv")
+        try daemon.configure(stream("key: {column: machine, most: 3}", first: 500))
+        try await daemon.start()
+        try await daemon.wait("the records") { try daemon.stream("fleet")?.recordsTotal == 600 }
+        #expect(
+            try daemon.stream("fleet")?.faults == [
+                FaultCount(code: "too_many_keys", count: 200),
+                FaultCount(code: "missing_value", count: 1),
+            ])
+        let path = daemon.folder.file("state/quarantine/fleet.ndjson")
+        let first = try #require(
+            try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n").first)
+        #expect(first.contains("column 'machine': expected at most 3 keys, found another"))
+        #expect(first.contains(#""line":5"#))
+        try await daemon.wait("a model") { try daemon.stream("fleet")?.state == .watching }
+        #expect(try keys(daemon).map(\.key) == ["a", "b", "c"])
+    }
+
+    @Test func killedAtAnyInstantEachKeyHasWhatAnUndisturbedRunHas() async throws {
+        let begin = ContinuousClock.now
+        let base = try TemporaryDirectory()
+        let first = DaemonProcess(folder: base)
+        var fleet = Fleet(["a", "b", "c", "d", "e", "f"])
+        try base.write(Self.header + fleet.lines(steps: 120), to: "fleet.csv")
+        try first.configure(stream("key: {column: machine, live: 3}"))
+        try await first.start()
+        try await first.wait("all scored") {
+            try first.metric("flowguard_scored_records_total", of: "fleet") == 720
+        }
+        _ = try await first.stop()
+
+        let folder = try DurabilityTests.copy(of: base)
+        let killed = DaemonProcess(folder: folder)
+        try folder.write(Self.header, to: "fleet.csv")
+        // No key has records enough for a model of its own, whose time would not be the same in both runs.
+        let watched = stream("key: {column: machine, live: 3}", first: 100_000)
+        try killed.configure(watched)
+        var chance = Chance(seed: Soak.seed)
+        var text = Self.header
+        var kills = 0
+        let wanted = max(12, Soak.kills / 4)
+        while kills < wanted {
+            if !killed.isRunning { try killed.launch() }
+            let lines = fleet.lines(steps: chance.number(1...60)) { machine, step in
+                (machine + step) % 37 == 0
+            }
+            text += lines
+            let cut = lines.index(
+                lines.startIndex, offsetBy: chance.number(0...max(0, lines.count - 1)))
+            try folder.append(String(lines[..<cut]), to: "fleet.csv")
+            try await Task.sleep(for: .milliseconds(chance.number(0...60)))
+            try folder.append(String(lines[cut...]), to: "fleet.csv")
+            try await Task.sleep(for: .milliseconds(chance.number(0...150)))
+            killed.kill()
+            kills += 1
+        }
+        try await killed.start()
+        let total = Int64(fleet.rows)
+        try await killed.wait("all records") { try killed.stream("fleet")?.recordsTotal == total }
+
+        let calm = DaemonProcess(folder: try DurabilityTests.copy(of: base))
+        try calm.folder.write(text, to: "fleet.csv")
+        try calm.configure(watched)
+        try await calm.start()
+        try await calm.wait("all records") { try calm.stream("fleet")?.recordsTotal == total }
+
+        let what = "seed \(Soak.seed)"
+        func outcome(_ anomaly: AnomalyMessage) -> String {
+            "\(anomaly.offset) \(anomaly.streamName) \(anomaly.episode ?? 0) \(anomaly.summary)"
+        }
+        let found = try killed.everyAnomaly("fleet").map(outcome)
+        let expected = try calm.everyAnomaly("fleet").map(outcome)
+        #expect(Set(found).count == found.count, "found twice, \(what)")
+        #expect(found.sorted() == expected.sorted(), "\(what)")
+        #expect(found.count > wanted, "the run has found too little to show anything")
+        #expect(try keys(killed).map(\.recordsTotal) == keys(calm).map(\.recordsTotal))
+        #expect(try keys(killed).map(\.anomaliesTotal) == keys(calm).map(\.anomaliesTotal))
+        for name in ["scored", "anomalies"] {
+            let metric =
+                name == "scored" ? "flowguard_scored_records_total" : "flowguard_anomalies_total"
+            #expect(
+                try killed.metric(metric, of: "fleet") == calm.metric(metric, of: "fleet"),
+                "\(what)")
+        }
+        try await killed.wait("the log") {
+            try killed.logged().map(outcome).sorted() == expected.sorted()
+        }
+        Soak.report(
+            "key soak: seed \(Soak.seed), \(kills) kills, 6 keys of which 3 are in memory, "
+                + "\(found.count) anomalies of \(total) records, none lost, none twice, "
+                + "\(ContinuousClock.now - begin)")
+    }
+}
