@@ -195,7 +195,9 @@ struct StateStoreTests {
         // A stream whose name begins alike has nothing to do with it.
         try store.registerStream("pump-70", at: Example.time)
         _ = try store.commit(
-            StreamCommit(stream: "pump-70", anomalies: [Example.anomaly(model: id, offset: 1, episode: nil)]))
+            StreamCommit(
+                stream: "pump-70", anomalies: [Example.anomaly(model: id, offset: 1, episode: nil)])
+        )
         #expect(
             try store.anomalies(stream: Example.stream, withKeys: true, after: 2, limit: 9)
                 .map(\.stream) == ["pump-7/a/1", "pump-7/b"])
