@@ -24,6 +24,7 @@ public struct ScoreTail: Sendable, Hashable {
     public let shape: Double
     /// σ, in nats.
     public let scale: Double
+    private let ranks: RankIndex
 
     /// Calibrates on scores in any order.
     ///
@@ -31,6 +32,7 @@ public struct ScoreTail: Sendable, Hashable {
     public init(scores: [Double]) {
         precondition(!scores.isEmpty && scores.allSatisfy(\.isFinite), "finite calibration scores")
         sorted = scores.sorted()
+        ranks = RankIndex(sorted)
         let count = Self.tailCount(of: sorted.count)
         guard sorted.count >= Self.leastForTail else {
             (tailCount, shape, scale) = (0, 0, 0)
@@ -77,6 +79,7 @@ public struct ScoreTail: Sendable, Hashable {
     /// Restores a tail that was fitted before.
     init(sorted: [Double], tailCount: Int, shape: Double, scale: Double) {
         self.sorted = sorted
+        ranks = RankIndex(sorted)
         self.tailCount = tailCount
         self.shape = shape
         self.scale = scale
@@ -120,8 +123,7 @@ public struct ScoreTail: Sendable, Hashable {
     }
 
     private func countAtMost(_ score: Double) -> Int {
-        var low = 0
-        var high = sorted.count
+        var (low, high) = ranks.range(of: score)
         while low < high {
             let middle = (low + high) / 2
             if sorted[middle] <= score { low = middle + 1 } else { high = middle }
@@ -175,6 +177,51 @@ public struct ScoreTail: Sendable, Hashable {
     }
 }
 
+/// Where to look for a score among the sorted ones: a grid of cells, and how many scores lie before each.
+///
+/// A record has three ranks looked up. A search over all scores would cost as much as the flow does.
+private struct RankIndex: Sendable, Hashable {
+    private let lowest: Double
+    /// Cells per nat.
+    private let rate: Double
+    /// How many scores lie before each cell; the last entry counts all.
+    private let starts: [Int32]
+
+    /// The grid spans the middle of the scores: a far outlier must not leave all others in one cell.
+    init(_ sorted: [Double]) {
+        let margin = sorted.count / 100
+        lowest = sorted[margin]
+        let span = sorted[sorted.count - 1 - margin] - lowest
+        let cellCount = min(2 * sorted.count, 1 << 16)
+        rate = Double(cellCount) / span
+        guard rate.isFinite else {
+            starts = [0, Int32(sorted.count)]
+            return
+        }
+        var starts = [Int32](repeating: 0, count: cellCount + 1)
+        for score in sorted {
+            starts[Self.cell(score, lowest, rate, cellCount) + 1] += 1
+        }
+        for cell in 0..<cellCount { starts[cell + 1] += starts[cell] }
+        self.starts = starts
+    }
+
+    /// The places between which the first score above this one is.
+    ///
+    /// A greater score is never in an earlier cell, so that the scores of earlier cells are lower than this one, and those of
+    /// later cells are higher.
+    func range(of score: Double) -> (low: Int, high: Int) {
+        let cell = starts.count == 2 ? 0 : Self.cell(score, lowest, rate, starts.count - 1)
+        return (Int(starts[cell]), Int(starts[cell + 1]))
+    }
+
+    private static func cell(
+        _ score: Double, _ lowest: Double, _ rate: Double, _ count: Int
+    ) -> Int {
+        Int(min(max((score - lowest) * rate, 0), Double(count - 1)))
+    }
+}
+
 /// Both tails of the log-likelihood of normal records, within one false-alarm budget.
 ///
 /// The low tail holds the improbable records, the high tail those that are too likely (a stuck or zeroed sensor); it
@@ -211,7 +258,14 @@ public struct Calibration: Sendable, Hashable {
 
     /// The two-sided p-value of a log-likelihood, and the tail that it comes from.
     public func pValue(_ logLikelihood: Double) -> (pValue: Double, tail: Tail) {
-        let low = low.probability(logLikelihood) / Self.lowShare
+        pValue(logLikelihood, lowProbability: low.probability(logLikelihood))
+    }
+
+    /// The same where the probability of the low tail is known.
+    func pValue(
+        _ logLikelihood: Double, lowProbability: Double
+    ) -> (pValue: Double, tail: Tail) {
+        let low = lowProbability / Self.lowShare
         let high = high.probability(-logLikelihood) / (1 - Self.lowShare)
         return low <= high ? (min(low, 1), .low) : (min(high, 1), .high)
     }

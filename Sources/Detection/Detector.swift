@@ -8,6 +8,8 @@ public struct Scores: Sendable {
     public var logLikelihood: [Double]
     /// The calibrated p-value of each.
     public var pValue: [Double]
+    /// The probability of a record as improbable as each, among those whose windows are full; NaN where they are not.
+    var lowProbability: [Double]
     var rows: Encoder.Rows
 
     /// The time of each record in seconds since 1970, UTC; NaN where there is none.
@@ -91,13 +93,25 @@ public struct Detector: Sendable {
         let units = encoder.logScaleSum
         var logLikelihood = densities
         var pValue = [Double](repeating: 1, count: records.rowCount)
+        var lowProbability = [Double](repeating: .nan, count: records.rowCount)
+        let isSettled = rows.unsettled.isEmpty
         for row in logLikelihood.indices {
-            logLikelihood[row] = total(
+            let value = total(
                 density: densities[row] + rows.discrete.logProbability(row),
                 units: units, penalty: rows.penalty[row], breaks: rows.breakCount(row))
-            pValue[row] = probability(of: logLikelihood[row], fullWindows: rows.unsettled[row])
+            logLikelihood[row] = value
+            if !isSettled, let fullWindows = rows.unsettled[row] {
+                pValue[row] = min(
+                    beginnings[fullWindows].probability(value) / Calibration.lowShare, 1)
+            } else {
+                lowProbability[row] = calibration.low.probability(value)
+                pValue[row] =
+                    calibration.pValue(value, lowProbability: lowProbability[row]).pValue
+            }
         }
-        return Scores(logLikelihood: logLikelihood, pValue: pValue, rows: rows)
+        return Scores(
+            logLikelihood: logLikelihood, pValue: pValue, lowProbability: lowProbability,
+            rows: rows)
     }
 
     /// How many of the records come after a gap in time.
@@ -108,12 +122,6 @@ public struct Detector: Sendable {
         return zip([before] + records.times, records.times).count {
             Readings.isGap(from: $0, to: $1, gapSecs: gapSecs)
         }
-    }
-
-    private func probability(of logLikelihood: Double, fullWindows: Int?) -> Double {
-        guard let fullWindows else { return calibration.pValue(logLikelihood).pValue }
-        return min(
-            beginnings[fullWindows].probability(logLikelihood) / Calibration.lowShare, 1)
     }
 
     /// Moves a stream's context past records without scoring them.

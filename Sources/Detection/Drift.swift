@@ -15,9 +15,9 @@ import Ingest
 ///   the capital does not grow; it is set back to 1 when it falls below. Reaching `c` by chance takes at least `c` records on
 ///   average.
 ///
-/// Records of a sensor stream resemble their neighbours, so that a chance run of low p-values is long. The logarithm of
-/// each bet is therefore divided by `(1 + ρ) / (1 − ρ)`, ρ the measured correlation of neighbouring p-values; a power below
-/// one keeps the bet fair.
+/// Records of a sensor stream resemble their neighbours, so that a chance run of low p-values is long. Therefore only one
+/// record in `2 (1 + ρ) / (1 − ρ)` is bet on, ρ the measured correlation of neighbouring p-values: that far apart they hardly
+/// know of each other.
 ///
 /// Sources: Vovk, Petej, Nouretdinov, Ahlberg, Carlsson, Gammerman, "Retrain or not retrain: conformal test martingales for
 /// change-point detection", 2021, <https://arxiv.org/abs/2102.10439>, the simple jumper and its CUSUM form; for the index,
@@ -39,13 +39,15 @@ public struct DriftState: Sendable, Hashable, Codable {
     /// The same counts of the training records; `nil`: known by their quantiles alone.
     private(set) var reference: [Feature]?
     private(set) var features: [Feature]
-    /// Logarithms of the capital of the three bets.
+    /// Logarithms of the capital of the three bets: on smaller p-values, on none, on greater ones.
     private var bets = [Double](repeating: -log(3.0), count: 3)
     /// Records since the capital was set back to 1 last.
     public private(set) var recordsSinceChange: Int64 = 0
     /// Sums for the mean, the variance and the correlation of neighbours of the p-values.
     private var previous: Double?
     private var neighbours = Neighbours()
+    /// Records since the last bet; `nil` in a state of an earlier build.
+    private var sinceBet: Double?
 
     private struct Neighbours: Hashable, Codable {
         var count = 0.0
@@ -53,11 +55,12 @@ public struct DriftState: Sendable, Hashable, Codable {
         var products = 0.0
     }
 
-    private static let slopes = [-1.0, 0, 1]
     /// Share of the capital that moves between the bets at each step.
     private static let jump = 0.01
     /// The fewest records that an index is told of.
     static let leastRecords = 200
+    /// A correlation below this is none.
+    private static let leastCorrelation = 0.05
     /// A correlation beyond this is taken as this.
     private static let mostCorrelation = 0.98
 
@@ -82,22 +85,36 @@ public struct DriftState: Sendable, Hashable, Codable {
     /// Takes in the p-value of a record, which a normal one has spread evenly over 0 to 1.
     mutating func observe(pValue: Double) {
         let p = min(max(pValue, 0), 1)
-        let temper = temper(after: p)
-        let total = Self.logSum(bets)
-        let moved = log(Self.jump / 3) + total
-        for i in bets.indices {
-            let kept = bets[i] + log(1 - Self.jump)
-            bets[i] = Self.logSum([kept, moved]) + log1p(Self.slopes[i] * (p - 0.5)) / temper
-        }
+        let stride = stride(after: p)
+        let waited = (sinceBet ?? 0) + 1
         recordsSinceChange += 1
-        if Self.logSum(bets) <= 0 {
-            bets = [Double](repeating: -log(3.0), count: 3)
-            recordsSinceChange = 0
+        guard waited >= stride else {
+            sinceBet = waited
+            return
         }
+        sinceBet = min(waited - stride, 1)
+        // In units of the greatest bet, so that none overflows.
+        let top = max(bets[0], bets[1], bets[2])
+        let (less, even, more) = (exp(bets[0] - top), exp(bets[1] - top), exp(bets[2] - top))
+        let moved = (less + even + more) * Self.jump / 3
+        let won = (
+            less: (less * (1 - Self.jump) + moved) * (1.5 - p),
+            even: even * (1 - Self.jump) + moved,
+            more: (more * (1 - Self.jump) + moved) * (0.5 + p)
+        )
+        // The first bet leaves the capital as it is, but for the rounding.
+        guard top + log(won.less + won.even + won.more) > -1e-9 else {
+            for i in 0..<3 { bets[i] = -log(3.0) }
+            recordsSinceChange = 0
+            return
+        }
+        bets[0] = top + log(won.less)
+        bets[1] = top + log(won.even)
+        bets[2] = top + log(won.more)
     }
 
-    /// How many records count as one, by the correlation of neighbouring p-values.
-    private mutating func temper(after p: Double) -> Double {
+    /// How many records go by from bet to bet, by the correlation of neighbouring p-values.
+    private mutating func stride(after p: Double) -> Double {
         let centred = p - 0.5
         defer { previous = centred }
         if let previous {
@@ -112,8 +129,9 @@ public struct DriftState: Sendable, Hashable, Codable {
         }
         // A prior of a hundred records that do not depend on each other.
         let correlation = neighbours.products / (neighbours.squares + 100.0 / 12)
-        let rho = min(max(correlation, 0), Self.mostCorrelation)
-        return (1 + rho) / (1 - rho)
+        guard correlation > Self.leastCorrelation else { return 1 }
+        let rho = min(correlation, Self.mostCorrelation)
+        return 2 * (1 + rho) / (1 - rho)
     }
 
     /// Begins the test of the scores anew, after a fit that answered it.
@@ -122,7 +140,10 @@ public struct DriftState: Sendable, Hashable, Codable {
         recordsSinceChange = 0
     }
 
-    mutating func count(feature: Int, bin: Int) { features[feature].counts[bin] += 1 }
+    /// Adds to the counts of a feature's bins.
+    mutating func count(feature: Int, _ more: [Int]) {
+        for (bin, count) in more.enumerated() { features[feature].counts[bin] += count }
+    }
 
     /// Halves what is old.
     mutating func age() {
@@ -167,14 +188,11 @@ struct DriftBins {
         shares.append(1 - below)
     }
 
+    /// The number of edges below the value: there are few, and a count without branches is the fastest search.
     func bin(of value: Double) -> Int {
-        var low = 0
-        var high = edges.count
-        while low < high {
-            let middle = (low + high) / 2
-            if value <= edges[middle] { high = middle } else { low = middle + 1 }
-        }
-        return low
+        var below = 0
+        for edge in edges { below += value > edge ? 1 : 0 }
+        return below
     }
 
     /// The index of these counts.
@@ -236,14 +254,18 @@ extension Detector {
         let bins = encoder.columns.prefix(Self.mostTrackedFeatures).map { DriftBins($0) }
         if state.features.map(\.counts.count) != bins.map(\.shares.count) { state = driftState() }
         let width = encoder.columns.count
-        for row in scores.logLikelihood.indices where isWanted(row) {
-            for (j, bins) in bins.enumerated() {
-                let value = scores.rows.records.values[row * width + j]
-                if value.isFinite { state.count(feature: j, bin: bins.bin(of: value)) }
+        let wanted = scores.logLikelihood.indices.filter(isWanted)
+        let values = scores.rows.records.values
+        for (j, bins) in bins.enumerated() {
+            var counts = [Int](repeating: 0, count: bins.shares.count)
+            for row in wanted {
+                let value = values[row * width + j]
+                if value.isFinite { counts[bins.bin(of: value)] += 1 }
             }
-            if scores.rows.unsettled[row] == nil {
-                state.observe(pValue: calibration.low.probability(scores.logLikelihood[row]))
-            }
+            state.count(feature: j, counts)
+        }
+        for row in wanted where !scores.lowProbability[row].isNaN {
+            state.observe(pValue: scores.lowProbability[row])
         }
         state.age()
     }

@@ -1,11 +1,18 @@
+import Foundation
+
 /// The records of one key among those of a batch.
 public struct KeyedRecords: Sendable {
-    /// The text that they share.
+    /// The text that they share, canonically composed: two spellings of a letter are one key.
     public let key: String
     /// Their rows in the batch, ascending.
     public let rows: [Int]
     /// The records, without the category that holds the key.
     public let records: RecordBatch
+
+    /// Whether the key can be one: it has something in it, and nothing that would end or disturb a line or a name.
+    public var isUsable: Bool {
+        !key.isEmpty && !key.utf8.contains { $0 < 0x20 || $0 == 0x7F }
+    }
 }
 
 extension Schema {
@@ -29,7 +36,10 @@ extension RecordBatch {
         var order: [String] = []
         var rows: [String: [Int]] = [:]
         for row in 0..<rowCount {
-            let key = categories.text(row: row, column: column) ?? ""
+            var key = categories.text(row: row, column: column) ?? ""
+            if key.utf8.contains(where: { $0 >= 0x80 }) {
+                key = key.precomposedStringWithCanonicalMapping
+            }
             if rows[key] == nil { order.append(key) }
             rows[key, default: []].append(row)
         }

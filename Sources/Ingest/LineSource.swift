@@ -67,8 +67,8 @@ extension LineSource {
 public struct BatchLimits: Sendable, Hashable {
     /// The most lines.
     ///
-    /// The default is 4096.
-    public var lines: Int = 4096
+    /// The default is 16384: each batch is a transaction, which costs as much as some thousand records.
+    public var lines: Int = 16_384
     /// The most bytes, 4 MiB by default; a single line may be longer.
     public var bytes: Int = 4 << 20
 

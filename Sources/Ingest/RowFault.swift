@@ -22,6 +22,8 @@ public enum FaultCode: String, Sendable, CaseIterable {
     case unbalancedQuote = "unbalanced_quote"
     /// A record that long rows make lacks a value, and may not lack it.
     case incompleteStep = "incomplete_step"
+    /// What should tell records apart is empty, or holds a control character.
+    case badKey = "bad_key"
     /// As many keys are known as the stream may have, and this one is not among them.
     case tooManyKeys = "too_many_keys"
 }

@@ -68,7 +68,7 @@ extension ConfigurationReader {
                 key.live = min(key.live, key.most)
             }
             if let node = part["live"] {
-                key.live = integer(node, "\(place).live", in: 1...100_000) ?? key.live
+                key.live = integer(node, "\(place).live", in: 1...10_000) ?? key.live
             }
         }
         guard let column = text(columnNode, place, expected: "a column name") else { return nil }

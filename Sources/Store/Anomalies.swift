@@ -70,7 +70,12 @@ extension StateStore {
             var conditions: [String] = []
             var arguments: StatementArguments = [:]
             if let stream {
-                conditions.append(Self.isOfStream(withKeys))
+                conditions.append(
+                    withKeys
+                        ? """
+                        stream IN (SELECT name FROM streams WHERE name = :stream
+                            OR (name > :stream || '/' AND name < :stream || '0'))
+                        """ : "stream = :stream")
                 _ = arguments.append(contentsOf: ["stream": stream])
             }
             if let since {
@@ -96,10 +101,10 @@ extension StateStore {
         }
     }
 
-    /// `STREAM/KEY` lies between `STREAM/` and `STREAM0`.
+    /// `STREAM/KEY` lies between `STREAM/` and `STREAM0`; the plus has SQLite go through the numbers, whose order is asked for.
     private static func isOfStream(_ withKeys: Bool) -> String {
         withKeys
-            ? "(stream = :stream OR (stream > :stream || '/' AND stream < :stream || '0'))"
+            ? "(+stream = :stream OR (+stream > :stream || '/' AND +stream < :stream || '0'))"
             : "stream = :stream"
     }
 

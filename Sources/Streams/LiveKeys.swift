@@ -9,12 +9,17 @@ struct Loan: Sendable {
     var serving: ServingModel?
     /// The alarms that are bearable in the whole stream.
     var budget: AlarmBudget
-    /// Records of the whole stream; 0 while unknown.
+    /// Whether that holds for keys that borrow the model; not where a person has set a log-likelihood.
+    var hasBudget: Bool
+    /// Records of the whole stream a day; 0 while unknown.
     var recordsPerDay: Double
+    /// Records of the whole stream so far.
+    var recordCount: Int64
 }
 
 /// What becomes of one key with the batch under way.
 struct KeyPart {
+    let key: String
     let worker: StreamWorker
     let commit: StreamCommit
 }
@@ -26,10 +31,15 @@ struct LiveKeys {
     private var useCount: Int64 = 0
     /// Every key that has had a record.
     private(set) var known: Set<String> = []
+    /// Those in memory with an open episode.
+    private(set) var alarming: Set<String> = []
+    /// Fits of keys that wait or run, as of the last second.
+    var fitCount = 0
     /// The key at which the next round of fits begins.
     var nextToFit = ""
     /// Keys that left the memory when a fit of them was due, in this order.
     private var awaitingFit: [String] = []
+    private var isAwaitingFit: Set<String> = []
 
     /// The number of workers.
     var liveCount: Int { workers.count }
@@ -48,11 +58,16 @@ struct LiveKeys {
         return worker
     }
 
-    mutating func admit(_ worker: StreamWorker, of key: String) {
+    mutating func admit(_ worker: StreamWorker, of key: String, isAlarming: Bool) {
         workers[key] = worker
         known.insert(key)
         useCount += 1
         lastUses[key] = useCount
+        note(key, isAlarming: isAlarming)
+    }
+
+    mutating func note(_ key: String, isAlarming: Bool) {
+        if isAlarming { alarming.insert(key) } else { alarming.remove(key) }
     }
 
     mutating func remember(_ keys: some Sequence<String>) { known.formUnion(keys) }
@@ -68,24 +83,29 @@ struct LiveKeys {
             guard let worker = workers[key], mayLeave(worker) else { continue }
             workers[key] = nil
             lastUses[key] = nil
+            alarming.remove(key)
             removed.append((key, worker))
         }
         return removed
     }
 
     mutating func awaitFit(of key: String) {
-        if !awaitingFit.contains(key) { awaitingFit.append(key) }
+        if isAwaitingFit.insert(key).inserted { awaitingFit.append(key) }
     }
 
     /// The key that has waited for a fit for the longest time, outside the memory; it waits no more.
     mutating func nextAwaitingFit() -> String? {
-        awaitingFit.isEmpty ? nil : awaitingFit.removeFirst()
+        guard !awaitingFit.isEmpty else { return nil }
+        let key = awaitingFit.removeFirst()
+        isAwaitingFit.remove(key)
+        return key
     }
 
     mutating func removeAll() -> [StreamWorker] {
         defer {
             workers = [:]
             lastUses = [:]
+            alarming = []
         }
         return Array(workers.values)
     }

@@ -9,7 +9,10 @@ extension StreamSnapshot {
     /// The budget as a rate, by day and by record.
     package func asked(by configuration: StreamConfiguration) -> AlarmRate {
         let perDay = recordsPerDay > 0 ? askedProbability.map { $0 * recordsPerDay } : nil
-        if isThresholdByHand { return AlarmRate(perDay: perDay, probability: askedProbability) }
+        // A key has its share of the stream's budget.
+        if isThresholdByHand || isKey {
+            return AlarmRate(perDay: perDay, probability: askedProbability)
+        }
         switch configuration.budget {
         case .perDay(let count): return AlarmRate(perDay: count, probability: askedProbability)
         case .probability(let value): return AlarmRate(perDay: perDay, probability: value)

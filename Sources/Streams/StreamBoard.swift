@@ -45,6 +45,8 @@ package struct KeyCounts: Sendable {
     package var live: Int
     /// Those in memory with an open episode, sorted.
     package var alarming: [String]
+    /// Those whose fit waits or runs, as of the last second.
+    package var fitting: Int
 }
 
 /// What the rest of the daemon may know of a stream, without waiting for its worker.
@@ -57,6 +59,8 @@ package struct StreamSnapshot: Sendable {
     package var countedDrops: Int64 = 0
     package var recordsPerSec = 0.0
     package var recordsPerDay = 0.0
+    /// Whether it is of one key of a stream.
+    package var isKey = false
     package var askedProbability: Double?
     /// The largest p-value that begins an episode while alarms are more than asked for; `nil`: the threshold decides.
     package var largestAlarmingPValue: Double?

@@ -63,10 +63,12 @@ extension StreamWorker {
     ///   - isHistory: It is learned, and not scored.
     ///   - error: What is wrong with the batch as a whole, for the status.
     ///   - arrivals: When each record came in; `nil`: all of them now.
+    /// - Returns: How many of its lines were no records.
+    @discardableResult
     func commit(
         _ decoded: DecodedBatch, of batch: LineBatch, isHistory: Bool = false,
         error: String? = nil, arrivals: [StreamInstant]? = nil
-    ) throws {
+    ) throws -> Int {
         board.beat(isBusy: true)
         let begin = ContinuousClock.now
         let now = currentTime()
@@ -97,6 +99,7 @@ extension StreamWorker {
         }
         putAwayKeys()
         publish(error: error)
+        return faults.count { $0.origin == nil }
     }
 
     /// Takes records into the window, judged where a model serves.
@@ -148,7 +151,9 @@ extension StreamWorker {
         state = next
         position = newPosition
         isNew = false
-        for part in parts { part.worker.assumeIsolated { $0.conclude() } }
+        for part in parts {
+            keys.note(part.key, isAlarming: part.worker.assumeIsolated { $0.conclude() })
+        }
         if let newest = ids.joined().max() { environment.announce(newest) }
         for records in findings.judged { environment.replay?.observe(records) }
         tell(findings.events)
@@ -217,7 +222,7 @@ extension StreamWorker {
             for event in next.episodes.observe(time: recordTime ?? arrival, verdict: verdict) {
                 findings.take(event)
             }
-            if next.hasBudget {
+            if hasBudget(next) {
                 let isBeginning = next.episodes.open?.sequence != openBefore
                 next.pace.observe(
                     beginning: isBeginning ? verdict?.pValue : nil,
@@ -243,7 +248,7 @@ extension StreamWorker {
                             contribution: $0.contribution)
                     }, summary: verdict.summary, recordNumber: number))
         }
-        if ownsModel {
+        if serving.row.stream == name {
             observeDrift(scores, firstNumber: firstNumber, with: detector, in: &next)
         }
         if environment.replay != nil { findings.judged.append(judged) }
@@ -258,7 +263,8 @@ extension StreamWorker {
     private func dropUnheld(_ next: inout WorkerState) {
         let oldest = next.windowTotal - Int64(next.windowCapacity)
         guard let from = next.pendingFrom, from < oldest else { return }
-        next.counters.unscored += oldest - from
+        // Those of keys are held, or counted, by the workers of these.
+        if configuration.key == nil { next.counters.unscored += oldest - from }
         next.pendingFrom = oldest
     }
 

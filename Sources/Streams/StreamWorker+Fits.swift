@@ -37,8 +37,7 @@ extension StreamWorker {
     func dueTrigger(at now: Double, records total: Int64) -> String? {
         let arrived = total - state.lastFitTotal
         let window = Int64(configuration.fit.windowRecords)
-        let awaitsOwn = serving != nil && !ownsModel && state.lastFitAt == nil
-        if serving == nil || awaitsOwn {
+        if !ownsModel {
             guard min(total, window) >= Int64(configuration.fit.firstAfterRecords) else {
                 return nil
             }
@@ -73,6 +72,7 @@ extension StreamWorker {
     /// - Returns: The fit's number, and whether it was under way before.
     package func requestFit(_ trigger: String) throws -> (id: Int64, wasUnderway: Bool) {
         guard !board.isStopping else { throw RequestError.stopping(stream: name) }
+        try requireLoan()
         if fitTask != nil, let fit = board.snapshot.fit { return (fit.id, true) }
         guard window != nil, heldCount >= Int64(Detector.minimumRows) else {
             throw RequestError.noRecords(

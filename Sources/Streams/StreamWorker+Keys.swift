@@ -16,11 +16,9 @@ extension StreamWorker {
     /// How many keys there are; `nil` for a stream without.
     var keyCounts: KeyCounts? {
         guard configuration.key != nil else { return nil }
-        let alarming = keys.inTurn.filter { live in
-            live.worker.assumeIsolated { $0.state.episodes.open != nil }
-        }
         return KeyCounts(
-            known: keys.known.count, live: keys.liveCount, alarming: alarming.map(\.key).sorted())
+            known: keys.known.count, live: keys.liveCount, alarming: keys.alarming.sorted(),
+            fitting: keys.fitCount)
     }
 
     /// Reads the names of the keys that the store knows.
@@ -34,7 +32,9 @@ extension StreamWorker {
     private var currentLoan: Loan {
         var budget = configuration.budget
         if case .budget(let chosen) = state.choice { budget = chosen }
-        return Loan(serving: serving, budget: budget, recordsPerDay: recordsPerDay)
+        return Loan(
+            serving: serving, budget: budget, hasBudget: state.hasBudget,
+            recordsPerDay: recordsPerDay, recordCount: state.counters.records)
     }
 
     /// The worker of a key, from memory or the store; `nil` when there are too many keys.
@@ -46,11 +46,14 @@ extension StreamWorker {
         let worker = StreamWorker(
             configuration.ofKey(text), environment: environment, thread: thread, above: board)
         let loan = currentLoan
-        try worker.assumeIsolated { worker in
+        let isAlarming = try worker.assumeIsolated { worker in
             worker.loan = loan
+            // The rate is the stream's, and known: what it was when the key was in memory last may be long ago.
+            worker.nextRateCheck = 0
             try worker.openState()
+            return worker.state.episodes.open != nil
         }
-        keys.admit(worker, of: text)
+        keys.admit(worker, of: text, isAlarming: isAlarming)
         return worker
     }
 
@@ -58,11 +61,10 @@ extension StreamWorker {
     package func worker(ofKnownKey text: String) throws -> StreamWorker? {
         guard configuration.key != nil, keys.known.contains(text) else { return nil }
         guard !board.isStopping else { throw RequestError.stopping(stream: name) }
-        defer {
-            putAwayKeys()
-            publish()
-        }
-        return try worker(ofKey: text)
+        let worker = try worker(ofKey: text)
+        putAwayKeys(but: worker)
+        publish()
+        return worker
     }
 
     // MARK: A batch
@@ -78,14 +80,16 @@ extension StreamWorker {
             return (records, [], [])
         }
         var parts: [KeyPart] = []
-        var (taken, alarms, refused): ([Int], Set<Int>, [Int]) = ([], [], [])
+        var (taken, alarms): ([Int], Set<Int>) = ([], [])
+        var refused: [(row: Int, code: FaultCode)] = []
         for own in records.split(byCategory: key.column) {
-            guard let worker = try worker(ofKey: own.key) else {
-                refused += own.rows
+            guard own.isUsable, let worker = try worker(ofKey: own.key) else {
+                refused += own.rows.map { ($0, own.isUsable ? .tooManyKeys : .badKey) }
                 continue
             }
             let (part, alarmRows) = try prepare(
-                worker, own.records, source: batch.inputName, isHistory: isHistory, now: now,
+                worker, of: own.key, own.records, source: batch.inputName, isHistory: isHistory,
+                now: now,
                 arrivals: arrivals.map { all in own.rows.map { all[$0] } }, into: &next)
             parts.append(part)
             taken += own.rows
@@ -97,12 +101,15 @@ extension StreamWorker {
             next.excluded.exclude(state.windowTotal + Int64(number), joining: false)
         }
         guard !refused.isEmpty else { return (records, parts, []) }
-        let faults = refused.sorted().map { row in
+        let faults = refused.map { row, code in
             let line = Int(records.lineIndices[row])
             return RowFault(
                 lineIndex: line, lineNumber: batch.lines[line].number,
-                offset: records.offsets[row], column: key.column, code: .tooManyKeys,
-                reason: "column '\(key.column)': expected at most \(key.most) keys, found another")
+                offset: records.offsets[row], column: key.column, code: code,
+                reason: "column '\(key.column)': expected "
+                    + (code == .badKey
+                        ? "a text without control characters, found none"
+                        : "at most \(key.most) keys, found another"))
         }
         return (records.selecting(taken), parts, faults)
     }
@@ -111,8 +118,8 @@ extension StreamWorker {
     ///
     /// - Parameter records: `nil`: only those that have waited for the stream's model.
     private func prepare(
-        _ worker: StreamWorker, _ records: RecordBatch?, source: String, isHistory: Bool,
-        now: Double, arrivals: [StreamInstant]?, into next: inout WorkerState
+        _ worker: StreamWorker, of key: String, _ records: RecordBatch?, source: String,
+        isHistory: Bool, now: Double, arrivals: [StreamInstant]?, into next: inout WorkerState
     ) throws -> (part: KeyPart, alarmRows: [Int]) {
         guard let schema = modelSchema else { throw RequestError.notOpen(stream: name) }
         let (loan, tally) = (currentLoan, state.tally)
@@ -125,14 +132,16 @@ extension StreamWorker {
         next.counters.addJudgement(from: ready.before, to: ready.after)
         next.scoredSinceThreshold += ready.after.scored - ready.before.scored
         next.anomaliesSinceThreshold += ready.after.anomalies - ready.before.anomalies
-        return (KeyPart(worker: worker, commit: ready.commit), ready.alarmRows)
+        return (KeyPart(key: key, worker: worker, commit: ready.commit), ready.alarmRows)
     }
 
     /// Sends keys to the disk that are more than may be in memory.
-    func putAwayKeys() {
+    ///
+    /// - Parameter wanted: One that stays.
+    func putAwayKeys(but wanted: StreamWorker? = nil) {
         guard let key = configuration.key else { return }
         let surplus = keys.removeSurplus(beyond: key.live) { worker in
-            worker.assumeIsolated { $0.fitTask == nil }
+            worker !== wanted && worker.assumeIsolated { $0.fitTask == nil }
         }
         let now = currentTime()
         for (text, worker) in surplus {
@@ -158,12 +167,12 @@ extension StreamWorker {
     /// Has the stream's first model judge the records that keys, in memory or not, hold for it.
     func serveWaitingKeys() async {
         guard configuration.key != nil, state.keysWait, serving != nil else { return }
+        defer { publish() }
         do {
             for text in keys.known.sorted() {
                 guard !board.isStopping, serving != nil else { return }
                 try serveWaiting(text)
                 putAwayKeys()
-                publish()
                 await Task.yield()
             }
             var next = state
@@ -180,7 +189,8 @@ extension StreamWorker {
         else { return }
         var next = state
         let ready = try prepare(
-            worker, nil, source: configuration.source.path, isHistory: false, now: currentTime(),
+            worker, of: text, nil, source: configuration.source.path, isHistory: false,
+            now: currentTime(),
             arrivals: nil, into: &next)
         try store(next, position: position, parts: [ready.part])
     }
@@ -191,15 +201,11 @@ extension StreamWorker {
         let loan = currentLoan
         var live = keys.inTurn
         var fits = live.count { $0.worker.assumeIsolated { $0.fitTask != nil } }
-        do {
-            if fits < Self.mostFits, let text = keys.nextAwaitingFit(),
-                let worker = try worker(ofKey: text)
-            {
-                live.removeAll { $0.key == text }
-                live.insert((text, worker), at: 0)
-            }
-        } catch {
-            failing(error)
+        if fits < Self.mostFits, let waiting = nextOnDisk() {
+            live.removeAll { $0.key == waiting.key }
+            // Those in memory and those on disk take turns at being the first.
+            isDisksTurn.toggle()
+            live.insert(waiting, at: isDisksTurn ? 0 : live.count)
         }
         for (key, worker) in live {
             let mayFit = fits < Self.mostFits
@@ -215,6 +221,28 @@ extension StreamWorker {
             // The others have their turn before it is this one's again.
             keys.nextToFit = key + "\0"
         }
+        guard fits != keys.fitCount else { return }
+        keys.fitCount = fits
+        publish()
+    }
+
+    /// The key on disk that has waited longest for a fit, if it still is due; at most so many are looked at in a second.
+    private func nextOnDisk() -> (key: String, worker: StreamWorker)? {
+        let now = currentTime()
+        do {
+            for _ in 0..<20 {
+                guard let text = keys.nextAwaitingFit(), let worker = try worker(ofKey: text) else {
+                    return nil
+                }
+                let isDue = worker.assumeIsolated {
+                    $0.dueTrigger(at: now, records: $0.state.windowTotal) != nil
+                }
+                if isDue { return (text, worker) }
+            }
+        } catch {
+            failing(error)
+        }
+        return nil
     }
 }
 
@@ -272,6 +300,8 @@ extension StreamWorker {
         }
         if next.borrowedModel != model.row.id {
             next.borrowedModel = model.row.id
+            // It learned from the records of this key, too.
+            next.fittedThrough = next.windowTotal
             next.drift = nil
             next.scoredSinceThreshold = 0
             next.anomaliesSinceThreshold = 0
@@ -284,18 +314,29 @@ extension StreamWorker {
     }
 
     /// What was made ready is committed.
-    func conclude() {
-        guard let (next, findings) = prepared else { return }
-        state = next
-        isNew = false
-        prepared = nil
-        tell(findings.events)
-        publish()
+    ///
+    /// - Returns: Whether the key is in an episode.
+    func conclude() -> Bool {
+        if let (next, findings) = prepared {
+            state = next
+            isNew = false
+            prepared = nil
+            tell(findings.events)
+            publish()
+        }
+        return state.episodes.open != nil
+    }
+
+    /// Refuses what makes a model of its own serve while the key has records that wait for that of the stream: these are
+    /// counted, and kept out of fits, together with the stream.
+    func requireLoan() throws {
+        if let loan, loan.serving == nil {
+            throw RequestError.noModel(stream: KeyedName.split(name).stream)
+        }
     }
 
     /// The key leaves the memory: nothing is asked of this worker any more.
-    fileprivate func putAway() {
-        board.stop()
-        flushWindow()
-    }
+    ///
+    /// Its window is not brought to the disk more than that of any stream is at a commit: it is wound back to what the store has.
+    fileprivate func putAway() { board.stop() }
 }

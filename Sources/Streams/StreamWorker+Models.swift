@@ -161,10 +161,11 @@ extension StreamWorker {
         for file in files ?? [] where !known.contains(folder + "/" + file) {
             unlink(environment.directory.path + "/" + folder + "/" + file)
         }
-        // The keys' windows share a folder, which may be large: there a change leaves at most the one before.
+        // The keys' windows share a folder, which may be large.
         guard loan == nil else {
-            let former = state.windowGeneration - 1
-            unlink(environment.directory.windowPath(name, generation: former))
+            for former in max(0, state.windowGeneration - 64)..<state.windowGeneration {
+                unlink(environment.directory.windowPath(name, generation: former))
+            }
             return
         }
         let current = environment.directory.windowPath(name, generation: state.windowGeneration)
@@ -299,6 +300,7 @@ extension StreamWorker {
     /// Puts a former model back into service, by a person's wish.
     package func activate(model id: Int64) throws -> ModelRow {
         guard !board.isStopping else { throw RequestError.stopping(stream: name) }
+        try requireLoan()
         guard let row = try environment.store.model(id: id), row.stream == name else {
             throw RequestError.unknownModel(id: id, stream: name)
         }

@@ -68,7 +68,7 @@ extension StreamWorker {
         let named = configuration.categories
         guard let schema = state.schema, state.tally == nil,
             (new.features, new.time) == (old.features, old.time), new.features == nil,
-            new.longRows == old.longRows,
+            new.longRows == old.longRows, new.key == old.key,
             Set(new.exclude).isSuperset(of: old.exclude),
             Set(named).isSuperset(of: old.categories ?? [])
         else { return nil }
@@ -93,11 +93,12 @@ extension StreamWorker {
     /// Makes these the stream's features; a new window begins where they differ from those before.
     func use(_ schema: Schema, tally: SchemaTally?) throws {
         var next = state
-        // Of another rhythm, records are others though their columns are the same.
+        // Of another rhythm, or with another key, records are others though their columns are the same.
+        let basis = WorkerState.SchemaBasis(configuration)
         let isOfOtherRhythm =
-            state.basis.longRows != WorkerState.SchemaBasis(configuration).longRows
+            (state.basis.longRows, state.basis.key) != (basis.longRows, basis.key)
         let isOther = schema != state.schema || isOfOtherRhythm
-        next.basis = WorkerState.SchemaBasis(configuration)
+        next.basis = basis
         next.schema = schema
         if configuration.longRows == nil { next.assembler = nil }
         // A model that serves, and reads these features, needs no tally.
@@ -146,7 +147,9 @@ extension StreamWorker {
         }
         serving = nil
         hasGivenUpWaiting = false
-        next.formerModelID = try environment.store.models(stream: name).map(\.id).max() ?? 0
+        next.formerModelID = max(
+            try environment.store.models(stream: name).map(\.id).max() ?? 0,
+            state.borrowedModel ?? 0)
         next.counters.unscored += state.pendingCount
         next.windowGeneration += 1
         next.windowTotal = 0

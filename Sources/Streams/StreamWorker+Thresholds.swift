@@ -139,6 +139,12 @@ extension StreamWorker {
     /// The alarms that are bearable; those of a key are alarms of its stream, and share the budget of that.
     var budget: AlarmBudget { loan?.budget ?? configuration.budget }
 
+    /// Whether the alarms have a budget; a log-likelihood that a person set has none, also for keys that borrow the model.
+    func hasBudget(_ state: WorkerState) -> Bool {
+        if let loan, !ownsModel { return loan.hasBudget }
+        return state.hasBudget
+    }
+
     /// Records a day by their own times in the newest part of the window, else by their arrival; 0 while unknown.
     ///
     /// Those of the whole stream where this is one of its keys.
@@ -150,7 +156,14 @@ extension StreamWorker {
         return RecordRate.perDay(times: records?.times ?? [])
     }
 
-    /// What the status shows beside the budget.
+    /// What the status shows beside the budget: of a key its share of the stream's.
+    var shownRecordsPerDay: Double {
+        guard let loan else { return recordsPerDay }
+        let share = Double(state.counters.records) / Double(max(loan.recordCount, 1))
+        return loan.recordsPerDay * min(share, 1)
+    }
+
+    /// What the budget is divided by.
     var recordsPerDay: Double {
         if let loan, !ownsModel { return loan.recordsPerDay }
         return state.thresholdRecordsPerDay > 0
@@ -159,7 +172,7 @@ extension StreamWorker {
 
     /// The largest p-value that begins an episode while alarms are more than asked for; `nil`: the threshold decides.
     var largestAlarmingPValue: Double? {
-        guard state.hasBudget, state.pace.strictness > 0, let serving else { return nil }
+        guard hasBudget(state), state.pace.strictness > 0, let serving else { return nil }
         return state.pace.largestPValue(probability: serving.threshold.probability)
     }
 

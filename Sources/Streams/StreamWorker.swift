@@ -98,6 +98,8 @@ package actor StreamWorker {
     var keys = LiveKeys()
     /// What the stream lends to this worker, which is that of one of its keys.
     var loan: Loan?
+    /// Whether a key on disk comes before those in memory when the next fit begins.
+    var isDisksTurn = false
     /// What becomes of this key with the batch under way.
     var prepared: (next: WorkerState, findings: Findings)?
     /// Whether the store may not know the name yet.
@@ -194,8 +196,7 @@ package actor StreamWorker {
         guard let decoded = try await decode(batch, isHistory: isHistory) else {
             return batch.lines.count
         }
-        try await insist { try self.commit(decoded, of: batch, isHistory: isHistory) }
-        return decoded.faults.count { $0.origin == nil }
+        return try await insist { try self.commit(decoded, of: batch, isHistory: isHistory) }
     }
 
     /// Makes records of a batch's lines.
@@ -217,12 +218,12 @@ package actor StreamWorker {
         } else {
             try await insist { try self.settleSchema(by: titled) }
         }
-        guard let schema = state.schema else {
+        guard let schema = state.schema, hasKey(schema) else {
             if batch.lines.isEmpty {
                 return DecodedBatch(
                     records: RecordBatch(schema: Schema(features: [], time: nil)), faults: [])
             }
-            try await refuse(batch, reason: nil, isHistory: isHistory)
+            try await refuse(batch, reason: failure as? IngestError, isHistory: isHistory)
             return nil
         }
         let known = inputs[batch.input]?.decoder
@@ -240,6 +241,11 @@ package actor StreamWorker {
         }
         inputs[batch.input]?.decoder = decoder
         return decoded
+    }
+
+    /// Whether the columns hold the key, if there is to be one.
+    private func hasKey(_ schema: Schema) -> Bool {
+        configuration.key.map { schema.categories.contains($0.column) } ?? true
     }
 
     /// Another source gives inputs of its own.
@@ -274,6 +280,7 @@ package actor StreamWorker {
     }
 
     /// Repeats what the world may refuse for a while: a full disk, a locked store.
+    @discardableResult
     func insist<Value>(_ body: () throws -> Value) async throws -> Value {
         var delay = Duration.milliseconds(250)
         while true {
@@ -392,10 +399,11 @@ package actor StreamWorker {
                     ? .waiting : serving == nil ? .learning : .watching
         let needed = Int64(configuration.fit.firstAfterRecords)
         let held = heldCount
-        let recordsPerDay = recordsPerDay
+        let recordsPerDay = shownRecordsPerDay
         let countedDrops = countedDrops
         let pointCounts = pointCounts
         let keyCounts = keyCounts
+        let isKey = loan != nil
         let asked = askedProbability
         let standing = standingProblem ?? longRowsProblem
         let nextFitAt = nextFitTime
@@ -427,6 +435,7 @@ package actor StreamWorker {
             snapshot.featureDrift = featureDrift
             snapshot.scoreDrift = scoreDrift
             snapshot.recordsPerDay = recordsPerDay
+            snapshot.isKey = isKey
             snapshot.askedProbability = asked
             snapshot.largestAlarmingPValue = largestAlarmingPValue
             snapshot.isThresholdByHand = state.choice != .configured

@@ -75,7 +75,7 @@ extension StreamWorker {
 
     /// Whether an anomaly would begin one episode more than the budget bears.
     func overBudget(_ verdict: Verdict, at time: Double, in state: WorkerState) -> String? {
-        guard state.hasBudget, let serving, !state.episodes.isOpen(at: time) else { return nil }
+        guard hasBudget(state), let serving, !state.episodes.isOpen(at: time) else { return nil }
         let isAllowed = state.pace.allows(
             pValue: verdict.pValue, probability: serving.threshold.probability)
         return isAllowed ? nil : Self.overBudgetName

@@ -17,6 +17,8 @@ package struct WorkerState: Encodable {
         var time: String?
         /// `nil` where each line is a record.
         var longRows: LongRows?
+        /// `nil` where the records are of one series.
+        var key: String?
 
         init(_ configuration: StreamConfiguration) {
             features = configuration.features
@@ -25,6 +27,7 @@ package struct WorkerState: Encodable {
             missing = configuration.detectorOptions.missing
             time = configuration.timeColumn
             longRows = configuration.longRows?.shape
+            key = configuration.key?.column
         }
     }
 
@@ -137,7 +140,7 @@ package struct WorkerState: Encodable {
     /// Records that the window's file holds: two batches more than a fit takes, so that writing a batch never overwrites a
     /// record that a crash could still need.
     static func capacity(for configuration: StreamConfiguration) -> Int {
-        configuration.fit.windowRecords + 2 * 4_096
+        configuration.fit.windowRecords + 2 * BatchLimits().lines
     }
 
     /// The form that the store keeps.

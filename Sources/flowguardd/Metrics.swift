@@ -237,15 +237,17 @@ enum Metrics {
                 },
                 Metric(
                     name: "flowguard_fit_running", type: "gauge",
-                    help: "Whether a fit waits or runs."
+                    help: "Whether a fit waits or runs, also of a key."
                 ) {
-                    $0.snapshot.fit.map { $0.state.isEnded ? 0 : 1 } ?? 0
+                    let isFitting = $0.snapshot.fit.map { !$0.state.isEnded } ?? false
+                    return isFitting || ($0.snapshot.keys?.fitting ?? 0) > 0 ? 1 : 0
                 },
                 Metric(
                     name: "flowguard_episode_open", type: "gauge",
-                    help: "Whether an episode has not ended."
+                    help: "Whether an episode has not ended, also of a key."
                 ) {
-                    $0.snapshot.openEpisode == nil ? 0 : 1
+                    let isKeyAlarming = $0.snapshot.keys?.alarming.isEmpty == false
+                    return $0.snapshot.openEpisode != nil || isKeyAlarming ? 1 : 0
                 },
             ]
         }

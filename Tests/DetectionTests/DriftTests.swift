@@ -82,6 +82,20 @@ import Testing
         #expect(!drift.scoresHaveDrifted && drift.logCapital == 0)
     }
 
+    /// Each record five times: neighbours are as alike as those of a slow sensor.
+    private func slow(_ records: RecordBatch) -> RecordBatch {
+        records.selecting((0..<5 * records.rowCount).map { $0 / 5 })
+    }
+
+    @Test func neighboursThatAreAlikeNeitherRaiseNorHideAChange() {
+        let before = state(after: slow(Fixture.machine(4_000, seed: 37)))
+        #expect(!before.scoresHaveDrifted, "\(before.logCapital)")
+        let after = state(
+            after: slow(moved(800, seed: 38, feature: 2, by: 0.45)), from: before)
+        #expect(after.scoresHaveDrifted, "\(after.logCapital)")
+        #expect(after.recordsSinceChange <= 4_500)
+    }
+
     @Test func memoryIsBoundedAndFollowsTheNewest() {
         var drift = state(after: moved(6_000, seed: 33, feature: 4, by: 3))
         #expect(drift.recordCount <= 3_100)

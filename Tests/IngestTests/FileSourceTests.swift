@@ -480,12 +480,12 @@ private struct FollowedFileModel {
 
     @Test func backlogIsWhatIsNotDelivered() async throws {
         let file = try FollowedFile()
-        file.append("a\n" + String(repeating: "1\n", count: 5000))
+        file.append("a\n" + String(repeating: "1\n", count: 20_000))
         let source = FileSource(path: file.path, format: .csv, pollInterval: poll)
-        #expect(try await source.next()?.lines.count == 4096)
-        #expect(source.backlogBytes() == 2 * (5000 - 4096))
+        #expect(try await source.next()?.lines.count == 16_384)
+        #expect(source.backlogBytes() == 2 * (20_000 - 16_384))
         #expect(!source.isCaughtUp())
-        #expect(try await source.next()?.lines.count == 5000 - 4096)
+        #expect(try await source.next()?.lines.count == 20_000 - 16_384)
         async let waiting = source.next()
         let deadline = ContinuousClock.now + .seconds(60)
         while !source.isCaughtUp(), ContinuousClock.now < deadline { await Task.yield() }

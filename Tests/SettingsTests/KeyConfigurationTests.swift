@@ -63,7 +63,7 @@ struct KeyConfigurationTests {
                 """)
         #expect(
             problems("    key: {column: m, live: 0}\n").contains(
-                "stream 'p': key.live: expected a whole number from 1 to 100000, found 0"))
+                "stream 'p': key.live: expected a whole number from 1 to 10000, found 0"))
         #expect(
             problems(
                 "    key: machine\n    time: {column: t}\n"
