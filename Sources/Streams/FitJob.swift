@@ -30,7 +30,7 @@ struct FitJob: Sendable {
     /// Which records these are.
     var selection: FitSelection
 
-    /// Fits and judges.
+    /// Fits and judges. The flows go on from the serving model's where the stream is as it was.
     ///
     /// - Parameters:
     ///   - parallel: Splits the fit; the model does not depend on it.
@@ -39,9 +39,12 @@ struct FitJob: Sendable {
         let detector: Detector
         let summary: FitSummary
         do {
+            let isWhole = selection.training.recordCount == Int64(training.rowCount)
             (detector, summary) = try Detector.fit(
-                training, options: options, parallel: parallel, timeLimit: timeLimit,
-                progress: progress)
+                training, options: options,
+                numbers: isWhole ? .ranges(selection.training) : .unknown,
+                from: selection.isAfterChange ? nil : champion, parallel: parallel,
+                timeLimit: timeLimit, progress: progress)
         } catch {
             if case .cancelled = error { return .cancelled }
             return .failed("\(error)")
@@ -60,6 +63,7 @@ struct FitJob: Sendable {
                 "; too few records are new: the serving model has learned from "
                 + "\(selection.seenCount) of these"
         }
+        if summary.isWarm == true { decision.reason += "; warm start" }
         decision.reason += suffix
         return decision.isAccepted
             ? .accepted(
@@ -113,6 +117,8 @@ package struct FitSelection {
     package var total: Int64
     /// Whether these are as many records as a fit can have.
     package var isWholeWindow: Bool
+    /// Whether the stream is another since the serving model's fit: what that one learned is no start.
+    package var isAfterChange: Bool
     /// What to tell about the choice.
     package var note: String?
 
@@ -141,6 +147,7 @@ package struct FitSelection {
         let hasChanged = Double(excludedCount) > Self.mostExcludedShare * Double(free.recordCount)
         let usable = hasChanged ? free : normal
         self.total = total
+        isAfterChange = hasChanged || changed != nil
         isWholeWindow = all.count >= limit
         (training, newest, before) = (usable, [], total..<total)
         if hasChanged {
