@@ -43,7 +43,7 @@ struct FitJob: Sendable {
             (detector, summary) = try Detector.fit(
                 training, options: options,
                 numbers: isWhole ? .ranges(selection.training) : .unknown,
-                from: selection.isAfterChange ? nil : champion, parallel: parallel,
+                from: selection.allowsWarmStart ? champion : nil, parallel: parallel,
                 timeLimit: timeLimit, progress: progress)
         } catch {
             if case .cancelled = error { return .cancelled }
@@ -58,12 +58,12 @@ struct FitJob: Sendable {
         var decision = FitGate.judge(
             challenger: detector, champion: champion, newest: newest, before: before,
             falseAlarmProbability: options.falseAlarmProbability)
+        if summary.isWarm == true { decision.reason += "; warm start" }
         if !decision.isAccepted, selection.seenCount > 0 {
             decision.reason +=
                 "; too few records are new: the serving model has learned from "
                 + "\(selection.seenCount) of these"
         }
-        if summary.isWarm == true { decision.reason += "; warm start" }
         decision.reason += suffix
         return decision.isAccepted
             ? .accepted(
@@ -117,10 +117,14 @@ package struct FitSelection {
     package var total: Int64
     /// Whether these are as many records as a fit can have.
     package var isWholeWindow: Bool
-    /// Whether the stream is another since the serving model's fit: what that one learned is no start.
-    package var isAfterChange: Bool
+    /// Whether the stream is another since the serving model's fit.
+    private let isAfterChange: Bool
     /// What to tell about the choice.
     package var note: String?
+
+    /// Whether the model may go on from the serving one: what that one learned still holds, and it knows none of the
+    /// records that judge between the two.
+    package var allowsWarmStart: Bool { !isAfterChange && seenCount == 0 }
 
     /// Above this share of excluded records the stream has changed for good, and they are learned.
     private static let mostExcludedShare = 0.2

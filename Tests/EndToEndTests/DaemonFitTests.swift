@@ -29,6 +29,25 @@ import Testing
                 == true, "\(fit)")
     }
 
+    @Test func aFitOfAServingModelGoesOnFromItAndSaysSo() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = try await daemon.startWithModel()
+        try daemon.folder.append(data.lines(500), to: "pump.csv")
+        try await daemon.wait("the records") { try daemon.stream()?.recordsTotal == 1_100 }
+        let fit = try await daemon.retrain()
+        #expect(fit.message?.contains("; warm start") == true, "\(fit)")
+        let model = try #require(fit.model)
+        let path = daemon.folder.file("state/models/pump/\(model).safetensors")
+        // The model itself can be gone on from, without the daemon.
+        let command = try CommandRunner()
+        try daemon.folder.write(PumpData.header + data.lines(700), to: "more.csv")
+        let outcome = try command.run([
+            "fit", "--output", "m.model", "--from", path, daemon.folder.file("more.csv"),
+        ])
+        #expect(outcome.code == 0, "\(outcome.error)")
+        #expect(outcome.error.contains("\nbegan      from the flows of the former model\n"))
+    }
+
     @Test func damagedRecordsOfTheWindowAreLeftOutAndTold() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         _ = try await daemon.startWithModel()
