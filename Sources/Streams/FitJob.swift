@@ -30,7 +30,9 @@ struct FitJob: Sendable {
     /// Which records these are.
     var selection: FitSelection
 
-    /// Fits and judges. The flows go on from the serving model's where the stream is as it was.
+    /// Fits and judges.
+    ///
+    /// The flows go on from the serving model's where the stream is as it was.
     ///
     /// - Parameters:
     ///   - parallel: Splits the fit; the model does not depend on it.
