@@ -32,8 +32,6 @@ struct FitJob: Sendable {
 
     /// Fits and judges.
     ///
-    /// The flows go on from the serving model's where the stream is as it was.
-    ///
     /// - Parameters:
     ///   - parallel: Splits the fit; the model does not depend on it.
     ///   - progress: Called often; `false` ends the fit.
@@ -45,8 +43,7 @@ struct FitJob: Sendable {
             (detector, summary) = try Detector.fit(
                 training, options: options,
                 numbers: isWhole ? .ranges(selection.training) : .unknown,
-                from: selection.allowsWarmStart ? champion : nil, parallel: parallel,
-                timeLimit: timeLimit, progress: progress)
+                parallel: parallel, timeLimit: timeLimit, progress: progress)
         } catch {
             if case .cancelled = error { return .cancelled }
             return .failed("\(error)")
@@ -60,7 +57,6 @@ struct FitJob: Sendable {
         var decision = FitGate.judge(
             challenger: detector, champion: champion, newest: newest, before: before,
             falseAlarmProbability: options.falseAlarmProbability)
-        if summary.isWarm == true { decision.reason += "; warm start" }
         if !decision.isAccepted, selection.seenCount > 0 {
             decision.reason +=
                 "; too few records are new: the serving model has learned from "
@@ -119,14 +115,8 @@ package struct FitSelection {
     package var total: Int64
     /// Whether these are as many records as a fit can have.
     package var isWholeWindow: Bool
-    /// Whether the stream is another since the serving model's fit.
-    private let isAfterChange: Bool
     /// What to tell about the choice.
     package var note: String?
-
-    /// Whether the model may go on from the serving one: what that one learned still holds, and it knows none of the
-    /// records that judge between the two.
-    package var allowsWarmStart: Bool { !isAfterChange && seenCount == 0 }
 
     /// Above this share of excluded records the stream has changed for good, and they are learned.
     private static let mostExcludedShare = 0.2
@@ -153,7 +143,6 @@ package struct FitSelection {
         let hasChanged = Double(excludedCount) > Self.mostExcludedShare * Double(free.recordCount)
         let usable = hasChanged ? free : normal
         self.total = total
-        isAfterChange = hasChanged || changed != nil
         isWholeWindow = all.count >= limit
         (training, newest, before) = (usable, [], total..<total)
         if hasChanged {

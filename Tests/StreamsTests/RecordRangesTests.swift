@@ -67,20 +67,4 @@ private struct Steps: RandomNumberGenerator {
         #expect(selection.newest == [800..<900])
         #expect(selection.training == [0..<800])
     }
-
-    @Test func aFitGoesOnFromTheServingModelUnlessThatKnowsTheJudgesOrAnotherStream() {
-        func allows(
-            fittedThrough: Int64, changed: Int64? = nil, excluded: RecordRanges = []
-        ) -> Bool {
-            FitSelection(
-                total: 1_000, limit: 1_000, excluded: excluded, withheld: [],
-                fittedThrough: fittedThrough, changed: changed
-            ).allowsWarmStart
-        }
-        #expect(allows(fittedThrough: 700))
-        #expect(allows(fittedThrough: 700, excluded: [750..<800]))
-        #expect(!allows(fittedThrough: 950), "50 of the newest 100 have taught the serving model")
-        #expect(!allows(fittedThrough: 700, changed: 200))
-        #expect(!allows(fittedThrough: 700, excluded: [500..<750]))
-    }
 }
