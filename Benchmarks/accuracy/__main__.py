@@ -14,13 +14,15 @@ import reasons
 import skab
 import speed
 import tabular
+import warm
 from common import processor, replace_between
 from flowguard import CommandError, Flowguard
 from report import aligned, wrapped
 
 SECTIONS = {"tabular": [lambda run: tabular.ranking(run, "dte"), lambda run: tabular.ranking(run, "random")],
             "contamination": [tabular.contamination], "skab": [skab.valve1], "nab": [nab.streams],
-            "calibration": [calibration.calibration], "reasons": [reasons.reasons], "speed": [speed.fit_time]}
+            "calibration": [calibration.calibration], "reasons": [reasons.reasons], "speed": [speed.fit_time],
+            "warm": [warm.refits]}
 QUICK_SETS = ["glass", "wine"]
 
 

@@ -48,10 +48,13 @@ public struct Detector: Sendable {
     let beginnings: [ScoreTail]
     /// Nats that a change of a constant feature costs, or a value that is new to a closed set: more than the whole spread of normal scores.
     let constantPenalty: Double
+    /// Which records had which part in the fit; `nil`: no fit can go on from this one.
+    let lineage: Lineage?
 
     init(
         options: DetectorOptions, summary: FitSummary, encoder: Encoder, flows: FlowMixture<Float>,
-        calibration: Calibration, beginnings: [ScoreTail] = [], constantPenalty: Double
+        calibration: Calibration, beginnings: [ScoreTail] = [], constantPenalty: Double,
+        lineage: Lineage? = nil
     ) {
         self.options = options
         self.summary = summary
@@ -60,6 +63,15 @@ public struct Detector: Sendable {
         self.calibration = calibration
         self.beginnings = beginnings
         self.constantPenalty = constantPenalty
+        self.lineage = lineage
+    }
+
+    /// The same detector with another account of its fit.
+    func with(_ summary: FitSummary) -> Detector {
+        Detector(
+            options: options, summary: summary, encoder: encoder, flows: flows,
+            calibration: calibration, beginnings: beginnings, constantPenalty: constantPenalty,
+            lineage: lineage)
     }
 
     /// The features that it reads, by name, and the time column.

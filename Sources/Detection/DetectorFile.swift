@@ -23,9 +23,10 @@ extension Detector {
         var low: TailHeader
         var high: TailHeader
         var beginnings: [TailHeader]?
+        var lineage: Lineage?
 
         private enum CodingKeys: String, CodingKey {
-            case schema, options, summary, lags, windows, calendar, discrete
+            case schema, options, summary, lags, windows, calendar, discrete, lineage
             case timeZone = "time_zone"
             case gapSecs = "gap_secs"
             case constantPenalty = "constant_penalty_nats"
@@ -79,7 +80,8 @@ extension Detector {
             discrete: encoder.discrete.columns,
             constantPenalty: constantPenalty,
             low: TailHeader(calibration.low), high: TailHeader(calibration.high),
-            beginnings: beginnings.isEmpty ? nil : beginnings.map { TailHeader($0) })
+            beginnings: beginnings.isEmpty ? nil : beginnings.map { TailHeader($0) },
+            lineage: lineage)
         for (i, tail) in beginnings.enumerated() {
             file.tensors["calibration.beginning.\(i)"] = TensorFile.Tensor(
                 tail.sorted, shape: [tail.sorted.count])
@@ -141,10 +143,14 @@ extension Detector {
                 throw DetectionError.modelFile(
                     name: name, reason: "its windows and their calibration do not fit together")
             }
+            guard header.lineage?.isSound ?? true else {
+                throw DetectionError.modelFile(
+                    name: name, reason: "the blocks of its records are out of their bounds")
+            }
             self.init(
                 options: header.options, summary: header.summary, encoder: encoder, flows: flows,
                 calibration: calibration, beginnings: beginnings,
-                constantPenalty: header.constantPenalty)
+                constantPenalty: header.constantPenalty, lineage: header.lineage)
         } catch let error as DetectionError {
             throw error
         } catch let error as FlowDensityError {

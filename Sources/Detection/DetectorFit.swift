@@ -13,14 +13,18 @@ extension Detector {
     ///   - records: Records of normal operation, in time order, of one series or of several one after the other; some anomalies
     ///     among them do little harm.
     ///   - options: What the user chose.
+    ///   - numbers: The running numbers of the records, by which each keeps its part from fit to fit.
+    ///   - former: A detector whose flows this fit goes on from where that can be done honestly; else it begins from
+    ///     nothing, and `FitSummary.coldReason` says why.
     ///   - parallel: Splits the gradient's shards; the model's bits do not depend on it.
     ///   - timeLimit: How long the fit may take; each flow has its share, and keeps what it has learned by then. The model
     ///     then depends on the machine's speed.
     ///   - progress: Called often; `false` cancels the fit.
     /// - Throws: `tooFewRows`, `noFeatures`, `everyFeatureConstant`, `training`, `cancelled`.
     public static func fit(
-        _ records: RecordBatch, options: DetectorOptions, parallel: ParallelFor = .serial,
-        timeLimit: Duration? = nil, progress: (FitProgress) -> Bool = { _ in true }
+        _ records: RecordBatch, options: DetectorOptions, numbers: RecordNumbers = .consecutive,
+        from former: Detector? = nil, parallel: ParallelFor = .serial, timeLimit: Duration? = nil,
+        progress: (FitProgress) -> Bool = { _ in true }
     ) throws(DetectionError) -> (detector: Detector, summary: FitSummary) {
         let start = ContinuousClock.now
         guard !records.schema.features.isEmpty else { throw .noFeatures }
@@ -30,17 +34,80 @@ extension Detector {
         guard progress(FitProgress(phase: .encoding, step: 0, stepLimit: 1)) else {
             throw .cancelled
         }
+        var coldReason: String?
+        if let former {
+            do {
+                let ground = try ground(of: records, numbers, options, former: former)
+                return try learn(
+                    records, on: ground, options: options, since: start, parallel: parallel,
+                    timeLimit: timeLimit, progress: progress)
+            } catch let reason as ColdReason {
+                coldReason = reason.text
+            } catch DetectionError.training(.diverged) {
+                coldReason = "the training diverged from there"
+            } catch let error as DetectionError {
+                throw error
+            } catch {
+                coldReason = "\(error)"
+            }
+        }
+        var fitted = try learn(
+            records, on: coldGround(of: records, numbers, options), options: options, since: start,
+            parallel: parallel, timeLimit: timeLimit, progress: progress)
+        if let coldReason {
+            fitted.summary.coldReason = coldReason
+            fitted.detector = fitted.detector.with(fitted.summary)
+        }
+        return fitted
+    }
+
+    /// What a fit from nothing learns by.
+    private static func coldGround(
+        of records: RecordBatch, _ numbers: RecordNumbers, _ options: DetectorOptions
+    ) -> FitGround {
         let choice = contextChoice(records, options: options)
-        let split = Split(
-            rows: usableRows(records, choice.context, longest: choice.windows.last ?? 1))
-        var encoder = Encoder(
-            fitting: records, context: choice.context, windows: choice.windows,
-            missing: options.missing ?? MissingPolicies(),
-            discrete: DiscreteDensity(fitting: records, rows: split.learning))
+        return FitGround(
+            records, numbers: numbers,
+            rows: usableRows(records, choice.context, longest: choice.windows.last ?? 1),
+            context: choice.context, windows: choice.windows, options: options)
+    }
+
+    /// What a fit that goes on from a former detector learns by.
+    private static func ground(
+        of records: RecordBatch, _ numbers: RecordNumbers, _ options: DetectorOptions,
+        former: Detector
+    ) throws(ColdReason) -> FitGround {
+        let choice = contextChoice(records, options: options)
+        let ground = try FitGround(
+            records, numbers: numbers,
+            rows: usableRows(records, choice.context, longest: choice.windows.last ?? 1),
+            context: choice.context, windows: choice.windows, options: options, former: former)
+        try ground.check(plan(on: ground, options))
+        return ground
+    }
+
+    /// The sizes of the flows and the length of their training.
+    private static func plan(on ground: FitGround, _ options: DetectorOptions) -> FitPlan {
+        var plan = FitPlan(
+            options: options, rowCount: ground.split.training.count,
+            featureCount: ground.encoder.inputCount, isSeries: ground.encoder.schema.time != nil)
+        if !ground.flows.isEmpty { plan.training = plan.training.forWarmStart }
+        return plan
+    }
+
+    /// Trains the flows, and calibrates them.
+    private static func learn(
+        _ records: RecordBatch, on ground: FitGround, options: DetectorOptions,
+        since start: ContinuousClock.Instant, parallel: ParallelFor, timeLimit: Duration?,
+        progress: (FitProgress) -> Bool
+    ) throws(DetectionError) -> (detector: Detector, summary: FitSummary) {
+        let split = ground.split
+        let isWarm = !ground.flows.isEmpty
+        var encoder = ground.encoder
         guard !encoder.active.isEmpty else {
             throw .everyFeatureConstant(features: records.schema.features)
         }
-        if options.calendar == nil {
+        if options.calendar == nil, !isWarm {
             encoder = encoder.with(
                 calendar: try calendar(
                     for: records, split, encoder: encoder, options: options, parallel: parallel))
@@ -50,18 +117,20 @@ extension Detector {
         // What is counted of categories and gaps leaves out the rows that calibrate, always the same ones.
         let turns =
             options.members == nil && encoder.discrete.columns.isEmpty ? split.turns : [split]
-        var plan = FitPlan(
-            options: options, rowCount: split.training.count,
-            featureCount: encoder.inputCount, isSeries: encoder.schema.time != nil)
+        var plan = plan(on: ground, options)
         if turns.count > 1 { plan.members = Split.flowsATurn }
         let memberCount = turns.count * plan.members
         var time = TimeShares(start: start, limit: timeLimit, flows: memberCount)
-        var generator = SeededGenerator(seed: options.seed)
+        // A fit that went on with the draws of the one before would learn the same noise again.
+        var generator =
+            isWarm
+            ? SeededGenerator(seed: options.seed, stream: UInt64(ground.lineage?.warmFits ?? 0))
+            : SeededGenerator(seed: options.seed)
         var training = Training()
         var held = HeldOutScores(memberCount: memberCount)
         for (number, turn) in turns.enumerated() {
             let trained = try train(
-                rows, turn, encoder, plan, &time, using: &generator, parallel
+                rows, turn, encoder, plan, ground.flows, &time, using: &generator, parallel
             ) { report in
                 var whole = report
                 whole.step += number * report.stepLimit
@@ -93,13 +162,15 @@ extension Detector {
             stopReason: training.stopReason,
             notes: notes(
                 on: encoder, gaps: detectedGaps(records, encoder), restarts: training.restarts)
-                + time.notes + strangeness(held.scores.count - calibration.low.sorted.count))
+                + time.notes + strangeness(held.scores.count - calibration.low.sorted.count),
+            isWarm: isWarm)
         let detector = Detector(
             options: options, summary: summary, encoder: encoder,
             flows: FlowMixture(training.flows),
             calibration: calibration,
             beginnings: held.begun.map { ScoreTail(scores: $0.isEmpty ? [0] : $0) },
-            constantPenalty: greatest - least + log(Double(records.rowCount + 2)))
+            constantPenalty: greatest - least + log(Double(records.rowCount + 2)),
+            lineage: turns.count > 1 ? nil : ground.lineage)
         return (detector, summary)
     }
 
@@ -222,10 +293,12 @@ extension Detector {
     }
 
     /// Fits the members of a plan one after the other, each from a start and with noise of its own.
+    ///
+    /// - Parameter former: The flow that each begins from; empty: each begins from nothing.
     private static func train(
         _ rows: Encoder.Rows, _ split: Split, _ encoder: Encoder, _ plan: FitPlan,
-        _ time: inout TimeShares, using generator: inout SeededGenerator, _ parallel: ParallelFor,
-        _ progress: (FitProgress) -> Bool
+        _ former: [Flow<Float>], _ time: inout TimeShares, using generator: inout SeededGenerator,
+        _ parallel: ParallelFor, _ progress: (FitProgress) -> Bool
     ) throws(DetectionError) -> Training {
         let count = plan.members
         var training = Training()
@@ -234,7 +307,10 @@ extension Detector {
             let data = TrainingData(
                 rows, split.fold(member), encoder, plan, using: &generator)
             let end = time.endOfNext()
-            let fitted = try train(data, plan, until: end, parallel, using: &generator) { report in
+            let fitted = try train(
+                data, plan, from: former.isEmpty ? nil : former[member], until: end, parallel,
+                using: &generator
+            ) { report in
                 progress(
                     FitProgress(
                         phase: .training, step: base + report.step,
@@ -275,16 +351,24 @@ extension Detector {
     private static let outOfTime = "time limit"
 
     private static func train(
-        _ data: TrainingData, _ plan: FitPlan, until end: ContinuousClock.Instant? = nil,
-        _ parallel: ParallelFor, using generator: inout SeededGenerator,
+        _ data: TrainingData, _ plan: FitPlan, from former: Flow<Float>? = nil,
+        until end: ContinuousClock.Instant? = nil, _ parallel: ParallelFor,
+        using generator: inout SeededGenerator,
         _ progress: (TrainingReport) -> Bool
     ) throws(DetectionError) -> (flow: Flow<Float>, summary: TrainingSummary) {
-        var flow = Flow<Float>(
-            featureCount: data.x.columnCount, contextCount: data.context?.columnCount ?? 0,
-            options: plan.flow, using: &generator)
+        let contextCount = data.context?.columnCount ?? 0
         var isCancelled = false
         var isOutOfTime = false
         do {
+            var flow =
+                try former.map { former throws(FlowDensityError) in
+                    try Flow(
+                        from: former, featureCount: data.x.columnCount, contextCount: contextCount,
+                        options: plan.flow)
+                }
+                ?? Flow(
+                    featureCount: data.x.columnCount, contextCount: contextCount,
+                    options: plan.flow, using: &generator)
             var summary = try flow.fit(
                 data.x, context: data.context, heldOut: data.heldOut,
                 heldOutContext: data.heldOutContext, noise: data.noise, options: plan.training,

@@ -179,4 +179,8 @@ public struct FitSummary: Sendable, Hashable, Codable {
     public var stopReason: String
     /// What a user should know about the columns, a sentence each.
     public var notes: [String]
+    /// Whether the flows began from those of a former model; `nil` in a model of an earlier build.
+    public var isWarm: Bool?
+    /// Why the flows began from nothing although there was a former model.
+    public var coldReason: String?
 }

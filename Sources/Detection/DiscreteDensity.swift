@@ -206,6 +206,16 @@ struct DiscreteDensity: Sendable, Hashable {
     /// How many numbers of the context tell these columns.
     var contextCount: Int { columns.reduce(0) { $0 + $1.contextCount } }
 
+    /// Whether each value has the place in the context that it has in another density's.
+    func hasSlots(of other: DiscreteDensity) -> Bool {
+        columns.count == other.columns.count
+            && zip(columns, other.columns).allSatisfy { own, other in
+                own.name == other.name && own.kind == other.kind
+                    && own.levels.prefix(DiscreteColumn.slotLimit)
+                        == other.levels.prefix(DiscreteColumn.slotLimit)
+            }
+    }
+
     /// Where a column's numbers begin in the context of `rows(of:gaps:)`.
     func contextStart(of column: Int) -> Int {
         columns[..<column].reduce(0) { $0 + $1.contextCount }

@@ -22,6 +22,10 @@ public enum FlowDensityError: Error, Equatable, CustomStringConvertible {
     case notFinite(set: String, row: Int, column: Int)
     /// The loss stopped being a finite number, also with the smallest step that was tried.
     case diverged(step: Int, lastFiniteLoss: Double?, restarts: Int)
+    /// A fit is to go on from a flow of another shape or recipe.
+    case otherFlow(property: String, found: String, expected: String)
+    /// A fit is to go on from a flow that was never fitted.
+    case notFitted
 
     /// The error in a sentence: subject, rule, what was found.
     public var description: String {
@@ -50,6 +54,11 @@ public enum FlowDensityError: Error, Equatable, CustomStringConvertible {
             "training stopped at step \(step) after \(restarts) restarts with a smaller step: "
                 + "the loss is not finite (last finite: "
                 + (lastFiniteLoss.map { "\(Self.rounded($0)) nats per row" } ?? "none") + ")"
+        case .otherFlow(let property, let found, let expected):
+            "a fit goes on from a flow of the same shape: \(property): expected \(expected), "
+                + "found \(found)"
+        case .notFitted:
+            "a fit goes on from a fitted flow, this one was never fitted"
         }
     }
 

@@ -46,9 +46,14 @@ struct FitJob: Sendable {
         let detector: Detector
         let summary: FitSummary
         do {
+            // Those of several keys are not in the order of their numbers.
+            let isWhole =
+                training.beginnings.isEmpty
+                && selection.training.recordCount == Int64(training.rowCount)
             (detector, summary) = try Detector.fit(
-                training, options: options, parallel: parallel, timeLimit: timeLimit,
-                progress: progress)
+                training, options: options,
+                numbers: isWhole ? .ranges(selection.training) : .unknown,
+                parallel: parallel, timeLimit: timeLimit, progress: progress)
         } catch {
             if case .cancelled = error { return .cancelled }
             return .failed("\(error)")

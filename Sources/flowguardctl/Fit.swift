@@ -25,6 +25,7 @@ struct FitCommand: Command {
               flowguardctl fit -o pump.model --format ndjson --family glow < normal.json
               flowguardctl fit -o pump.model --config f.yaml --stream pump-7 < normal.csv
               flowguardctl fit -o pump.model jan.csv.gz feb.csv.gz
+              flowguardctl fit -o new.model --from pump.model jan.csv.gz feb.csv.gz mar.csv.gz
             """)
 
     @Argument(
@@ -47,6 +48,12 @@ struct FitCommand: Command {
             "How many flows the density is the mean of, 1 to 16. (default: 16 for little data, else 4; 2 for much)",
             valueName: "count"))
     var members: Int?
+
+    @Option(
+        help: ArgumentHelp(
+            "Go on from the flows of this model, fitted to some of these records or to former ones: quicker. (default: begin from nothing)",
+            valueName: "model"))
+    var from: String?
 
     @Option(help: ArgumentHelp("Seed of all random numbers. (default: 0)", valueName: "number"))
     var seed: UInt64?
@@ -157,6 +164,7 @@ struct FitCommand: Command {
             files, base: configured?.format, limits: BatchLimits(lines: 65_536, bytes: 8 << 20))
         try configured?.requireFormat(source.format)
         try WholeFile.requireWritable(output)
+        let former = try from.map { try Detector(decoding: try WholeFile.read($0), name: $0) }
         let start = ContinuousClock.now
         let core = BLASCore.prepare()
         var progress = Progress(linesElsewhere: false)
@@ -188,7 +196,7 @@ struct FitCommand: Command {
         options.missing = policies
         let records = key.map { reader.records.grouped(byCategory: $0) } ?? reader.records
         let fitted = try Detector.fit(
-            records, options: options, parallel: threads.parallel,
+            records, options: options, from: former, parallel: threads.parallel,
             timeLimit: timeLimit.map { .seconds($0) } ?? configured?.fit.timeLimit
         ) { state in
             progress.show(
@@ -348,6 +356,10 @@ struct FitReport: Encodable {
     var parameters: Int
     var steps: Int
     var stopReason: String
+    /// Whether the flows began from those of a former model.
+    var warm: Bool
+    /// Why they began from nothing although a former model was given.
+    var coldReason: String?
     var heldOutLogLikelihood: Double
     var threshold: Double
     var upperThreshold: Double?
@@ -379,6 +391,8 @@ struct FitReport: Encodable {
         parameters = detector.parameterCount
         steps = summary.steps
         stopReason = summary.stopReason
+        warm = summary.isWarm ?? false
+        coldReason = summary.coldReason
         heldOutLogLikelihood = summary.heldOutLogLikelihood
         let probability = detector.options.falseAlarmProbability
         let limits = detector.threshold(falseAlarmProbability: probability)
@@ -439,6 +453,11 @@ struct FitReport: Encodable {
         facts += [
             ("features", features.joined(separator: ", ") + (time.map { "; time in \($0)" } ?? ""))
         ]
+        if warm {
+            facts.append(("began", "from the flows of the former model"))
+        } else if let coldReason {
+            facts.append(("began", "from nothing: \(coldReason)"))
+        }
         let past = lookback
         if !past.isEmpty { facts.append(("looks back", past)) }
         facts += [

@@ -60,6 +60,37 @@ struct CommandFitScoreTests {
         #expect(try runner.bytes("m.model") != one)
     }
 
+    @Test func fitGoesOnFromAFormerModelOrSaysWhyNot() throws {
+        struct Report: Decodable {
+            var warm: Bool
+            var coldReason: String?
+            var steps: Int
+        }
+        func report(_ arguments: [String], _ input: String) throws -> Report {
+            let outcome = try runner.run(
+                ["fit", "--output", "n.model", "--json"] + arguments, input: input)
+            #expect(outcome.code == 0, "\(outcome.error)")
+            return try ControlJSON.decode(Report.self, from: Data(outcome.output.utf8))
+        }
+        _ = try fit()
+        let grown = CommandRecords.csv(1_000)
+        let cold = try report([], grown)
+        #expect(!cold.warm && cold.coldReason == nil)
+        let warm = try report(["--from", "m.model"], grown)
+        #expect(warm.warm && warm.coldReason == nil)
+        #expect(warm.steps * 2 < cold.steps)
+        let other = try report(["--from", "m.model", "--family", "glow"], grown)
+        #expect(!other.warm)
+        #expect(other.coldReason?.hasSuffix("family: expected glow, found nice") == true)
+        let text = try runner.run(
+            ["fit", "--output", "n.model", "--from", "m.model", "--exclude", "flow"], input: grown)
+        #expect(text.error.contains("\nbegan      from nothing: other columns are read\n"))
+        let missing = try runner.run(
+            ["fit", "--output", "n.model", "--from", "none.model"], input: grown)
+        #expect(missing.code == 66)
+        #expect(missing.error.contains("none.model"))
+    }
+
     @Test func scoreKeepsColumnsAndAddsThree() throws {
         _ = try fit()
         let outcome = try score(CommandRecords.csv(3) + CommandRecords.anomaly + "\n")

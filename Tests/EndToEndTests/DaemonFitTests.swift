@@ -29,6 +29,19 @@ import Testing
                 == true, "\(fit)")
     }
 
+    @Test func aModelOfTheDaemonCanBeGoneOnFromWithoutIt() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = try await daemon.startWithModel()
+        let path = daemon.folder.file("state/models/pump/1.safetensors")
+        let command = try CommandRunner()
+        try daemon.folder.write(PumpData.header + data.lines(700), to: "more.csv")
+        let outcome = try command.run([
+            "fit", "--output", "m.model", "--from", path, daemon.folder.file("more.csv"),
+        ])
+        #expect(outcome.code == 0, "\(outcome.error)")
+        #expect(outcome.error.contains("\nbegan      from the flows of the former model\n"))
+    }
+
     @Test func damagedRecordsOfTheWindowAreLeftOutAndTold() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         _ = try await daemon.startWithModel()
