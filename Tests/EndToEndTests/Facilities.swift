@@ -42,4 +42,11 @@ extension Trait where Self == ConditionTrait {
     static var takesMount: Self { .enabled(if: Facilities.hasMount, "takes root and tmpfs") }
 
     static var takesClock: Self { .enabled(if: Facilities.hasClock, "takes libfaketime") }
+
+    /// Other programs than ours, all of them; `make test-senders` installs what is missing.
+    static func takes(_ programs: String...) -> Self {
+        .enabled(
+            if: programs.allSatisfy { OutsideProgram.path($0) != nil },
+            "takes \(programs.joined(separator: ", ")): make test-senders")
+    }
 }
