@@ -232,4 +232,63 @@ import Testing
         #expect(
             try Set(daemon.detail("load").features) == ["shortterm", "midterm", "longterm"])
     }
+
+    @Test(.takes("collectd", "socat")) func collectdSendsLineProtocolThroughSocat() async throws {
+        let port = "\(try Self.freePort())"
+        let stream = try guide.example(
+            "- name: host",
+            replacing: ["/run/flowguard/": folder.file("run/"), "every: 10s": "every: 100ms"])
+        // The same packets again, by way of a file.
+        let again = stream.replacing("name: host", with: "name: again")
+            .replacing("{datagram: \(folder.file("run/host.sock"))}", with: "{file: packets.lp}")
+        try daemon.configure(stream + again)
+        try await daemon.start()
+        try await daemon.wait("the socket") { access(folder.file("run/host.sock"), F_OK) == 0 }
+        let command = try guide.example(
+            "socat -u -b 65536",
+            replacing: ["/run/flowguard/": folder.file("run/"), "8089": port])
+        let socat = try OutsideProgram(
+            "bash",
+            ["-c", "exec " + command.replacing("socat -u", with: "socat -u -r packets.lp")],
+            in: folder)
+        let collectd = try collectd(
+            ["load", "cpu", "memory"],
+            guide.example("LoadPlugin write_influxdb_udp", replacing: ["8089": port]))
+        try await daemon.wait("records") { try (daemon.stream("host")?.recordsTotal ?? 0) >= 40 }
+        #expect(try await collectd.stop() == 0)
+        try await daemon.wait("all of it") {
+            let (host, again) = (try daemon.stream("host"), try daemon.stream("again"))
+            return host?.recordsTotal == again?.recordsTotal && host?.backlogBytes == 0
+        }
+        try await socat.stop()
+        for name in ["host", "again"] {
+            let found = try #require(try daemon.stream(name))
+            let quarantined = try daemon.quarantined(name)
+            #expect(found.faultsTotal == 0, "\(name): \(quarantined)")
+        }
+        let features = try Set(daemon.detail("host").features)
+        #expect(
+            features.isSuperset(of: [
+                "load.shortterm", "load.midterm", "load.longterm", "cpu.0.user.value",
+                "cpu.0.idle.value", "memory.used.value", "memory.free.value",
+            ]), "\(features)")
+        #expect(features == Set(try daemon.detail("again").features))
+    }
+
+    /// A UDP port that nobody has at the moment.
+    private static func freePort() throws -> UInt16 {
+        let descriptor = socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
+        defer { close(descriptor) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(INADDR_LOOPBACK).bigEndian
+        var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let result = withUnsafeMutablePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, size) == 0 ? getsockname(descriptor, $0, &size) : -1
+            }
+        }
+        guard result == 0 else { throw WaitedInVain(description: "bind: \(errno)") }
+        return UInt16(bigEndian: address.sin_port)
+    }
 }
