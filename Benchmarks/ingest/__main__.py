@@ -33,6 +33,7 @@ def options():
     parser.add_argument("--first", type=int, default=500, help="records that each of them learns from; default: %(default)s")
     parser.add_argument("--members", type=int, default=0, help="flows of each model; default: the daemon's choice")
     parser.add_argument("--seconds", type=int, default=120, help="how long they are fed, twice; default: %(default)s")
+    parser.add_argument("--fit-every", default="never", help="how often the long run fits, as 1m; default: %(default)s")
     parser.add_argument("--records", type=int, default=100_000_000, help="of the long run; default: %(default)s")
     parser.add_argument("--markdown", type=Path, help="a file whose part between the ingest markers to replace")
     return parser.parse_args()
@@ -169,7 +170,7 @@ def main():
         members = f" --members {chosen.members}" if chosen.members else ""
         parts["streams"] = found + "\n" + command % ("streams" + members)
     if "memory" in chosen.only:
-        found = long_run.table(chosen.programs, chosen.records, tell)
+        found = long_run.table(chosen.programs, chosen.records, chosen.fit_every, tell)
         parts["memory"] = found + "\n" + command % "memory"
     for key, text in parts.items():
         print(text)

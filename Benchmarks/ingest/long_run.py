@@ -1,4 +1,4 @@
-"""Memory over a long run: the same million records offered again and again, with fits in between."""
+"""Memory over a long run: the same million records offered again and again."""
 from pathlib import Path
 
 import rows
@@ -8,11 +8,11 @@ BLOCK = 1_000_000
 SAMPLES = 10
 
 
-def table(programs, count, tell):
+def table(programs, count, fit_every, tell):
     """The daemon's memory after each tenth of the records; the highest of what was seen at each million."""
     blocks = max(SAMPLES, count // BLOCK)
     size = count // blocks
-    daemon = Daemon(programs, "csv", "stdin", fit_every="1m")
+    daemon = Daemon(programs, "csv", "stdin", fit_every=fit_every)
     lines, worst, begun = [], 0.0, 0.0
     try:
         data = daemon.data(rows.numbers(size, 2))
@@ -31,5 +31,6 @@ def table(programs, count, tell):
     finally:
         daemon.close()
     head = "| records | seconds | resident MiB | of it its own | highest so far | fits | anomalies | store MiB |"
-    return ("**Memory over a long run**, one stream of 8 columns by standard input, a fit a minute\n\n" + head + "\n"
+    return ("**Memory over a long run**, one stream of 8 columns by standard input"
+            + ("" if fit_every == "never" else f", a fit every {fit_every}") + "\n\n" + head + "\n"
             + "|--:|--:|--:|--:|--:|--:|--:|--:|\n" + "\n".join(lines) + "\n")
