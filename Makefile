@@ -29,7 +29,7 @@ SWIFT_FILES := Package.swift Sources Tests samples Benchmarks
 BIN         := .build/release
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build test soak fuzz demo accuracy speed learning ingest docs pictures format lint unit-check install uninstall test-systemd ci clean
+.PHONY: help deps build test test-senders soak fuzz demo accuracy speed learning ingest docs pictures format lint unit-check install uninstall test-systemd ci clean
 
 help: ## list the targets
 	@echo "flowguard: make TARGET"
@@ -47,6 +47,9 @@ build: deps ## build everything, tests included, in release mode
 
 test: build ## build and run all tests
 	$(SWIFT) test --skip-build $(BUILD_FLAGS)
+
+test-senders: build ## test with rsyslog, collectd, socat, logrotate; installs them (root, apt)
+	@SWIFT="$(SWIFT)" scripts/test-senders $(BUILD_FLAGS)
 
 soak: build ## kill the daemon 1,000 times a run against the truth (KILLS=, SEED=)
 	FLOWGUARD_SOAK_KILLS=$(KILLS) FLOWGUARD_SOAK_SEED=$(SEED) \

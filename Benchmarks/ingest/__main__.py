@@ -1,4 +1,4 @@
-"""Measures decoding alone and the whole path of a record, beside Python stacks, on the same files."""
+"""Measures decoding alone and the whole path of a record, beside Python stacks; many streams; memory over a long run."""
 import argparse
 import json
 import os
@@ -11,7 +11,9 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
+import long_run
 import rows
+import streams
 from common import processor, replace_between
 from daemon import Daemon
 
@@ -26,7 +28,13 @@ def options():
     parser.add_argument("--decoder", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--rows", type=int, default=1_000_000, help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=3, help="repeats, all sides in turn; default: %(default)s")
-    parser.add_argument("--only", default="decode,path", help="default: %(default)s")
+    parser.add_argument("--only", default="decode,path", help="of decode, path, streams and memory; default: %(default)s")
+    parser.add_argument("--streams", type=int, default=1000, help="how many streams; default: %(default)s")
+    parser.add_argument("--first", type=int, default=500, help="records that each of them learns from; default: %(default)s")
+    parser.add_argument("--members", type=int, default=0, help="flows of each model; default: the daemon's choice")
+    parser.add_argument("--seconds", type=int, default=120, help="how long they are fed, twice; default: %(default)s")
+    parser.add_argument("--fit-every", default="never", help="how often the long run fits, as 1m; default: %(default)s")
+    parser.add_argument("--records", type=int, default=100_000_000, help="of the long run; default: %(default)s")
     parser.add_argument("--markdown", type=Path, help="a file whose part between the ingest markers to replace")
     return parser.parse_args()
 
@@ -126,9 +134,12 @@ def tell(text):
     print("ingest: " + text, file=sys.stderr, flush=True)
 
 
-def main():
-    chosen = options()
-    load = os.getloadavg()[0]
+def machine(load):
+    return f"{os.cpu_count()} cores of {processor()}, load {load:.1f} at the beginning; Python {platform.python_version()}"
+
+
+def compared(chosen, load):
+    """Decoding and the whole path, beside the peers."""
     with tempfile.TemporaryDirectory() as folder:
         x = rows.numbers(chosen.rows, 2)
         paths = {form: Path(folder, f"records.{form}") for form in rows.FORMATS}
@@ -142,12 +153,29 @@ def main():
             parts.append(whole_path(chosen, paths, decoding))
     parts.append(
         f"`Benchmarks/ingest/run`, {date.today()}: {chosen.rows:,} records of 8 columns, medians of {chosen.rounds}. "
-        f"{os.cpu_count()} cores of {processor()}, load {load:.1f} at the beginning; Python {platform.python_version()}, "
+        f"{machine(load)}, "
         + ", ".join(f"{p} {version(p)}" for p in ("pandas", "polars", "duckdb", "torch", "onnxruntime")) + ".\n")
-    text = "\n".join(parts)
-    print(text)
-    if chosen.markdown:
-        chosen.markdown.write_text(replace_between(chosen.markdown.read_text(), "ingest", "\n" + text))
+    return "\n".join(parts)
+
+
+def main():
+    chosen = options()
+    load = os.getloadavg()[0]
+    parts = {}
+    if "decode" in chosen.only or "path" in chosen.only:
+        parts["ingest"] = compared(chosen, load)
+    command = f"`Benchmarks/ingest/run --only %s`, {date.today()}: {machine(load)}.\n"
+    if "streams" in chosen.only:
+        found = streams.table(chosen.programs, chosen.streams, chosen.first, chosen.members, chosen.seconds, tell)
+        members = f" --members {chosen.members}" if chosen.members else ""
+        parts["streams"] = found + "\n" + command % ("streams" + members)
+    if "memory" in chosen.only:
+        found = long_run.table(chosen.programs, chosen.records, chosen.fit_every, tell)
+        parts["memory"] = found + "\n" + command % "memory"
+    for key, text in parts.items():
+        print(text)
+        if chosen.markdown:
+            chosen.markdown.write_text(replace_between(chosen.markdown.read_text(), key, "\n" + text))
 
 
 main()

@@ -15,6 +15,12 @@ import rows
 FIRST = 20_000
 
 
+def memory_mib(pid):
+    """The resident set of a process: all of it, and what is its own and no file's."""
+    found = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return {name: int(found[key].split()[0]) / 1024 for name, key in [("all", "VmRSS"), ("own", "RssAnon")]}
+
+
 class Control(http.client.HTTPConnection):
     def __init__(self, path):
         super().__init__("localhost", timeout=30)
@@ -29,7 +35,7 @@ class Control(http.client.HTTPConnection):
 class Daemon:
     """A flowguardd with one stream of the rows' columns, which has fitted its model to the first rows."""
 
-    def __init__(self, programs, form, way):
+    def __init__(self, programs, form, way, fit_every="never"):
         self.folder = tempfile.TemporaryDirectory()
         self.form, self.way = form, way
         base = Path(self.folder.name)
@@ -48,12 +54,11 @@ streams:
     features: [{', '.join(rows.FEATURES)}]
     context: {{windows: [], lags: 0}}
     model: {{family: realnvp, members: 1}}
-    fit: {{first_after_records: {FIRST}, every: never}}
+    fit: {{first_after_records: {FIRST}, every: {fit_every}}}
     alarm: {{false_alarm_probability: 0.001}}
 """)
         self.control = f"{base}/run/control.sock"
-        rows.write(rows.numbers(FIRST, 1), form, base / "first")
-        first = (base / "first").read_bytes()
+        first = self.data(rows.numbers(FIRST, 1), header=True)
         if way == "file":
             self.input.write_bytes(first)
         self.process = subprocess.Popen(
@@ -65,6 +70,12 @@ streams:
         self.wait(lambda stream: stream["records_total"] >= FIRST and stream.get("model"))
         # What the window held is scored after the first fit.
         time.sleep(1)
+
+    def data(self, x, header=False):
+        """The rows as bytes of the daemon's format."""
+        path = Path(self.folder.name, "rows")
+        rows.write(x, self.form, path, header=header)
+        return path.read_bytes()
 
     def offer(self, data):
         if self.way == "file":
@@ -107,11 +118,11 @@ streams:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def measure(self, data, count):
+    def measure(self, data, count, before=FIRST):
         cpu, wall = self.cpu_seconds(), time.monotonic()
         feeder = threading.Thread(target=self.offer, args=(data,))
         feeder.start()
-        self.wait(lambda stream: stream["records_total"] >= FIRST + count)
+        self.wait(lambda stream: stream["records_total"] >= before + count)
         took = {"rows": count, "wallSeconds": time.monotonic() - wall, "cpuSeconds": self.cpu_seconds() - cpu}
         feeder.join()
         return took

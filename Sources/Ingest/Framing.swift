@@ -70,7 +70,7 @@ package struct LineFramer: Sendable {
     ///   - lineNumber: How many lines lie before `offset`.
     ///   - header: The header line, if it is known.
     ///   - inheritedHeader: The header of the input before this one. If the first line is a record
-    ///     under it, the input has no header of its own, and all of it is read under this one.
+    ///     under it, or the rest of one, the input has no header of its own, and all of it is read under this one.
     ///   - tail: The last bytes before `offset`.
     package init(
         format: FormatOptions, limits: BatchLimits = .init(), input: Int, name: String,
@@ -275,13 +275,11 @@ extension LineFramer {
                 isOversize: isOversize))
     }
 
-    /// Finds the header by the first line: whether that is it, or a record under the one before.
+    /// Finds the header by the first line: whether that is it, or data under the one before.
     private mutating func isHeader(_ line: [UInt8]) -> Bool {
         needsHeader = false
         isHeaderDue = true
-        if let inheritedHeader,
-            CSV.isRecord(line, under: inheritedHeader, format: format)
-        {
+        if let inheritedHeader, !CSV.isHeader(line, after: inheritedHeader, format: format) {
             header = inheritedHeader
             return false
         }

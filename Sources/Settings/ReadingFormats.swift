@@ -34,7 +34,9 @@ extension ConfigurationReader {
                     hint: "remove \(key), or set format: csv")
             }
         }
-        return (format, readTime(of: section, into: &format))
+        // First the call: a tuple would hold the format as it was before it.
+        let timeColumn = readTime(of: section, into: &format)
+        return (format, timeColumn)
     }
 
     /// What is special to CSV.

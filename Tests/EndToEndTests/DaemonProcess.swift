@@ -253,6 +253,21 @@ final class DaemonProcess {
         return try Self.messages(data[..<end])
     }
 
+    /// The lines in a stream's quarantine, or the beginnings of them.
+    func quarantined(_ name: String = "pump") throws -> [String] {
+        struct Entry: Decodable {
+            var text: String
+        }
+        let path = folder.file("state/quarantine/\(name).ndjson")
+        guard let data = FileManager.default.contents(atPath: path),
+            let end = data.lastIndex(of: UInt8(ascii: "\n"))
+        else { return [] }
+        // One that the daemon is about to write may be seen in part.
+        return try data[..<end].split(separator: UInt8(ascii: "\n")).map {
+            try JSONDecoder().decode(Entry.self, from: Data($0)).text
+        }
+    }
+
     private static func messages(_ data: Data) throws -> [AnomalyMessage] {
         try data.split(separator: UInt8(ascii: "\n")).map {
             try ControlJSON.decode(AnomalyMessage.self, from: Data($0))

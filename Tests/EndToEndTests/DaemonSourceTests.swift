@@ -168,11 +168,12 @@ import Testing
 final class ListeningSocket {
     private let descriptor: Int32
 
-    init(path: String) throws {
-        descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+    init(path: String, forDatagrams: Bool = false) throws {
+        let kind = forDatagrams ? SOCK_DGRAM : SOCK_STREAM
+        descriptor = socket(AF_UNIX, Int32(kind.rawValue), 0)
         let number = descriptor
         let result = withUnixAddress(path) { bind(number, $0, $1) }
-        guard result == 0, listen(descriptor, 8) == 0 else {
+        guard result == 0, forDatagrams || listen(descriptor, 8) == 0 else {
             throw WaitedInVain(description: "listen \(path)")
         }
     }

@@ -28,6 +28,9 @@ enum Facilities {
         return true
     }()
 
+    /// Only root may make a control group, and not everywhere.
+    static let hasMemoryGroup = MemoryGroup(limit: 64 << 20) != nil
+
     /// Another clock than the machine's, which is not a test's to set.
     static let clockLibrary = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
     static let hasClock = access(clockLibrary, R_OK) == 0
@@ -42,4 +45,15 @@ extension Trait where Self == ConditionTrait {
     static var takesMount: Self { .enabled(if: Facilities.hasMount, "takes root and tmpfs") }
 
     static var takesClock: Self { .enabled(if: Facilities.hasClock, "takes libfaketime") }
+
+    static var takesMemoryGroup: Self {
+        .enabled(if: Facilities.hasMemoryGroup, "takes root and the memory controller of cgroups")
+    }
+
+    /// Other programs than ours, all of them; `make test-senders` installs what is missing.
+    static func takes(_ programs: String...) -> Self {
+        .enabled(
+            if: programs.allSatisfy { OutsideProgram.path($0) != nil },
+            "takes \(programs.joined(separator: ", ")): make test-senders")
+    }
 }

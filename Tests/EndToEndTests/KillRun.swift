@@ -161,14 +161,5 @@ final class KillRun {
     }
 
     /// The lines in the quarantine.
-    func quarantined() throws -> [String] {
-        struct Entry: Decodable {
-            var text: String
-        }
-        let path = daemon.folder.file("state/quarantine/pump.ndjson")
-        guard let data = FileManager.default.contents(atPath: path) else { return [] }
-        return try data.split(separator: UInt8(ascii: "\n")).map {
-            try JSONDecoder().decode(Entry.self, from: Data($0)).text
-        }
-    }
+    func quarantined() throws -> [String] { try daemon.quarantined() }
 }

@@ -71,6 +71,20 @@ import TestSupport
         }
     }
 
+    @Test(arguments: ["5,0.7", "0.7", "9,x", "x,7", ",8"])
+    func restOfALineInAnEmptiedFileIsNoHeader(rest: String) throws {
+        let file = try FollowedFile()
+        var follower = FileFollower(path: file.path, format: .csv, now: longAfter)
+        file.append("time,pressure,state\n1,0.5,on\n2,0.6,on\n")
+        _ = try drain(&follower)
+        file.truncate()
+        file.append("\(rest)\n4,0.8,on\n")
+        let batches = try drain(&follower)
+        // It goes to the quarantine, and what follows is read.
+        #expect(texts(batches) == [rest, "4,0.8,on"])
+        #expect(batches.last?.header == Array("time,pressure,state".utf8))
+    }
+
     @Test func recordsAfterACopyAreReadUnderItsHeader() throws {
         let file = try FollowedFile()
         var first = FileFollower(path: file.path, format: .csv, now: longAfter)

@@ -104,6 +104,17 @@ import Testing
         #expect(stream.source == .socket(socket))
     }
 
+    @Test func timesAreReadAsTheConfigurationSays() throws {
+        func time(_ text: String) throws -> TimeFormat {
+            try read("streams: [{name: a, source: {file: a}, \(text)}]").streams[0].format.time
+        }
+        #expect(try time("format: influx, time: {unit: ms}").unit == .ms)
+        let local = try time("time: {column: t, pattern: '%d.%m.%Y %T', zone: Europe/Berlin}")
+        #expect(local.pattern == "%d.%m.%Y %T")
+        #expect(local.zone == "Europe/Berlin")
+        #expect(try time("time: {column: t, unit: us}").unit == .us)
+    }
+
     @Test func onePolicyForAllMissingValues() throws {
         let stream = try read(
             "streams: [{name: a, source: {file: a.csv}, missing: previous}]"
