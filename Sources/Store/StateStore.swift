@@ -6,7 +6,8 @@ import GRDB
 /// The file is in WAL mode: other programs may read it while the daemon writes. `synchronous` is FULL: each commit waits
 /// until the write-ahead log is on the disk. NORMAL would be enough after `kill -9`, since what a process has written lives on
 /// in the kernel; but when the power goes, NORMAL may forget the newest commits, and with them records that a
-/// socket's client was told are taken. A batch commits once whatever its size, so that a busy stream pays for few waits.
+/// socket's client was told are taken. A batch commits once whatever its size, so that a busy stream pays for few waits; and
+/// batches of several streams that wait at the same time are committed together (`CommitGroup`).
 ///
 /// A failed write leaves nothing behind and closes nothing: the same call may be made again, for instance once the disk
 /// has room.
@@ -16,6 +17,7 @@ public final class StateStore: Sendable {
     /// The SQLite file.
     public let path: String
     private let pool: DatabasePool
+    let commits = CommitGroup()
 
     /// How long a write waits for another process's.
     private static let busyTimeoutSecs = 5.0

@@ -67,35 +67,40 @@ extension StateStore {
         try self.commit([commit])[0]
     }
 
-    /// Stores what belongs to several streams in one transaction: all of it, or nothing.
+    /// Stores what belongs to a stream and its keys in one transaction: all of it, or nothing.
     ///
-    /// Anomalies are numbered in the order of their records in the source, whichever stream they are of.
+    /// Anomalies are numbered in the order of their records in the source, whichever key they are of. What other streams give at the
+    /// same time is in the same transaction.
     ///
     /// - Returns: The numbers of the anomalies of each, in their order.
     public func commit(_ commits: [StreamCommit]) throws(StoreError) -> [[Int64]] {
-        try write("commit") { database in
-            for commit in commits { try storeChoices(commit, in: database) }
-            var found = commits.enumerated().flatMap { place, commit in
-                commit.anomalies.map { (place: place, anomaly: $0) }
+        try self.commits.commit(commits) { (group) throws(StoreError) in
+            try write("commit") { database in
+                try group.map { try store($0, in: database) }
             }
-            if commits.count > 1 {
-                found.sort { $0.anomaly.sourceOffset < $1.anomaly.sourceOffset }
-            }
-            var ids = [[Int64]](repeating: [], count: commits.count)
-            for (place, anomaly) in found {
-                try insert(anomaly, stream: commits[place].stream, in: database)
-                ids[place].append(database.lastInsertedRowID)
-            }
-            for commit in commits {
-                if let checkpoint = commit.checkpoint {
-                    try replace(checkpoint, stream: commit.stream, in: database)
-                }
-                if let file = commit.file {
-                    try replace(file, stream: commit.stream, in: database)
-                }
-            }
-            return ids
         }
+    }
+
+    private func store(_ commits: [StreamCommit], in database: Database) throws -> [[Int64]] {
+        for commit in commits { try storeChoices(commit, in: database) }
+        var found = commits.enumerated().flatMap { place, commit in
+            commit.anomalies.map { (place: place, anomaly: $0) }
+        }
+        if commits.count > 1 { found.sort { $0.anomaly.sourceOffset < $1.anomaly.sourceOffset } }
+        var ids = [[Int64]](repeating: [], count: commits.count)
+        for (place, anomaly) in found {
+            try insert(anomaly, stream: commits[place].stream, in: database)
+            ids[place].append(database.lastInsertedRowID)
+        }
+        for commit in commits {
+            if let checkpoint = commit.checkpoint {
+                try replace(checkpoint, stream: commit.stream, in: database)
+            }
+            if let file = commit.file {
+                try replace(file, stream: commit.stream, in: database)
+            }
+        }
+        return ids
     }
 
     /// What the anomalies refer to: the stream, its model and threshold, and their episodes.
