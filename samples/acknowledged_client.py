@@ -52,8 +52,8 @@ class Client:
                 ended = not data
                 # The last line may lack its end.
                 *lines, begun = (begun + (data or b"\n")).split(b"\n")
-                # Empty lines have no number.
-                self.kept.extend(line + b"\n" for line in lines if line.strip())
+                # Empty lines have no number, and neither have the comments of line protocol.
+                self.kept.extend(line + b"\n" for line in lines if line.strip() and not line.startswith(b"#"))
             try:
                 if self.connection in can_read:
                     self.hear()

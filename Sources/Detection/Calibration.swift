@@ -192,9 +192,10 @@ private struct RankIndex: Sendable, Hashable {
         let margin = sorted.count / 100
         lowest = sorted[margin]
         let span = sorted[sorted.count - 1 - margin] - lowest
-        let cellCount = min(2 * sorted.count, 1 << 16)
+        let cellCount = min(2 * sorted.count, 1 << 13)
         rate = Double(cellCount) / span
-        guard rate.isFinite else {
+        // A file may hold scores so far apart that their distance is no number.
+        guard rate.isFinite, rate > 0 else {
             starts = [0, Int32(sorted.count)]
             return
         }

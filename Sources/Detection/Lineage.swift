@@ -24,25 +24,53 @@ struct Lineage: Sendable, Hashable, Codable {
         case warmFits = "warm_fits"
     }
 
-    /// - Parameter numbers: The running number of each record, ascending.
-    init(_ records: RecordBatch, numbers: [Int64], blocks: Blocks, warmFits: Int) {
+    /// The most marks that are believed of a file: a fit gives about fifty, and a chain has ten.
+    private static let mostMarks = 5_000
+    /// Of so many blocks in ten there must be a mark: else records that come again could pass for new ones.
+    private static let markedShare = 9
+
+    /// - Parameters:
+    ///   - numbers: The running number of each record, ascending.
+    ///   - former: That of the fit before in the chain; the flows know its records too, so that its marks go on.
+    init(
+        _ records: RecordBatch, numbers: [Int64], blocks: Blocks, former: Lineage? = nil
+    ) {
         self.blocks = blocks
-        self.warmFits = warmFits
+        warmFits = former.map { $0.warmFits + 1 } ?? 0
         let digests = numbers.indices.map { Self.digest(of: records, row: $0) }
         let counts = Dictionary(digests.map { ($0, 1) }, uniquingKeysWith: +)
         marks = []
         var last: Int64?
-        for (row, number) in numbers.enumerated()
-        where blocks.block(of: number) != last && counts[digests[row]] == 1 {
+        var newest: Mark?
+        for (row, number) in numbers.enumerated() where counts[digests[row]] == 1 {
+            newest = Mark(number: number, digest: digests[row])
+            guard blocks.block(of: number) != last else { continue }
             last = blocks.block(of: number)
             marks.append(Mark(number: number, digest: digests[row]))
         }
+        let blockCount = Set(numbers.map { blocks.block(of: $0) }).count
+        guard 10 * marks.count >= Self.markedShare * blockCount else {
+            marks = []
+            return
+        }
+        if let newest, newest != marks.last { marks.append(newest) }
+        guard let former, let first = numbers.first, let end = numbers.last else { return }
+        guard !former.marks.isEmpty else {
+            marks = []
+            return
+        }
+        let known = Set(marks.map(\.digest))
+        marks += former.marks.filter {
+            !(first...end).contains($0.number) && !known.contains($0.digest)
+        }
+        marks.sort { $0.number < $1.number }
     }
 
     /// Whether the numbers, which come from a file, can be counted with.
     var isSound: Bool {
         let numbers = -(Int64(1) << 53)...(Int64(1) << 53)
         return (1...(1 << 31)).contains(blocks.length) && numbers.contains(blocks.origin)
+            && marks.count <= Self.mostMarks && Set(marks.map(\.digest)).count == marks.count
             && marks.allSatisfy { numbers.contains($0.number) } && (0...1_000).contains(warmFits)
     }
 

@@ -59,7 +59,7 @@ struct FitGround {
             let numbered = Split(rows: rows, numbers: numbers, blocks: blocks)
             if numbered.isBalanced {
                 split = numbered
-                lineage = Lineage(records, numbers: numbers, blocks: blocks, warmFits: 0)
+                lineage = Lineage(records, numbers: numbers, blocks: blocks)
             }
         }
         encoder = Encoder(
@@ -109,8 +109,7 @@ struct FitGround {
         guard split.isBalanced, !split.takesTurns else {
             throw ColdReason("the records are too few")
         }
-        lineage = Lineage(
-            records, numbers: numbers, blocks: known.blocks, warmFits: known.warmFits + 1)
+        lineage = Lineage(records, numbers: numbers, blocks: known.blocks, former: known)
         var plan = context
         plan.calendar = former.calendar
         let fitted = Encoder(

@@ -72,14 +72,14 @@ enum CSV {
 
     /// Whether the first line of an input that follows another is a header, and not what its writer went on with.
     ///
-    /// It is none if it is a record under the header before; nor if it has no more cells than that, and among them a number and
+    /// It is none if it is a record under the header before; nor if it has fewer cells than that, and among them a number and
     /// none of its names: such is the rest of a line whose beginning went when the file was emptied.
     static func isHeader(_ line: [UInt8], after header: [UInt8], format: FormatOptions) -> Bool {
         if isRecord(line, under: header, format: format) { return false }
         let names = cells(of: header, delimiter: format.delimiter)
         let cells = cells(of: line, delimiter: format.delimiter)
         let holdsNumber = cells.contains { isNumber($0, format.decimalMark) }
-        return cells.count > names.count || !holdsNumber
+        return cells.count >= names.count || !holdsNumber
             || names.contains { isNumber($0, format.decimalMark) }
             || cells.contains { !$0.isEmpty && names.contains($0) }
     }

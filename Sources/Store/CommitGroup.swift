@@ -60,9 +60,27 @@ final class CommitGroup: Sendable {
             }
         } catch {
             if group.count > 1, error.isOfOneCommit {
-                for request in group { Self.write([request], write) }
+                writeEach(group, write)
             } else {
                 for request in group { request.outcome.withLock { $0 = .failure(error) } }
+            }
+        }
+    }
+
+    /// Makes a transaction of what each stream gave, until one fails for what is nobody's: then all that are left fail with it,
+    /// instead of waiting for it one after the other.
+    private static func writeEach(
+        _ group: [Request], _ write: ([[StreamCommit]]) throws(StoreError) -> [[[Int64]]]
+    ) {
+        var common: StoreError?
+        for request in group {
+            if let common {
+                request.outcome.withLock { $0 = .failure(common) }
+                continue
+            }
+            self.write([request], write)
+            if case .failure(let error)? = request.outcome.withLock(\.self), !error.isOfOneCommit {
+                common = error
             }
         }
     }

@@ -83,6 +83,8 @@ extension StreamWorker {
         var (taken, alarms): ([Int], Set<Int>) = ([], [])
         var refused: [(row: Int, code: FaultCode)] = []
         for own in records.split(byCategory: key.column) {
+            // Many may have to come from the disk.
+            board.beat(isBusy: true)
             guard own.isUsable, let worker = try worker(ofKey: own.key) else {
                 refused += own.rows.map { ($0, own.isUsable ? .tooManyKeys : .badKey) }
                 continue
@@ -221,6 +223,8 @@ extension StreamWorker {
             // The others have their turn before it is this one's again.
             keys.nextToFit = key + "\0"
         }
+        // What was looked at goes back, also when no batch comes.
+        putAwayKeys()
         guard fits != keys.fitCount else { return }
         keys.fitCount = fits
         publish()

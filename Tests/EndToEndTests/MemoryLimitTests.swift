@@ -1,5 +1,6 @@
 import Control
 import Foundation
+import Store
 import TestSupport
 import Testing
 
@@ -28,9 +29,12 @@ import Testing
             """)
         daemon.wrapper = group.wrapper
         // systemd starts it again and again; each time the fit is one too much.
-        for _ in 1...3 {
+        for attempt in 1...3 {
             try daemon.launch()
             #expect(try await daemon.exitCode() == SIGKILL)
+            let store = try StateStore(path: folder.file("state/flowguard.sqlite"))
+            #expect(try store.fits(stream: "pump", limit: 9).count == attempt)
+            try store.close()
             try folder.append(lines(1_000), to: "pump.csv")
         }
         daemon.wrapper = []
