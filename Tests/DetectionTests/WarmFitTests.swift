@@ -67,6 +67,34 @@ import Testing
         }
     }
 
+    @Test func aChainKnowsTheRecordsOfAllItsFits() throws {
+        var options = DetectorOptions(seed: 5)
+        options.members = 1
+        let first = Self.all.rows(0..<800)
+        var second = Fixture.machine(800, seed: 7)
+        let one = try Detector.fit(first, options: options).detector
+        let next = try Detector.fit(second, options: options, from: one)
+        #expect(next.summary.isWarm == true, "\(next.summary.coldReason ?? "")")
+        // What the first model learned from comes again, in a place that its numbers do not have.
+        second.append(contentsOf: first)
+        let again = try Detector.fit(second, options: options, from: next.detector).summary
+        #expect(
+            again.coldReason
+                == "it cannot be told which of the records the former model learned from")
+    }
+
+    @Test func recordsThatAreLikeOthersTellNothingOfTheirNumbers() throws {
+        var options = DetectorOptions(seed: 5)
+        options.members = 1
+        // Each record twice: by none of them can its place be found again.
+        let twice = Self.all.rows(0..<400).selecting((0..<800).map { $0 % 400 })
+        let former = try Detector.fit(twice, options: options).detector
+        let again = try Detector.fit(twice, options: options, from: former).summary
+        #expect(
+            again.coldReason
+                == "it cannot be told which of the records the former model learned from")
+    }
+
     @Test func eachTenthFitBeginsFromNothing() throws {
         var options = DetectorOptions(seed: 5)
         options.members = 1
