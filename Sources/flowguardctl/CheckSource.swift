@@ -243,10 +243,16 @@ struct SourceReport: Encodable {
                     + (texts.count > 8 ? " and \(texts.count - 8) more" : "")
                     + "; categories: makes a model see them")
         }
-        if time != nil, !texts.isEmpty, columns.count(where: { $0.role == "feature" }) == 1 {
+        let featureCount = columns.count { $0.role == "feature" }
+        if time != nil, !texts.isEmpty, featureCount == 1 {
             notes.append(
                 "if each row is a reading of one series, which \(texts[0]) names, long: puts the "
                     + "series together")
+        }
+        if let time, !texts.isEmpty, featureCount > 1, 2 * time.repeated > records {
+            notes.append(
+                "most records have the time of the one before: if \(texts[0]) names the machine "
+                    + "that each is of, key: judges each machine by itself")
         }
         let gaps = columns.filter { $0.role == "feature" && ($0.missing ?? 0) > 0 }
         if !gaps.isEmpty {

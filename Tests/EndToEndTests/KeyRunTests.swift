@@ -332,4 +332,34 @@ import Testing
         }
         #expect(try daemon.stream("fleet")?.suppressed == [])
     }
+
+    @Test func commandsKnowWhatAKeyIs() throws {
+        let runner = try CommandRunner()
+        var fleet = Fleet(["a", "b", "c"])
+        try runner.folder.write(Self.header + fleet.lines(steps: 200), to: "fleet.csv")
+        try runner.folder.write("streams:\n" + stream("key: machine"), to: "f.yaml")
+        let named = ["--config", "f.yaml", "--stream", "fleet"]
+        let unaided = try runner.run(["check", "--source", "fleet.csv"])
+        #expect(
+            unaided.output.replacing("\n", with: " ").contains("key: judges each machine by"),
+            "\(unaided.output)")
+        let checked = try runner.run(["check", "--source", "fleet.csv"] + named)
+        #expect(checked.code == 0, "\(checked.error)")
+        #expect(checked.output.contains(/machine +key +a, b, c/), "\(checked.output)")
+        for options in [named, ["--key", "machine"]] {
+            let fitted = try runner.run(["fit", "-o", "m.model", "fleet.csv"] + options)
+            #expect(fitted.code == 0, "\(fitted.error)")
+            #expect(fitted.error.contains("features   flow, pressure; time in time"))
+            #expect(!fitted.error.contains("categories"), "\(fitted.error)")
+            // The steps back in time from machine to machine are no gaps.
+            #expect(!fitted.error.contains("steps of time are longer"), "\(fitted.error)")
+        }
+        let replayed = try runner.run(["replay", "fleet.csv"] + named)
+        #expect(replayed.code == 1)
+        #expect(
+            replayed.error.hasPrefix(
+                "error: key 'machine': expected a stream whose records are one series, found a key\n"
+            ),
+            "\(replayed.error)")
+    }
 }
