@@ -68,6 +68,10 @@ import Testing
         try await wait(daemon, for: 110)
         try daemon.configure("  - {name: pump, source: {file: 'log/pump-a.csv'}}")
         daemon.signal(SIGHUP)
+        // Until then the pattern takes what comes to either file.
+        try await daemon.wait("the reload") {
+            try daemon.stream()?.source.hasSuffix("log/pump-a.csv") == true
+        }
         try folder.append(data.lines(3), to: "log/pump-a.csv")
         try folder.append(data.lines(1), to: "log/pump-b.csv")
         try await wait(daemon, for: 113)
