@@ -232,8 +232,12 @@ package final class Spool: Sendable {
             + ".spool"
     }
 
+    /// `nil` for what no spool has written; behind the greatest number there must be another.
     private static func number(ofSegment name: String) -> Int64? {
-        name.hasSuffix(".spool") ? Int64(name.dropLast(".spool".count)) : nil
+        guard name.hasSuffix(".spool"), let number = Int64(name.dropLast(".spool".count)) else {
+            return nil
+        }
+        return (0...(1 << 53)).contains(number) ? number : nil
     }
 }
 

@@ -53,6 +53,17 @@ import TestSupport
         return texts
     }
 
+    @Test func filesThatNoSpoolHasWrittenAreLeftAlone() throws {
+        try spool().append(lines("{\"a\":1}\n"))
+        for name in ["9223372036854775807.spool", "-1.spool", "x.spool"] {
+            try directory.write("x", to: "spool/" + name)
+        }
+        let second = try spool()
+        try second.append(lines("{\"a\":2}\n"))
+        #expect(try texts(second) == ["{\"a\":1}", "{\"a\":2}"])
+        #expect(try segments.contains("9223372036854775807.spool"))
+    }
+
     @Test func whatIsAppendedComesBackInOrderAlsoToTheNextProcess() throws {
         let first = try spool()
         for number in 1...3 { try first.append(try lines("{\"a\":\(number)}\n")) }
