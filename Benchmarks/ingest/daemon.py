@@ -32,7 +32,47 @@ class Control(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
-class Daemon:
+class Running:
+    """A flowguardd in a folder of its own; who makes one sets `folder`, `control` and `process`."""
+
+    def get(self, path, method="GET"):
+        control = Control(self.control)
+        control.request(method, path)
+        answer = json.loads(control.getresponse().read())
+        control.close()
+        return answer
+
+    def streams(self):
+        return self.get("/v1/status")["streams"]
+
+    def wait(self, is_done, limit, pause):
+        """Waits until the streams are as they should be."""
+        end, streams = time.monotonic() + limit, []
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                raise RuntimeError(Path(self.folder.name, "stderr").read_text()[-2000:])
+            try:
+                streams = self.streams()
+                if is_done(streams):
+                    return
+            except OSError:
+                pass
+            time.sleep(pause)
+        raise RuntimeError(f"the daemon is not done after {limit} s: {streams[:1]}")
+
+    def cpu_seconds(self):
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def close(self):
+        self.process.send_signal(signal.SIGTERM)
+        if self.process.stdin:
+            self.process.stdin.close()
+        self.process.wait(60)
+        self.folder.cleanup()
+
+
+class Daemon(Running):
     """A flowguardd with one stream of the rows' columns, which has fitted its model to the first rows."""
 
     def __init__(self, programs, form, way, fit_every="never"):
@@ -67,7 +107,7 @@ streams:
             stdout=subprocess.DEVNULL, stderr=open(base / "stderr", "wb"))
         if way != "file":
             self.offer(first)
-        self.wait(lambda stream: stream["records_total"] >= FIRST and stream.get("model"))
+        self.wait_for(lambda stream: stream["records_total"] >= FIRST and stream.get("model"))
         # What the window held is scored after the first fit.
         time.sleep(1)
 
@@ -94,42 +134,16 @@ streams:
                 client.sendall(data)
 
     def stream(self):
-        control = Control(self.control)
-        control.request("GET", "/v1/status")
-        answer = json.loads(control.getresponse().read())
-        control.close()
-        return answer["streams"][0]
+        return self.streams()[0]
 
-    def wait(self, is_done, limit=300):
-        end = time.monotonic() + limit
-        while time.monotonic() < end:
-            if self.process.poll() is not None:
-                raise RuntimeError(Path(self.folder.name, "stderr").read_text())
-            try:
-                stream = self.stream()
-                if is_done(stream):
-                    return stream
-            except OSError:
-                pass
-            time.sleep(0.02)
-        raise RuntimeError(f"the daemon is not done after {limit} s: {stream}")
-
-    def cpu_seconds(self):
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    def wait_for(self, is_done):
+        self.wait(lambda streams: is_done(streams[0]), limit=300, pause=0.02)
 
     def measure(self, data, count, before=FIRST):
         cpu, wall = self.cpu_seconds(), time.monotonic()
         feeder = threading.Thread(target=self.offer, args=(data,))
         feeder.start()
-        self.wait(lambda stream: stream["records_total"] >= before + count)
+        self.wait_for(lambda stream: stream["records_total"] >= before + count)
         took = {"rows": count, "wallSeconds": time.monotonic() - wall, "cpuSeconds": self.cpu_seconds() - cpu}
         feeder.join()
         return took
-
-    def close(self):
-        self.process.send_signal(signal.SIGTERM)
-        if self.process.stdin:
-            self.process.stdin.close()
-        self.process.wait(30)
-        self.folder.cleanup()

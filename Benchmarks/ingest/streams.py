@@ -4,10 +4,8 @@ The verdict counts as there when the client reads the acknowledgement of its rec
 committed (docs/operating.md, "Clients that must lose nothing"). So the way back to the client is in the time.
 """
 import json
-import os
 import resource
 import selectors
-import signal
 import socket
 import subprocess
 import tempfile
@@ -17,13 +15,14 @@ from pathlib import Path
 import numpy as np
 
 import rows
-from daemon import Control, memory_mib
+from daemon import Running, memory_mib
 
 FEATURES = rows.FEATURES[:4]
 FIT_EVERY_SECS = 3600
+LIMIT_SECS = 7200
 
 
-class Fleet:
+class Fleet(Running):
     """A flowguardd with many streams, and a client on each one's socket."""
 
     def __init__(self, programs, count, first, members):
@@ -47,7 +46,7 @@ class Fleet:
         self.process = subprocess.Popen(
             [f"{programs}/flowguardd", "--config", str(config)],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(base / "stderr", "wb"))
-        self.wait(lambda all: len(all) == count)
+        self.wait(lambda all: len(all) == count, LIMIT_SECS, pause=0.2)
         self.start_secs = time.monotonic() - begun
         # Each stream has its own numbers, all of one kind: 4 readings that depend on each other.
         self.random = np.random.default_rng(7)
@@ -67,26 +66,6 @@ class Fleet:
         x = self.random.standard_normal((len(times), 4)) @ self.mix.T
         pattern = '{"time":%.3f,' + ",".join(f'"{name}":%.4f' for name in FEATURES) + "}\n"
         return [pattern % (when, *row) for when, row in zip(times, x.tolist())]
-
-    def get(self, path, method="GET"):
-        control = Control(self.control)
-        control.request(method, path)
-        answer = json.loads(control.getresponse().read())
-        control.close()
-        return answer
-
-    def wait(self, is_done, limit=7200, pause=0.2):
-        end = time.monotonic() + limit
-        while time.monotonic() < end:
-            if self.process.poll() is not None:
-                raise RuntimeError(Path(self.folder.name, "stderr").read_text()[-2000:])
-            try:
-                if is_done(self.get("/v1/status")["streams"]):
-                    return
-            except OSError:
-                pass
-            time.sleep(pause)
-        raise RuntimeError(f"the daemon is not done after {limit} s")
 
     def hear(self, until):
         """Reads acknowledgements until a time, and gives what came: stream, number, when."""
@@ -123,7 +102,7 @@ class Fleet:
                 tell(f"streams: {ready} of {self.count} have a model after {last - begun:.0f} s")
             return ready == self.count
 
-        self.wait(all_have_one, pause=2)
+        self.wait(all_have_one, LIMIT_SECS, pause=2)
         self.fit_secs = (time.monotonic() - begun) / self.count
         while min(self.heard) < first:
             self.take(self.hear(time.monotonic() + 0.5))
@@ -162,17 +141,8 @@ class Fleet:
         return {"took": np.array(took) * 1000, "cpu": spent / wall, "fits": fits, "late": late * 1000,
                 "rate": total / wall}
 
-    def cpu_seconds(self):
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
     def threads(self):
         return len(list(Path(f"/proc/{self.process.pid}/task").iterdir()))
-
-    def close(self):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(60)
-        self.folder.cleanup()
 
 
 def table(programs, count, first, members, seconds, tell):
@@ -185,7 +155,7 @@ def table(programs, count, first, members, seconds, tell):
         tell("streams: measured without fits")
         busy = fleet.steady(seconds, count * 3600 / FIT_EVERY_SECS)
         memory, threads = memory_mib(fleet.process.pid), fleet.threads()
-        flawed = [s["name"] for s in fleet.get("/v1/status")["streams"] if s["state"] != "watching" or s["faults_total"]]
+        flawed = [s["name"] for s in fleet.streams() if s["state"] != "watching" or s["faults_total"]]
         assert flawed == [], flawed
     finally:
         fleet.close()

@@ -34,10 +34,15 @@ extension Detector {
         guard progress(FitProgress(phase: .encoding, step: 0, stepLimit: 1)) else {
             throw .cancelled
         }
+        let choice = contextChoice(records, options: options)
+        let rows = usableRows(records, choice.context, longest: choice.windows.last ?? 1)
         var coldReason: String?
         if let former {
             do {
-                let ground = try ground(of: records, numbers, options, former: former)
+                let ground = try FitGround(
+                    records, numbers: numbers, rows: rows, context: choice.context,
+                    windows: choice.windows, options: options, former: former)
+                try ground.check(plan(on: ground, options))
                 return try learn(
                     records, on: ground, options: options, since: start, parallel: parallel,
                     timeLimit: timeLimit, progress: progress)
@@ -51,39 +56,17 @@ extension Detector {
                 coldReason = "\(error)"
             }
         }
+        let ground = FitGround(
+            records, numbers: numbers, rows: rows, context: choice.context,
+            windows: choice.windows, options: options)
         var fitted = try learn(
-            records, on: coldGround(of: records, numbers, options), options: options, since: start,
-            parallel: parallel, timeLimit: timeLimit, progress: progress)
+            records, on: ground, options: options, since: start, parallel: parallel,
+            timeLimit: timeLimit, progress: progress)
         if let coldReason {
             fitted.summary.coldReason = coldReason
             fitted.detector = fitted.detector.with(fitted.summary)
         }
         return fitted
-    }
-
-    /// What a fit from nothing learns by.
-    private static func coldGround(
-        of records: RecordBatch, _ numbers: RecordNumbers, _ options: DetectorOptions
-    ) -> FitGround {
-        let choice = contextChoice(records, options: options)
-        return FitGround(
-            records, numbers: numbers,
-            rows: usableRows(records, choice.context, longest: choice.windows.last ?? 1),
-            context: choice.context, windows: choice.windows, options: options)
-    }
-
-    /// What a fit that goes on from a former detector learns by.
-    private static func ground(
-        of records: RecordBatch, _ numbers: RecordNumbers, _ options: DetectorOptions,
-        former: Detector
-    ) throws(ColdReason) -> FitGround {
-        let choice = contextChoice(records, options: options)
-        let ground = try FitGround(
-            records, numbers: numbers,
-            rows: usableRows(records, choice.context, longest: choice.windows.last ?? 1),
-            context: choice.context, windows: choice.windows, options: options, former: former)
-        try ground.check(plan(on: ground, options))
-        return ground
     }
 
     /// The sizes of the flows and the length of their training.

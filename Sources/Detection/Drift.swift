@@ -104,8 +104,7 @@ public struct DriftState: Sendable, Hashable, Codable {
         )
         // The first bet leaves the capital as it is, but for the rounding.
         guard top + log(won.less + won.even + won.more) > -1e-9 else {
-            for i in 0..<3 { bets[i] = -log(3.0) }
-            recordsSinceChange = 0
+            resetScores()
             return
         }
         bets[0] = top + log(won.less)
@@ -136,7 +135,7 @@ public struct DriftState: Sendable, Hashable, Codable {
 
     /// Begins the test of the scores anew, after a fit that answered it.
     public mutating func resetScores() {
-        bets = [Double](repeating: -log(3.0), count: 3)
+        for i in bets.indices { bets[i] = -log(3.0) }
         recordsSinceChange = 0
     }
 

@@ -28,10 +28,10 @@ public struct MissingPolicies: Sendable, Hashable, Codable {
     /// The policy of a column.
     public subscript(column: String) -> MissingPolicy { columns[column] ?? standard }
 
-    /// The schema whose records may lack what these policies allow them to.
-    public func applied(to schema: Schema) -> Schema {
+    /// The schema whose records may lack what these policies allow them to, but never their key.
+    public func applied(to schema: Schema, key: String?) -> Schema {
         var schema = schema
-        schema.optional = Set(schema.columns.filter { self[$0] != .reject })
+        schema.optional = Set(schema.columns.filter { $0 != key && self[$0] != .reject })
         return schema
     }
 }

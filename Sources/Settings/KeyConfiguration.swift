@@ -3,14 +3,13 @@ public struct KeyConfiguration: Sendable, Hashable {
     /// The column; each text in it is a key, with a past and a model of its own.
     public var column: String
     /// Keys that are in memory; the one that was not seen for the longest time goes to disk for another.
-    public var live = Self.standardLive
+    ///
+    /// The default is 500.
+    public var live = 500
     /// Keys that are known; the records of others go to the quarantine.
-    public var most = Self.standardMost
-
-    /// The default of `live`.
-    public static let standardLive = 500
-    /// The default of `most`.
-    public static let standardMost = 10_000
+    ///
+    /// The default is 10000.
+    public var most = 10_000
 
     /// A key with the default bounds.
     public init(column: String) { self.column = column }

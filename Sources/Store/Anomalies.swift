@@ -74,7 +74,7 @@ extension StateStore {
                     withKeys
                         ? """
                         stream IN (SELECT name FROM streams WHERE name = :stream
-                            OR (name > :stream || '/' AND name < :stream || '0'))
+                            OR \(Self.isKey("name")))
                         """ : "stream = :stream")
                 _ = arguments.append(contentsOf: ["stream": stream])
             }
@@ -101,11 +101,14 @@ extension StateStore {
         }
     }
 
-    /// `STREAM/KEY` lies between `STREAM/` and `STREAM0`; the plus has SQLite go through the numbers, whose order is asked for.
+    /// Whether a row is of the stream; the plus has SQLite go through the numbers, whose order is asked for.
     private static func isOfStream(_ withKeys: Bool) -> String {
-        withKeys
-            ? "(+stream = :stream OR (+stream > :stream || '/' AND +stream < :stream || '0'))"
-            : "stream = :stream"
+        withKeys ? "(+stream = :stream OR \(isKey("+stream")))" : "stream = :stream"
+    }
+
+    /// Whether the name in a column is that of a key of the stream: `STREAM/KEY` lies between `STREAM/` and `STREAM0`.
+    static func isKey(_ column: String) -> String {
+        "(\(column) > :stream || '/' AND \(column) < :stream || '0')"
     }
 
     private static func arguments(

@@ -36,7 +36,7 @@ extension StateStore {
                     SELECT streams.name, taken_at_utc, records_total, anomalies_total, models.id
                     FROM streams JOIN checkpoints ON checkpoints.stream = streams.name
                     LEFT JOIN models ON models.stream = streams.name AND models.state = 'serving'
-                    WHERE streams.name > :stream || '/' AND streams.name < :stream || '0'
+                    WHERE \(Self.isKey("streams.name"))
                     ORDER BY streams.name
                     """, arguments: ["stream": stream]
             ).map { row in
@@ -54,8 +54,7 @@ extension StateStore {
             try Int.fetchOne(
                 database,
                 sql: """
-                    SELECT count(*) FROM models WHERE state = 'serving'
-                    AND stream > :stream || '/' AND stream < :stream || '0'
+                    SELECT count(*) FROM models WHERE state = 'serving' AND \(Self.isKey("stream"))
                     """, arguments: ["stream": stream]) ?? 0
         }
     }

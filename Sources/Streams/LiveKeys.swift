@@ -53,16 +53,19 @@ struct LiveKeys {
     /// The worker of a key in memory, which counts as used now.
     mutating func worker(of key: String) -> StreamWorker? {
         guard let worker = workers[key] else { return nil }
+        use(key)
+        return worker
+    }
+
+    private mutating func use(_ key: String) {
         useCount += 1
         lastUses[key] = useCount
-        return worker
     }
 
     mutating func admit(_ worker: StreamWorker, of key: String, isAlarming: Bool) {
         workers[key] = worker
         known.insert(key)
-        useCount += 1
-        lastUses[key] = useCount
+        use(key)
         note(key, isAlarming: isAlarming)
     }
 

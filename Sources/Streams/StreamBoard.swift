@@ -70,6 +70,7 @@ package struct StreamSnapshot: Sendable {
     package var scoredSinceThreshold: Int64 = 0
     package var anomaliesSinceThreshold: Int64 = 0
     package var serving: ServingModel?
+    /// The columns that models read.
     package var schema: Schema?
     package var fit: FitSnapshot?
     package var pending: Int64 = 0

@@ -75,8 +75,7 @@ extension StreamWorker {
         var next = state
         var findings = Findings()
         let (records, parts, tooMany) = try distribute(
-            decoded.records, of: batch, isHistory: isHistory, now: now, arrivals: arrivals,
-            into: &next)
+            decoded.records, of: batch, isHistory: isHistory, now: now, into: &next)
         try takeIn(
             records, source: batch.inputName, origins: decoded.origins, isHistory: isHistory,
             now: now, arrivals: arrivals, into: &next, &findings)
@@ -107,7 +106,7 @@ extension StreamWorker {
     /// The records of keys are judged by the workers of these.
     func takeIn(
         _ records: RecordBatch, source: String, origins: [RecordOrigin]? = nil, isHistory: Bool,
-        now: Double, arrivals: [StreamInstant]?, into next: inout WorkerState,
+        now: Double, arrivals: [StreamInstant]? = nil, into next: inout WorkerState,
         _ findings: inout Findings
     ) throws {
         if isHistory {

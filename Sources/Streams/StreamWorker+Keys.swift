@@ -74,7 +74,7 @@ extension StreamWorker {
     /// - Returns: The records of keys that there is room for, what becomes of these keys, and the faults of the others.
     func distribute(
         _ records: RecordBatch, of batch: LineBatch, isHistory: Bool, now: Double,
-        arrivals: [StreamInstant]?, into next: inout WorkerState
+        into next: inout WorkerState
     ) throws -> (records: RecordBatch, parts: [KeyPart], faults: [RowFault]) {
         guard let key = configuration.key, records.rowCount > 0, window != nil else {
             return (records, [], [])
@@ -91,8 +91,7 @@ extension StreamWorker {
             }
             let (part, alarmRows) = try prepare(
                 worker, of: own.key, own.records, source: batch.inputName, isHistory: isHistory,
-                now: now,
-                arrivals: arrivals.map { all in own.rows.map { all[$0] } }, into: &next)
+                now: now, into: &next)
             parts.append(part)
             taken += own.rows
             alarms.formUnion(alarmRows.map { own.rows[$0] })
@@ -121,15 +120,14 @@ extension StreamWorker {
     /// - Parameter records: `nil`: only those that have waited for the stream's model.
     private func prepare(
         _ worker: StreamWorker, of key: String, _ records: RecordBatch?, source: String,
-        isHistory: Bool, now: Double, arrivals: [StreamInstant]?, into next: inout WorkerState
+        isHistory: Bool, now: Double, into next: inout WorkerState
     ) throws -> (part: KeyPart, alarmRows: [Int]) {
         guard let schema = modelSchema else { throw RequestError.notOpen(stream: name) }
         let (loan, tally) = (currentLoan, state.tally)
         let ready = try worker.assumeIsolated { worker in
             worker.loan = loan
             try worker.follow(schema, tally: tally)
-            return try worker.prepare(
-                records, source: source, isHistory: isHistory, now: now, arrivals: arrivals)
+            return try worker.prepare(records, source: source, isHistory: isHistory, now: now)
         }
         next.counters.addJudgement(from: ready.before, to: ready.after)
         next.scoredSinceThreshold += ready.after.scored - ready.before.scored
@@ -192,8 +190,7 @@ extension StreamWorker {
         var next = state
         let ready = try prepare(
             worker, of: text, nil, source: configuration.source.path, isHistory: false,
-            now: currentTime(),
-            arrivals: nil, into: &next)
+            now: currentTime(), into: &next)
         try store(next, position: position, parts: [ready.part])
     }
 
@@ -272,8 +269,7 @@ extension StreamWorker {
     ///
     /// - Parameter records: `nil`: only those that have waited for a model.
     fileprivate func prepare(
-        _ records: RecordBatch?, source: String, isHistory: Bool, now: Double,
-        arrivals: [StreamInstant]?
+        _ records: RecordBatch?, source: String, isHistory: Bool, now: Double
     ) throws -> Ready {
         var next = state
         var findings = Findings()
@@ -281,8 +277,7 @@ extension StreamWorker {
         let waited = findings.anomalies.count
         if let records {
             try takeIn(
-                records, source: source, isHistory: isHistory, now: now, arrivals: arrivals,
-                into: &next, &findings)
+                records, source: source, isHistory: isHistory, now: now, into: &next, &findings)
         }
         prepared = (next, findings)
         return Ready(

@@ -182,12 +182,8 @@ extension StreamWorker {
 
 extension StreamConfiguration {
     /// The schema whose records may lack what the policies of this stream allow.
-    ///
-    /// None lacks its key.
     func allowingMissing(in schema: Schema) -> Schema {
-        var allowing = (detectorOptions.missing ?? MissingPolicies()).applied(to: schema)
-        if let key { allowing.optional.remove(key.column) }
-        return allowing
+        (detectorOptions.missing ?? MissingPolicies()).applied(to: schema, key: key?.column)
     }
 }
 

@@ -404,6 +404,7 @@ package actor StreamWorker {
         let pointCounts = pointCounts
         let keyCounts = keyCounts
         let isKey = loan != nil
+        let modelSchema = modelSchema
         let asked = askedProbability
         let standing = standingProblem ?? longRowsProblem
         let nextFitAt = nextFitTime
@@ -426,7 +427,7 @@ package actor StreamWorker {
             snapshot.keys = keyCounts
             snapshot.countedDrops = countedDrops
             snapshot.serving = serving
-            snapshot.schema = state.schema
+            snapshot.schema = modelSchema
             snapshot.pending = serving == nil ? held : needed
             snapshot.needed = needed
             snapshot.lastRecordAt = state.lastRecordAt

@@ -277,8 +277,7 @@ private struct RecordReader {
             first, format: format, features: features,
             categories: categories + [key].compactMap(\.self), exclude: exclude, time: time)
         leftOut = inferred.leftOut
-        var schema = missing.applied(to: inferred.schema)
-        if let key { schema.optional.remove(key) }
+        let schema = missing.applied(to: inferred.schema, key: key)
         var decoder = RecordDecoder(format: format, schema: schema)
         records = RecordBatch(schema: schema)
         var next: LineBatch? = first

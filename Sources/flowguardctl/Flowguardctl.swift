@@ -34,8 +34,7 @@ struct Flowguardctl: AsyncParsableCommand {
                 subcommands: [
                     StatusCommand.self, KeysCommand.self, TailCommand.self,
                     ExplainCommand.self, LabelCommand.self, RetrainCommand.self,
-                    ThresholdCommand.self,
-                    ModelCommand.self,
+                    ThresholdCommand.self, ModelCommand.self,
                 ]),
             CommandGroup(
                 name: "Records and models",

@@ -120,10 +120,7 @@ enum StatusMessages {
     static func detail(of worker: StreamWorker, store: StateStore, quarantine: String)
         throws -> StreamDetail
     {
-        let schema =
-            worker.configuration.key.map {
-                worker.board.snapshot.schema?.without(category: $0.column)
-            } ?? worker.board.snapshot.schema
+        let schema = worker.board.snapshot.schema
         var detail = StreamDetail(
             status: try status(of: worker, store: store, quarantine: quarantine),
             features: schema?.features ?? [], categories: schema?.categories,
