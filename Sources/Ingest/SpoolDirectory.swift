@@ -221,7 +221,7 @@ package struct SpoolDirectory: Sendable {
         guard position.path.hasPrefix(folder + "/"),
             let status = Descriptor.status(path: position.path), status.isRegular,
             FileIdentity(status) == FileIdentity(position),
-            let descriptor = try Descriptor.open(position.path),
+            let descriptor = try openAgain(position.path),
             try position.isIn(descriptor, status: status, name: position.path)
         else { return false }
         guard position.offset < status.size else {
@@ -239,6 +239,24 @@ package struct SpoolDirectory: Sendable {
                 header: opened.framer.header, tail: opened.framer.tail),
             prefix: opened.prefix, recordCount: nil)
         return true
+    }
+
+    /// Opens a file that was begun; one that may not be read any more goes to `failed`.
+    ///
+    /// It cannot wait as one that was not begun does: only the place in one file is remembered, and that is to be another's.
+    ///
+    /// - Throws: Why, once the file is moved. Where it cannot be moved, `problem` says so.
+    private mutating func openAgain(_ path: String) throws(IngestError) -> Descriptor? {
+        do throws(IngestError) {
+            return try Descriptor.open(path)
+        } catch {
+            guard error.isRefusal else { throw error }
+            resume = nil
+            failedCount += 1
+            leave(path)
+            guard waiting[path] == nil else { return nil }
+            throw error
+        }
     }
 
     private static func isComplete(_ name: String) -> Bool {
@@ -281,7 +299,7 @@ package struct SpoolDirectory: Sendable {
             reading = nil
             guard current.recordCount != 0 || current.faultCount == 0 else {
                 failedCount += 1
-                return leave(current)
+                return leave(current.path)
             }
             // Until it is moved, no other one is read: only the place in one file is remembered.
             resume = position(in: current)
@@ -296,14 +314,14 @@ package struct SpoolDirectory: Sendable {
     package mutating func fail() {
         guard let current = reading.take() else { return }
         failedCount += 1
-        leave(current)
+        leave(current.path)
     }
 
     /// Has done with a file that is no use.
-    private mutating func leave(_ file: Reading) {
-        guard let status = Descriptor.status(path: file.path) else { return }
-        waiting[file.path] = Waiting(mark: Mark(status), until: .zero, isFailed: true)
-        moveToFailed(file.path)
+    private mutating func leave(_ path: String) {
+        guard let status = Descriptor.status(path: path) else { return }
+        waiting[path] = Waiting(mark: Mark(status), until: .zero, isFailed: true)
+        moveToFailed(path)
     }
 
     private mutating func moveToFailed(_ path: String) {

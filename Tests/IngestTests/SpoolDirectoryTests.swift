@@ -9,9 +9,11 @@ import TestSupport
 
     init() throws { folder = try TemporaryDirectory() }
 
-    private func directory(resume: FilePosition? = nil) -> SpoolDirectory {
+    private func directory(
+        resume: FilePosition? = nil, limits: BatchLimits = .init()
+    ) -> SpoolDirectory {
         SpoolDirectory(
-            folder: folder.path, format: .csv, resume: resume, limits: .init(),
+            folder: folder.path, format: .csv, resume: resume, limits: limits,
             uptime: { [clock] in clock.time })
     }
 
@@ -139,6 +141,52 @@ import TestSupport
         chmod(folder.file("a.csv"), 0o644)
         #expect(try drain(&directory) == ["1"])
         #expect(directory.problem == nil)
+    }
+
+    /// Reads the first of two records of a file, and takes the right to read the file away.
+    private func beginOnly(_ name: String) throws -> FilePosition? {
+        append("a\n1\n2\n", to: name)
+        var first = self.directory(limits: .init(lines: 1, bytes: 1 << 20))
+        let begun = try #require(try settled(&first))
+        #expect(begun.texts == ["1"])
+        append("a\n3\n", to: "b.csv")
+        chmod(folder.file(name), 0)
+        return begun.resume
+    }
+
+    @Test func begunFileThatMayNotBeReadAnyMoreGoesToFailedWithItsReason() throws {
+        let position = try beginOnly("a.csv")
+        chmod(folder.path, 0o777)
+        asOrdinaryUser {
+            var directory = self.directory(resume: position)
+            let reason = IngestError.cannotOpen(path: folder.file("a.csv"), errno: EACCES)
+            #expect(throws: reason) { try directory.step() }
+            #expect(has("failed/a.csv") && !has("a.csv"))
+            #expect(directory.failedCount == 1)
+            do {
+                #expect(try drain(&directory) == ["3"])
+            } catch {
+                Issue.record(error)
+            }
+        }
+    }
+
+    @Test func begunFileThatMayNotBeReadAndNotBeMovedHoldsUpNoOther() throws {
+        let position = try beginOnly("a.csv")
+        chmod(folder.path, 0o555)
+        asOrdinaryUser {
+            do {
+                var directory = self.directory(resume: position)
+                #expect(try settled(&directory)?.texts == ["3"])
+                guard case .cannotWrite? = directory.problem else {
+                    Issue.record("\(String(describing: directory.problem))")
+                    return
+                }
+            } catch {
+                Issue.record(error)
+            }
+        }
+        chmod(folder.path, 0o755)
     }
 
     @Test func fileThatCannotBeMovedToFailedIsGivenOnce() throws {
