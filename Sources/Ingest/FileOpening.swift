@@ -8,11 +8,11 @@ extension FileFollower {
     /// The last part of the path.
     var base: String { Self.base(of: path) }
 
-    private static func folder(of path: String) -> String {
+    static func folder(of path: String) -> String {
         path.lastIndex(of: "/").map { String(path[...$0]) } ?? "./"
     }
 
-    private static func base(of path: String) -> String {
+    static func base(of path: String) -> String {
         path.lastIndex(of: "/").map { String(path[path.index(after: $0)...]) } ?? path
     }
 
@@ -29,22 +29,6 @@ extension FileFollower {
             places[folder(of: target), default: []].insert(stem(target))
         }
         return places
-    }
-
-    /// Whether there is anything to follow after a position: the path, its file by another name, or what was rotated away.
-    static func leftAnything(of position: FilePosition) -> Bool {
-        guard Descriptor.status(path: position.path, followsLinks: false) == nil else {
-            return true
-        }
-        let folder = folder(of: position.path)
-        let base = base(of: position.path)
-        // A folder that cannot be listed tells nothing: whoever follows the path says why.
-        guard let names = try? Descriptor.names(in: folder) else { return true }
-        return names.contains { name in
-            isRotated(name, of: base)
-                || Descriptor.status(path: folder + name, followsLinks: false)
-                    .map { FileIdentity($0) == FileIdentity(position) } ?? false
-        }
     }
 
     /// Opens the file to read next: what is left of the one that `resume` knows, what was rotated

@@ -67,9 +67,10 @@ package struct FileSet: Sendable {
         for position in resume where known.matches(position.path) {
             newest[position.path] = position
         }
+        var listings = FolderListings()
         for (path, position) in newest.sorted(by: { $0.key < $1.key }) {
             guard followers.count < Self.limit else { break }
-            if FileFollower.leftAnything(of: position) { follow(path, resume: position) }
+            if listings.leftAnything(of: position) { follow(path, resume: position) }
         }
     }
 

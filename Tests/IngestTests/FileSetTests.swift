@@ -219,4 +219,38 @@ private struct Pumps {
         pumps.append("a\n4\n", to: "pump-a.csv")
         #expect(pumps.drain(&files) == ["4"])
     }
+
+    @Test func foldersAreListedOnceHoweverManyOfTheirFilesAreGone() throws {
+        var pumps = try Pumps()
+        for number in 1...40 { pumps.append("a\n\(number)\n", to: "pump-\(number).csv") }
+        var files = pumps.files("pump-*.csv")
+        #expect(pumps.drain(&files).count == 40)
+        for number in 1...40 where number != 7 {
+            unlink(pumps.directory.file("pump-\(number).csv"))
+        }
+        pumps.rename("pump-7.csv", to: "pump-7.old")
+        pumps.append("8\n", to: "pump-7.old")
+        pumps.append("a\n9\n", to: "pump-9-20261124.csv")
+
+        let watch = inotify_init1(Int32(IN_NONBLOCK))
+        defer { close(watch) }
+        // With the ends between them, two beginnings are not told as one.
+        let mask = UInt32(IN_OPEN | IN_CLOSE_NOWRITE)
+        #expect(inotify_add_watch(watch, pumps.directory.path, mask) > 0)
+        files = pumps.files("pump-*.csv")
+        var buffer = [UInt8](repeating: 0, count: 64 << 10)
+        let count = read(watch, &buffer, buffer.count)
+        var (listings, place) = (0, 0)
+        while place < count {
+            let event = buffer[place...].withUnsafeBytes {
+                $0.loadUnaligned(as: inotify_event.self)
+            }
+            if event.mask & UInt32(IN_OPEN) != 0, event.mask & UInt32(IN_ISDIR) != 0 {
+                listings += 1
+            }
+            place += MemoryLayout<inotify_event>.size + Int(event.len)
+        }
+        #expect(listings == 1)
+        #expect(pumps.drain(&files) == ["8", "9"], "what is left is found all the same")
+    }
 }
