@@ -142,19 +142,24 @@ final class SocketOverflow: Sendable {
     /// - Returns: How many lines could not be kept.
     func keepRest(_ underway: LineBatch?) -> Int {
         state.withLock { state in
-            // What came from the spool is still in it.
-            let held = ([underway].compactMap(\.self) + state.carried).filter { $0.spool == nil }
+            var lost = 0
+            // What came from the spool is still in it; what is there now came after what did not.
+            if let underway, underway.spool == nil {
+                lost += lines(of: underway, notKeptBy: Spool.prepend)
+            }
+            for batch in state.carried { lost += lines(of: batch, notKeptBy: Spool.append) }
             state.carried = []
-            var lost = held.reduce(0) { $0 + lines(notKept: $1) }
             while case .batch(let batch) = hub.take(withHeader: true) {
-                lost += lines(notKept: batch)
+                lost += lines(of: batch, notKeptBy: Spool.append)
             }
             return lost
         }
     }
 
-    private func lines(notKept batch: LineBatch) -> Int {
-        if case .spill = policy, let spool, (try? spool.append(batch)) != nil { return 0 }
+    private func lines(
+        of batch: LineBatch, notKeptBy keep: (Spool) -> (LineBatch) throws(IngestError) -> Void
+    ) -> Int {
+        if case .spill = policy, let spool, (try? keep(spool)(batch)) != nil { return 0 }
         return batch.lines.count
     }
 

@@ -29,6 +29,8 @@ public struct SpoolPosition: Sendable, Hashable, Codable, Comparable {
 package final class Spool: Sendable {
     /// A segment is closed when it is longer than this share of the limit.
     private static let segmentsInLimit: Int64 = 8
+    /// Between the numbers of two segments of a process one is free, for what is to come before the later one.
+    private static let numberStep: Int64 = 2
     /// Length and checksum before each frame.
     private static let headBytes = 12
 
@@ -38,6 +40,8 @@ package final class Spool: Sendable {
     private let state: Mutex<State>
     /// Frames before this segment were written by an earlier process.
     private let firstOwnSegment: Int64
+    /// Where an earlier process has stopped.
+    private let committedSegment: Int64
 
     private struct State {
         var sizes: [Int64: Int64]
@@ -77,8 +81,9 @@ package final class Spool: Sendable {
             }
         }
         let first = sizes.keys.min()
-        let own = max(sizes.keys.max() ?? 0, resume?.segment ?? 0) + 1
+        let own = max(sizes.keys.max() ?? 0, resume?.segment ?? 0) + Self.numberStep
         firstOwnSegment = own
+        committedSegment = resume?.segment ?? 0
         var reading = SpoolPosition(segment: first ?? own, offset: 0)
         if let resume, resume.segment == reading.segment { reading.offset = resume.offset }
         let start = reading
@@ -113,35 +118,67 @@ package final class Spool: Sendable {
         let bytes = SpoolFrame.head(of: payload) + payload
         let result = state.withLock { state -> Result<Void, IngestError> in
             if state.writing.offset >= limit / Self.segmentsInLimit {
-                state.writing = SpoolPosition(segment: state.writing.segment + 1, offset: 0)
+                state.writing = SpoolPosition(
+                    segment: state.writing.segment + Self.numberStep, offset: 0)
             }
-            let path = path(of: state.writing.segment)
-            let number = retrying {
-                open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o640)
+            return Result { () throws(IngestError) in
+                try write(bytes, at: state.writing)
+                state.writing.offset += Int64(bytes.count)
+                state.sizes[state.writing.segment] = state.writing.offset
             }
-            guard number >= 0 else { return .failure(.cannotWrite(path: path, errno: errno)) }
-            defer { close(number) }
-            var done = 0
-            while done < bytes.count {
-                let count = bytes.withUnsafeBytes { buffer in
-                    retrying {
-                        pwrite(
-                            number, buffer.baseAddress.map { $0 + done }, buffer.count - done,
-                            off_t(state.writing.offset) + done)
-                    }
-                }
-                guard count > 0 else {
-                    let code = errno
-                    ftruncate(number, off_t(state.writing.offset))
-                    return .failure(.cannotWrite(path: path, errno: code))
-                }
-                done += count
-            }
-            state.writing.offset += Int64(bytes.count)
-            state.sizes[state.writing.segment] = state.writing.offset
-            return .success(())
         }
         try result.get()
+    }
+
+    /// Puts a batch before all that is not given, for the next process.
+    ///
+    /// Nobody reads on in this one. Where a part of the first segment is given, there is no place before the rest of it: the
+    /// batch is appended. A batch that did not come from the spool was taken when everything in it was given and committed,
+    /// so what was appended since begins a segment.
+    ///
+    /// - Throws: After an error nothing was put there.
+    package func prepend(_ batch: LineBatch) throws(IngestError) {
+        let payload = SpoolFrame.encode(batch)
+        let bytes = SpoolFrame.head(of: payload) + payload
+        let isDone = try state.withLock { state in
+            Result { () throws(IngestError) in
+                let place = SpoolPosition(segment: state.reading.segment - 1, offset: 0)
+                guard state.reading.offset == 0, place.segment > committedSegment,
+                    state.given.offset == 0 || place > state.given,
+                    state.sizes[place.segment] == nil
+                else { return false }
+                try write(bytes, at: place)
+                state.sizes[place.segment] = Int64(bytes.count)
+                return true
+            }
+        }.get()
+        if !isDone { try append(batch) }
+    }
+
+    /// Writes a frame; after an error nothing of it is there.
+    private func write(_ bytes: [UInt8], at place: SpoolPosition) throws(IngestError) {
+        let path = path(of: place.segment)
+        let number = retrying {
+            open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o640)
+        }
+        guard number >= 0 else { throw .cannotWrite(path: path, errno: errno) }
+        defer { close(number) }
+        var done = 0
+        while done < bytes.count {
+            let count = bytes.withUnsafeBytes { buffer in
+                retrying {
+                    pwrite(
+                        number, buffer.baseAddress.map { $0 + done }, buffer.count - done,
+                        off_t(place.offset) + done)
+                }
+            }
+            guard count > 0 else {
+                let code = errno
+                ftruncate(number, off_t(place.offset))
+                throw .cannotWrite(path: path, errno: code)
+            }
+            done += count
+        }
     }
 
     // MARK: Reading
@@ -187,7 +224,10 @@ package final class Spool: Sendable {
         }
         state.reading = SpoolPosition(segment: place.segment + 1, offset: 0)
         // The one that is written ends with a damage too: what comes is behind it.
-        if state.writing < state.reading { state.writing = state.reading }
+        if state.writing < state.reading {
+            state.reading.segment = state.writing.segment + Self.numberStep
+            state.writing = state.reading
+        }
         skip(in: &state)
     }
 
@@ -214,7 +254,7 @@ package final class Spool: Sendable {
         }
         guard position == state.writing, position.offset > 0 else { return }
         remove(position.segment, from: &state)
-        state.writing = SpoolPosition(segment: position.segment + 1, offset: 0)
+        state.writing = SpoolPosition(segment: position.segment + Self.numberStep, offset: 0)
         state.reading = state.writing
         state.released = state.writing
     }

@@ -121,6 +121,29 @@ import TestSupport
         #expect(try texts(spool) == ["{\"a\":2}"])
     }
 
+    @Test func whatIsPutBeforeTheRestIsReadFirstByTheNextProcess() throws {
+        let first = try spool()
+        try first.append(try lines("{\"a\":1}\n"))
+        let committed = try #require(try first.next()?.spool)
+        first.release(before: committed)
+        try first.append(try lines("{\"a\":3}\n"))
+        try first.prepend(try lines("{\"a\":2}\n"))
+        let second = try spool(resume: committed)
+        let given = try #require(try second.next())
+        #expect(given.texts == ["{\"a\":2}"])
+        let third = try spool(resume: given.spool)
+        #expect(try texts(third) == ["{\"a\":3}"])
+        #expect(try segments.isEmpty)
+    }
+
+    @Test func nothingGoesBeforeWhatIsGivenInPart() throws {
+        let first = try spool()
+        for number in 1...2 { try first.append(try lines("{\"a\":\(number)}\n")) }
+        let committed = try #require(try first.next()?.spool)
+        try first.prepend(try lines("{\"a\":3}\n"))
+        #expect(try texts(spool(resume: committed)) == ["{\"a\":2}", "{\"a\":3}"])
+    }
+
     @Test func numberedLinesAreLeftToClientsThatSendThemAgain() throws {
         let first = try spool()
         try first.append(try lines("{\"a\":1}\n"))
@@ -132,6 +155,11 @@ import TestSupport
         try second.append(try lines("{\"a\":4}\n", numbered: 9))
         #expect(try texts(second) == ["{\"a\":4}"], "those of its own clients are given")
     }
+}
+
+extension SocketSource {
+    /// Whether all that clients have sent has arrived.
+    fileprivate var isWithoutClients: Bool { connectionCount() == 0 }
 }
 
 extension SocketSourceTests {
@@ -199,6 +227,58 @@ extension SocketSourceTests {
         #expect(next == count)
         #expect(source.isCaughtUp())
         source.stop()
+    }
+
+    @Test(arguments: [false, true])
+    func whatIsKeptAtAStopComesInTheOrderInWhichItCame(hasPast: Bool) async throws {
+        var place = SpoolPlace(folder: directory.file("spool"), resume: nil)
+        let first = SocketSource(
+            path: path, format: .ndjson, options: options(.spill(limit: 64 << 20)))
+        var expected: [String] = []
+        if hasPast {
+            let spool = try Spool(
+                folder: place.folder, limit: 1 << 20, resume: nil, isRepeated: false)
+            try spool.append(try batch("{\"a\":-1}\n", format: .ndjson))
+        }
+        try await first.start()
+        if hasPast {
+            let past = try #require(try await first.next())
+            first.didCommit(past, faultCount: 0)
+            place.resume = past.spool
+        }
+        let client = try Client(path)
+        client.send("{\"a\":0}\n")
+        // It is taken, and not committed, while others go to the disk.
+        let underway = try #require(try await first.next())
+        expected += underway.texts
+        let lines = (1...200_000).map { "{\"a\":\($0)}" }
+        expected += lines
+        async let sender: Void = beside {
+            client.send(lines.map { $0 + "\n" }.joined())
+            client.finishSending()
+        }
+        let deadline = ContinuousClock.now + .seconds(60)
+        while !first.isWithoutClients, ContinuousClock.now < deadline {
+            try await Task.sleep(for: .milliseconds(1))
+        }
+        await sender
+        #expect(first.spooledByteCount() > 0)
+        first.stop()
+        #expect(first.keepRest(underway) == 0)
+
+        var later = options(.spill(limit: 64 << 20))
+        later.spool = place
+        let second = SocketSource(path: path, format: .ndjson, options: later)
+        try await second.start()
+        var found: [String] = []
+        while found.count < expected.count, let batch = try await second.next() {
+            found += batch.texts
+            second.didCommit(batch, faultCount: 0)
+        }
+        #expect(found.first == expected.first)
+        #expect(found == expected)
+        #expect(second.isCaughtUp())
+        second.stop()
     }
 
     @Test func lastAcknowledgementIsHeardBeforeTheEnd() async throws {
