@@ -11,13 +11,22 @@ public final class DescriptorSource: LineSource {
     public let name: String
 
     private let readBytes: Int
-    private let isPipe: Bool
+    private let pipe: NamedPipe?
     private let input: Int
     private let queue: DispatchQueue
     private let state: Mutex<State>
     private let isStopped = Atomic(false)
     /// Apart from the state, which is taken while the source waits.
     private let holdsLines = Atomic(false)
+
+    /// A named pipe that does not block.
+    ///
+    /// It is asked for its end, which it does not tell if its last writer had left before it was opened. Until something was
+    /// read, an end tells of no writer: the first one is waited for, unless it will come elsewhere.
+    struct NamedPipe: Sendable {
+        /// Whether its path does not lead to it any more.
+        var isLeft: @Sendable () -> Bool
+    }
 
     private struct State {
         var bytes: InputBytes
@@ -59,31 +68,28 @@ public final class DescriptorSource: LineSource {
     /// Goes on with an input.
     convenience init(
         _ held: HeldInput, name: String, format: FormatOptions, limits: BatchLimits,
-        isPipe: Bool = false
+        pipe: NamedPipe? = nil
     ) {
         let framer = held.framer.handedOver(to: format, limits: limits, input: held.number)
-        self.init(held.bytes, name: name, framer: framer, limits, held.number, isPipe)
+        self.init(held.bytes, name: name, framer: framer, limits, held.number, pipe)
     }
 
     /// Reads bytes of which some may have been looked at.
-    ///
-    /// - Parameter isPipe: Whether it is a named pipe that does not block: it is asked for its end, which it does not tell if
-    ///   its last writer had left before it was opened.
     convenience init(
         _ bytes: InputBytes, name: String, format: FormatOptions, limits: BatchLimits,
-        input: Int = 1, isPipe: Bool = false
+        input: Int = 1, pipe: NamedPipe? = nil
     ) {
         let framer = LineFramer(format: format, limits: limits, input: input, name: name)
-        self.init(bytes, name: name, framer: framer, limits, input, isPipe)
+        self.init(bytes, name: name, framer: framer, limits, input, pipe)
     }
 
     private init(
         _ bytes: InputBytes, name: String, framer: LineFramer, _ limits: BatchLimits,
-        _ input: Int, _ isPipe: Bool
+        _ input: Int, _ pipe: NamedPipe?
     ) {
         self.name = name
         self.input = input
-        self.isPipe = isPipe
+        self.pipe = pipe
         readBytes = min(limits.bytes, 64 * limits.lines)
         queue = DispatchQueue(label: "flowguard.ingest.descriptor")
         state = Mutex(
@@ -141,7 +147,7 @@ public final class DescriptorSource: LineSource {
             let hasLine = state.framer.hasCompleteLine
             if !state.bytes.isAtEnd, !isFull, !isStopped.load(ordering: .relaxed),
                 try state.bytes.wait(atMost: hasLine ? 0 : 100)
-                    || (isPipe && !hasLine && state.bytes.offset > 0)
+                    || (!hasLine && asksForEnd(after: state.bytes))
             {
                 try readOnce(&state)
                 continue
@@ -154,6 +160,10 @@ public final class DescriptorSource: LineSource {
             }
         }
         return nil
+    }
+
+    private func asksForEnd(after bytes: InputBytes) -> Bool {
+        pipe.map { bytes.offset > 0 || $0.isLeft() } ?? false
     }
 
     private func readOnce(_ state: inout State) throws(IngestError) {

@@ -8,6 +8,8 @@ import Synchronization
 /// is written by one call of at most 4,096 bytes.
 ///
 /// A pipe that systemd holds open for reading and writing has no last writer: all that comes is one input.
+///
+/// A pipe that another one has taken the place of is read until its last writer has left, and then the other one.
 public final class PipeSource: LineSource {
     /// The path of the pipe.
     public let name: String
@@ -59,7 +61,7 @@ public final class PipeSource: LineSource {
                 state.hasDelivered = held.framer.lineNumber > 0
                 state.source = DescriptorSource(
                     held, name: "\(name) (\(held.number))", format: format, limits: limits,
-                    isPipe: true)
+                    pipe: pipe(descriptor))
             }
         }.get()
     }
@@ -101,8 +103,17 @@ public final class PipeSource: LineSource {
         state.source = DescriptorSource(
             InputBytes(descriptor: descriptor.number, name: "\(name) (\(state.inputs))"),
             name: "\(name) (\(state.inputs))", format: format, limits: limits,
-            input: state.inputs, isPipe: true)
+            input: state.inputs, pipe: pipe(descriptor))
         state.hasDelivered = false
+    }
+
+    private func pipe(_ descriptor: Descriptor) -> DescriptorSource.NamedPipe {
+        // What systemd holds open is the pipe, whatever its path leads to.
+        let own = activated == nil ? try? descriptor.status(name: name) : nil
+        return DescriptorSource.NamedPipe { [name] in
+            guard let own else { return false }
+            return Descriptor.status(path: name).map { FileIdentity($0) } != FileIdentity(own)
+        }
     }
 
     /// Waits for the next lines; after the last writer has left, for another one's.

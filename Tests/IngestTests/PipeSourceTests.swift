@@ -56,6 +56,84 @@ import TestSupport
     }
 }
 
+extension PipeSourceTests {
+    /// Another pipe takes the path.
+    private func replacePipe() {
+        unlink(directory.file("in"))
+        #expect(mkfifo(directory.file("in"), 0o600) == 0)
+    }
+
+    /// Writes as soon as somebody reads; fails after ten seconds.
+    private func writeOnceItIsRead(_ text: String) async throws {
+        let deadline = ContinuousClock.now + .seconds(10)
+        while true {
+            do {
+                return try write(text)
+            } catch  where ContinuousClock.now < deadline {
+                try await Task.sleep(for: .milliseconds(1))
+            }
+        }
+    }
+
+    @Test(arguments: [false, true])
+    func anotherPipeOfThePathIsReadFromItsBeginning(isHandedOver: Bool) async throws {
+        let inputs = HeldInputs()
+        let path = directory.file("in")
+        var source = PipeSource(path: path, format: .csv)
+        try source.start(after: inputs)
+        if isHandedOver {
+            source.stop()
+            #expect(try await source.next() == nil)
+            source.handOver(to: inputs)
+            replacePipe()
+            source = PipeSource(path: path, format: .csv)
+            try source.start(after: inputs)
+        } else {
+            replacePipe()
+        }
+        let reader = source
+        async let read = reader.next()
+        do {
+            try await writeOnceItIsRead("a\n1\n")
+        } catch {
+            reader.stop()
+            _ = try await read
+            throw error
+        }
+        let batch = try #require(try await read)
+        #expect(batch.texts == ["1"])
+        #expect(batch.header == Array("a".utf8))
+        reader.stop()
+    }
+
+    @Test func formerPipeIsReadUntilItsWriterHasLeft() async throws {
+        let inputs = HeldInputs()
+        let path = directory.file("in")
+        let first = PipeSource(path: path, format: .csv)
+        try first.start(after: inputs)
+        let writer = open(path, O_WRONLY | O_NONBLOCK)
+        #expect(Glibc.write(writer, "a\n1\n2", 5) == 5)
+        #expect(try await first.next()?.texts == ["1"])
+        first.stop()
+        #expect(try await first.next() == nil)
+        first.handOver(to: inputs)
+        replacePipe()
+        let second = PipeSource(path: path, format: .csv)
+        try second.start(after: inputs)
+        #expect(Glibc.write(writer, "3\n", 2) == 2)
+        close(writer)
+        let rest = try await collect(second) { $0.last?.isLast == true }
+        #expect(rest.flatMap(\.texts) == ["23"])
+        async let read = second.next()
+        try await writeOnceItIsRead("b\n4\n")
+        let batch = try #require(try await read)
+        #expect(batch.texts == ["4"])
+        #expect(batch.header == Array("b".utf8))
+        #expect(batch.lines.first?.number == 2)
+        second.stop()
+    }
+}
+
 @Suite(.timeLimit(.minutes(1))) struct DatagramSourceTests {
     private let directory: TemporaryDirectory
 
