@@ -135,9 +135,10 @@ extension ConfigurationReader {
                 "not YAML: \(problem)\(detail.isEmpty ? "" : ",")\(detail)",
                 hint: "check the indentation, the quotes and the brackets here and just above")
         case .reader(let problem, let offset, _, let yaml):
-            let before = yaml.prefix(offset ?? 0)
+            // The offset counts characters, of which CR and LF together are one; columns count scalars, as those of marks.
+            let before = yaml.prefix(offset ?? 0).unicodeScalars
             report(
-                line: before.filter { $0 == "\n" }.count + 1,
+                line: before.count { $0 == "\n" } + 1,
                 column: before.reversed().prefix { $0 != "\n" }.count + 1, "not YAML: \(problem)")
         case .duplicatedKeysInMapping(let duplicates, let context):
             let keys = duplicates.map { "'\($0)'" }.joined(separator: ", ")

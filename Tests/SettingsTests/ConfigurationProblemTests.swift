@@ -328,6 +328,20 @@ import Testing
                 """)
     }
 
+    /// What YAML's reader does not take is told at its place, whatever lies before it; the place counts scalars, as others do.
+    @Test(arguments: [
+        ("# ÄÖÜ ß 🌊\nlog: ü\u{1}\n", 2, 7), ("# a\r\n# ö\r\nx: \u{1}\r\n", 3, 4),
+        ("# a\u{308}\nu\u{308}: \u{1}", 2, 5), ("\u{1}", 1, 1),
+    ])
+    func placeOfWhatIsNoTextIsRight(yaml: String, line: Int, column: Int) throws {
+        let error = #expect(throws: ConfigurationError.self) {
+            try FlowguardConfiguration(yaml: yaml, path: "f.yaml")
+        }
+        #expect(
+            error?.description.hasPrefix("f.yaml:\(line):\(column): not YAML: control characters")
+                == true, "\(error?.description ?? "")")
+    }
+
     @Test func garbageIsAnErrorNotACrash() {
         for yaml in [
             "\u{0}", "[[[[", "a: &x [*x]", "- - -", "? {", "streams: {a: b}", "--- a\n--- b",
