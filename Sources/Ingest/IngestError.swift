@@ -43,6 +43,8 @@ public enum IngestError: Error, Equatable, CustomStringConvertible {
     case noRecords(input: String)
     /// Long rows complete no step of their grid.
     case noStep(input: String, late: Int64)
+    /// No series has a value in half of the steps.
+    case noFrequentSeries(input: String, present: [String])
     /// No column of the input holds numbers.
     case noNumericColumns(input: String, present: [String])
     /// An input has more columns than features are chosen from.
@@ -111,6 +113,9 @@ public enum IngestError: Error, Equatable, CustomStringConvertible {
         case .noStep(let input, let late):
             "\(input): expected rows that complete a step of time, found none"
                 + (late > 0 ? ": \(late) came when the step of their time was closed" : "")
+        case .noFrequentSeries(let input, let present):
+            "\(input): expected a series that has a value in at least half of the steps, found none "
+                + "in \(Self.names(present))"
         case .noNumericColumns(let input, let present):
             "\(input): expected at least one column of numbers, found none in "
                 + Self.names(present)

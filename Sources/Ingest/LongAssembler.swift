@@ -26,8 +26,8 @@ public struct LongAssembler: Sendable, Hashable, Codable {
     public private(set) var columns: [String] = []
     /// What became of points that are in no record.
     public private(set) var counts: PointCounts
-    /// Whether a series was left out because there were too many.
-    public private(set) var hasLeftOut = false
+    /// Whether a series was left out because there were too many, or because of its name.
+    public var hasLeftOut = false
 
     /// The newest value of each series in the steps that are closed.
     private var last = Readings()
@@ -101,10 +101,12 @@ public struct LongAssembler: Sendable, Hashable, Codable {
     ///   - decoder: That of the input.
     ///   - rows: How rows are put together; of the assembler's shape.
     ///   - admitsNew: Whether a series that is not known becomes a column.
+    ///   - excluded: Series that become none all the same.
     /// - Returns: The steps that are closed by it.
     /// - Throws: `IngestError` if the header lacks a column; then nothing has changed.
     public mutating func take(
-        _ batch: LineBatch, with decoder: inout LongDecoder, as rows: LongRows, admitsNew: Bool
+        _ batch: LineBatch, with decoder: inout LongDecoder, as rows: LongRows, admitsNew: Bool,
+        except excluded: Set<String> = []
     ) throws(IngestError) -> Outcome {
         // While columns are open, none of them is known to hold numbers only: not even those of this batch.
         let points = try decoder.decode(batch, columns: admitsNew ? [] : columns)
@@ -113,7 +115,7 @@ public struct LongAssembler: Sendable, Hashable, Codable {
         var places: [String: Int] = [:]
         for (place, name) in columns.enumerated() { places[name] = place }
         let columnOfName = points.names.map { name in
-            places[name] ?? (admitsNew ? admit(name) : nil)
+            places[name] ?? (admitsNew && !excluded.contains(name) ? admit(name) : nil)
         }
         let grid = Grid(rows)
         for point in points.points {

@@ -48,7 +48,8 @@ package struct LongRowsReader {
             ?? LongDecoder(
                 rows, format: configuration.format, time: configuration.longRowsTime ?? "")
         var outcome = try assembler.take(
-            batch, with: &current, as: rows, admitsNew: schema == nil)
+            batch, with: &current, as: rows, admitsNew: schema == nil,
+            except: Set(configuration.exclude))
         // Each file has a header of its own.
         decoder = batch.isLast ? nil : current
         stepCount += outcome.stepCount
@@ -66,12 +67,12 @@ package struct LongRowsReader {
 
     /// The records that are left when all files are read; the last step of all has none.
     ///
-    /// - Throws: `noStep` when there is no record, `noNumericColumns` when no series is a column.
+    /// - Throws: `noStep` when there is no record, `noFrequentSeries` when no series is a column.
     package mutating func finish(input: String) throws(IngestError) -> [Piece] {
         guard stepCount > 0 else { throw .noStep(input: input, late: counts.late) }
         let pieces = take()
         guard schema != nil else {
-            throw .noNumericColumns(input: input, present: assembler.columns)
+            throw .noFrequentSeries(input: input, present: assembler.columns)
         }
         return pieces
     }

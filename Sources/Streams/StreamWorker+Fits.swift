@@ -19,7 +19,8 @@ extension StreamWorker {
 
     /// Asks for a fit when the clock or the number of records says so.
     func fitWhenDue() {
-        guard fitTask == nil, !board.isStopping, isSchemaCurrent, !awaitsHistory,
+        guard fitTask == nil, !board.isStopping, isSchemaCurrent, !isSchemaReconsidered,
+            !awaitsHistory,
             let trigger = dueTrigger(at: currentTime(), records: state.windowTotal)
         else { return }
         do {
@@ -78,7 +79,9 @@ extension StreamWorker {
             throw RequestError.noRecords(
                 stream: name, needed: Detector.minimumRows, found: heldCount)
         }
-        guard isSchemaCurrent else { throw RequestError.featuresAwaited(stream: name) }
+        guard isSchemaCurrent, !isSchemaReconsidered else {
+            throw RequestError.featuresAwaited(stream: name)
+        }
         let now = currentTime()
         let id = try environment.store.beginFit(
             FitRow(stream: name, state: .queued, trigger: trigger, queuedAt: now))

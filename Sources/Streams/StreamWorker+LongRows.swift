@@ -13,8 +13,12 @@ extension StreamWorker {
     func assemble(
         _ batch: LineBatch, titled: LineBatch, as rows: LongRows, isHistory: Bool
     ) async throws -> DecodedBatch? {
-        var assembler = currentAssembler(rows)
-        let isOpen = configuration.features == nil && (isSchemaOpen || !isSchemaCurrent)
+        let isOpen =
+            configuration.features == nil
+            && (isSchemaOpen || isSchemaReconsidered || !isSchemaCurrent)
+        var assembler = currentAssembler(rows, isOpen: isOpen)
+        let hadLeftOut = assembler.hasLeftOut
+        if !isSchemaCurrent { assembler.hasLeftOut = false }
         let known = inputs[batch.input]?.longDecoder
         var decoder =
             known
@@ -23,7 +27,8 @@ extension StreamWorker {
         let outcome: LongAssembler.Outcome
         do {
             outcome = try assembler.take(
-                known == nil ? titled : batch, with: &decoder, as: rows, admitsNew: isOpen)
+                known == nil ? titled : batch, with: &decoder, as: rows, admitsNew: isOpen,
+                except: Set(configuration.exclude))
         } catch {
             try await refuse(batch, reason: error, isHistory: isHistory)
             return nil
@@ -31,18 +36,21 @@ extension StreamWorker {
         inputs[batch.input]?.longDecoder = decoder
         let (columns, input) = (assembler.columns, batch.inputName)
         if isHistory || configuration.source.isFile {
-            try settleSchema(by: outcome, columns: columns, input: input)
+            try settleSchema(by: outcome, of: columns, input: input, hadLeftOut: hadLeftOut)
         } else {
             try await insist {
-                try self.settleSchema(by: outcome, columns: columns, input: input)
+                try self.settleSchema(
+                    by: outcome, of: columns, input: input, hadLeftOut: hadLeftOut)
             }
         }
+        // Without a step nothing was decided by it.
+        if !isSchemaCurrent { assembler.hasLeftOut = assembler.hasLeftOut || hadLeftOut }
         var decoded = DecodedBatch(
             records: RecordBatch(schema: Schema(features: [], time: nil)), faults: outcome.faults)
-        if let schema = state.schema {
+        if let schema = schemaOfRows {
             decoded = assembler.records(of: outcome, as: rows, schema: schema)
         }
-        if let schema = state.schema, isSchemaCurrent, !isSchemaOpen {
+        if let schema = state.schema, isSchemaCurrent, !isSchemaOpen, !isSchemaReconsidered {
             assembler.settle(on: schema.features)
         }
         decoded.assembler = assembler
@@ -50,29 +58,61 @@ extension StreamWorker {
     }
 
     /// What is known of rows of this shape; the counts go on whatever their shape.
-    private func currentAssembler(_ rows: LongRows) -> LongAssembler {
+    private func currentAssembler(_ rows: LongRows, isOpen: Bool) -> LongAssembler {
         var assembler = LongAssembler(
             rows.shape, counts: state.assembler?.counts ?? PointCounts())
         if let known = state.assembler, known.shape == rows.shape { assembler = known }
         if let features = configuration.features { assembler.settle(on: features) }
+        if isOpen {
+            let excluded = Set(configuration.exclude)
+            assembler.settle(on: assembler.columns.filter { !excluded.contains($0) })
+        }
         return assembler
     }
 
+    /// The schema of the records before, if they were made of rows of this shape: those of other rows have other columns.
+    private var schemaOfRows: Schema? {
+        state.basis.longRows == configuration.longRows?.shape ? state.schema : nil
+    }
+
+    /// Whether the columns that the model reads may all stay.
+    private var mayModelStay: Bool {
+        guard serving != nil, let schema = schemaOfRows else { return false }
+        let same = Schema(
+            features: schema.features, categories: schema.categories,
+            time: configuration.longRowsTime)
+        return configuration.allowingMissing(in: same) == schema
+            && Set(schema.features).isDisjoint(with: configuration.exclude)
+    }
+
     /// Finds the features by the first steps, and again when the configuration chooses others.
+    ///
+    /// A model that reads none that are excluded now serves until the steps have told which features there are.
+    ///
+    /// - Parameter hadLeftOut: Whether others than the columns before may have room now.
     private func settleSchema(
-        by outcome: LongAssembler.Outcome, columns: [String], input: String
+        by outcome: LongAssembler.Outcome, of columns: [String], input: String, hadLeftOut: Bool
     ) throws {
         guard outcome.stepCount > 0 else { return }
-        guard state.schema == nil || !isSchemaCurrent || isSchemaOpen else { return }
+        guard state.schema == nil || !isSchemaCurrent || isSchemaOpen || isSchemaReconsidered else {
+            return
+        }
         if let features = configuration.features {
             let schema = Schema(features: features, time: configuration.longRowsTime)
             return try use(configuration.allowingMissing(in: schema), tally: nil)
         }
-        if !isSchemaCurrent, let adapted = adaptedSchema { return try use(adapted, tally: nil) }
+        if !isSchemaCurrent, !hadLeftOut, let adapted = adaptedSchema {
+            return try use(adapted, tally: nil)
+        }
         var tally = (isSchemaCurrent ? state.tally : nil) ?? SchemaTally()
         tally.add(outcome, columns: columns)
-        guard let schema = tally.schema(of: configuration) ?? state.schema else {
-            let error = IngestError.noNumericColumns(input: input, present: columns)
+        if !tally.isComplete, mayModelStay {
+            state.basis = WorkerState.SchemaBasis(configuration)
+            state.tally = tally
+            return
+        }
+        guard let schema = tally.schema(of: configuration) ?? schemaOfRows else {
+            let error = IngestError.noFrequentSeries(input: input, present: columns)
             if configuration.source.isFile { throw error }
             return failing(error)
         }

@@ -215,6 +215,8 @@ extension StreamWorker {
         next.drift = nil
         next.answeredDriftIndex = 0
         next.borrowedModel = nil
+        // Whoever puts one into service before the series are known has chosen them.
+        if configuration.longRows != nil, serving == nil { next.tally = nil }
         change(&next)
         var made = makeThreshold(detector, choice: next.choice)
         if let dropped = next.droppedLogLikelihood {

@@ -12,6 +12,14 @@ extension StreamWorker {
             && (state.schema == nil || state.tally != nil)
     }
 
+    /// Whether a model serves on until enough records have told if its columns are still those to watch.
+    ///
+    /// Only of long rows: a header tells all columns at once, and a step only those that are not silent.
+    var isSchemaReconsidered: Bool {
+        configuration.longRows != nil && configuration.features == nil && serving != nil
+            && state.tally != nil
+    }
+
     /// Whether the features are those that the configuration asks for.
     var isSchemaCurrent: Bool { state.basis == WorkerState.SchemaBasis(configuration) }
 

@@ -378,6 +378,9 @@ package actor StreamWorker {
         case IngestError.missingColumns, IngestError.noNumericColumns:
             return "mend features, time or delimiter in the configuration and reload, "
                 + "or replace the file"
+        case IngestError.noFrequentSeries:
+            return "mend every or stale_after under long, or name under features what is to be "
+                + "watched, and reload"
         case IngestError.corrupt, IngestError.truncated:
             return "put a whole file there, or take it out of history and reload"
         case IngestError.compressed: return "unpack it, and name the unpacked file"

@@ -83,6 +83,11 @@ struct CommandFailure: Error, Equatable {
                 error.description,
                 hint: "rows come in the order of their times, and the last step stays open: sort "
                     + "them, or look at series, value and every under long", status: .noInput)
+        case .noFrequentSeries:
+            self.init(
+                error.description,
+                hint: "look at every and stale_after under long, or name under features what is to "
+                    + "be watched")
         case .noNumericColumns:
             self.init(
                 error.description,

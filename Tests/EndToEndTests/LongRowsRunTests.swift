@@ -534,7 +534,7 @@ extension DaemonProcess {
     /// Has the configuration read again, and waits until it is taken over.
     ///
     /// - Parameter count: How many reloads there are then.
-    fileprivate func reload(_ count: Int) async throws {
+    func reload(_ count: Int) async throws {
         signal(SIGHUP)
         try await wait("the reload") {
             try get("/metrics").text.contains("flowguard_config_reloads_total \(count)\n")

@@ -102,4 +102,11 @@ import Testing
         let text = IngestError.noNumericColumns(input: "/a", present: present).description
         #expect(text.hasSuffix("'c20' and 10 more"))
     }
+
+    @Test func seriesThatAreAllRareAreNamed() {
+        #expect(
+            IngestError.noFrequentSeries(input: "/a", present: ["x", "y"]).description
+                == "/a: expected a series that has a value in at least half of the steps, found "
+                + "none in 'x', 'y'")
+    }
 }

@@ -322,6 +322,19 @@ struct LongRowsTests {
         #expect(assembler.counts.unknown == 5)
     }
 
+    @Test func excludedSeriesTakeNoPlaces() throws {
+        let limit = LongAssembler.seriesLimit
+        let text = (0..<(limit + 5)).map { "1001,s\($0),1\n" }.joined()
+        var assembler = LongAssembler(Self.rows().shape)
+        var decoder = LongDecoder(Self.rows(), format: .csv, time: "time")
+        _ = try assembler.take(
+            batch(Self.header + text, format: .csv), with: &decoder, as: Self.rows(),
+            admitsNew: true, except: Set((0..<5).map { "s\($0)" }))
+        #expect(assembler.columns == (5..<(limit + 5)).map { "s\($0)" })
+        #expect(!assembler.hasLeftOut)
+        #expect(assembler.counts.unknown == 5)
+    }
+
     @Test func otherColumnsKeepTheValuesThatTheyShare() throws {
         let rows = Self.rows()
         var assembler = LongAssembler(rows.shape)
