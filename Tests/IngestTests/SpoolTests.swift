@@ -276,7 +276,8 @@ extension SocketSourceTests {
             second.didCommit(batch, faultCount: 0)
         }
         #expect(found.first == expected.first)
-        #expect(found == expected)
+        let isInOrder = found == expected
+        #expect(isInOrder, "\(found.count) of \(expected.count)")
         #expect(second.isCaughtUp())
         second.stop()
     }
