@@ -77,7 +77,7 @@ import Testing
         try configure(firstAfter: 90_000)
         var seen: [Int64] = []
         for _ in 0..<3 {
-            try await daemon.start()
+            try await daemon.start(untilReady: false)
             // It is read in a few seconds: what is seen of it depends on the machine.
             for _ in 0..<20 {
                 if let history = try daemon.stream()?.learning?.history {

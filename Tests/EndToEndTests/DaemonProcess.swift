@@ -57,10 +57,19 @@ final class DaemonProcess {
             """, to: "flowguard.yaml")
     }
 
-    /// Starts the daemon and waits until it answers.
-    func start(environment: [String: String] = [:]) async throws {
-        try launch(environment: environment)
+    /// Starts the daemon and waits until it answers, and until each stream has opened its source or said why it cannot.
+    ///
+    /// - Parameter untilReady: Without, streams may still read their states and histories: an answer tells nothing of them.
+    func start(untilReady: Bool = true) async throws {
+        let before = readyCount
+        try launch()
         try await wait("the daemon to answer") { try? get("/healthz").status == 200 }
+        if untilReady { try await wait("the daemon to be ready") { readyCount > before } }
+    }
+
+    /// How often it has said that all its streams have started.
+    private var readyCount: Int {
+        errorText.split(separator: "\n").count { $0.contains("ready summary=") }
     }
 
     /// Starts the daemon on a pump whose first 600 records give it a model, and waits for that.

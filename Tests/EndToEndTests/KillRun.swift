@@ -57,7 +57,7 @@ final class KillRun {
             }
             if chance.happens(0.05) { try rotateLog() }
         }
-        if !daemon.isRunning { try await daemon.start() }
+        if !daemon.isRunning { try await daemon.start(untilReady: false) }
         try await catchUp()
     }
 

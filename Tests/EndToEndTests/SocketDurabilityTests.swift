@@ -50,7 +50,7 @@ import Testing
                 kills += 1
             }
         }
-        if !daemon.isRunning { try await daemon.start() }
+        if !daemon.isRunning { try await daemon.start(untilReady: false) }
         try await daemon.wait("every acknowledgement", atMost: .seconds(60)) {
             client.work(sending: 500)
             return client.isDone
