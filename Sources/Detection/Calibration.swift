@@ -239,14 +239,28 @@ public struct Calibration: Sendable, Hashable {
 
     /// Calibrates on the log-likelihoods of held-out normal records.
     ///
-    /// Some of them may be anomalies that nobody knew of. At each end the scores, one in a hundred and one at most, are left
-    /// out that no tail like that of the others has: else a fault of the past would hide the next of its kind.
+    /// Some of them may be anomalies that nobody knew of, and would hide the next of their kind. At each end the scores, one in
+    /// a hundred and one at most, are left out that no tail like that of the others has, if they are few episodes: one in a
+    /// thousand records and one at most. Scores as strange that come again and again are a rare kind of normal: without
+    /// them each of its records would be a false alarm, whatever was asked for.
     ///
-    /// - Precondition: At least one, all finite.
-    public init(logLikelihoods: [Double]) {
-        let sorted = logLikelihoods.sorted()
-        let lowest = ScoreTail.impossibleCount(sorted)
-        let highest = ScoreTail.impossibleCount(sorted.reversed().map { -$0 })
+    /// - Parameters:
+    ///   - rows: Where the records lie in time; `nil`: one after the other.
+    ///   - reach: The rows by which records of one episode are apart at most.
+    /// - Precondition: At least one log-likelihood, all finite; as many rows.
+    public init(logLikelihoods: [Double], rows: [Int]? = nil, reach: Int = 10) {
+        let rows = rows ?? Array(logLikelihoods.indices)
+        precondition(rows.count == logLikelihoods.count, "a row for each score")
+        let order = logLikelihoods.indices.sorted { logLikelihoods[$0] < logLikelihoods[$1] }
+        let sorted = order.map { logLikelihoods[$0] }
+        let faults = { (count: Int, suspects: [Int]) in
+            let places = suspects.prefix(count).map { rows[$0] }.sorted()
+            let episodes = zip(places, places.dropFirst()).count { $1 - $0 > reach } + 1
+            return episodes <= max(sorted.count / 1000, 1) ? count : 0
+        }
+        let lowest = faults(ScoreTail.impossibleCount(sorted), order)
+        let highest = faults(
+            ScoreTail.impossibleCount(sorted.reversed().map { -$0 }), order.reversed())
         let kept = sorted[lowest..<sorted.count - highest]
         low = ScoreTail(scores: Array(kept))
         high = ScoreTail(scores: kept.map { -$0 })

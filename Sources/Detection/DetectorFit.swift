@@ -134,7 +134,9 @@ extension Detector {
                     step: training.steps, lastFiniteLoss: nil,
                     restarts: training.restarts))
         }
-        let calibration = Calibration(logLikelihoods: held.scores)
+        let calibration = Calibration(
+            logLikelihoods: held.scores, rows: held.rows,
+            reach: max(10, encoder.windows?.lengths.last ?? 0))
         let summary = FitSummary(
             rowCount: records.rowCount,
             trainingRows: turns.count > 1 ? split.rowCount : split.training.count,
@@ -162,6 +164,8 @@ extension Detector {
         /// The flows that will serve.
         let memberCount: Int
         var scores: [Double] = []
+        /// The row of each.
+        var rows: [Int] = []
         /// How records at the beginning of a stream are scored, by the number of windows that are full.
         ///
         /// The means that are not known are guessed, and what is guessed breaks relations that measured means keep: such
@@ -178,9 +182,12 @@ extension Detector {
             let densities = self.densities(
                 flows, rows.x.selectingRows(split.calibration),
                 context: rows.context?.selectingRows(split.calibration), parallel)
-            scores += zip(densities, split.calibration).map { density, row in
-                density - units + rows.discrete.logProbability(row)
-            }.filter(\.isFinite)
+            for (density, row) in zip(densities, split.calibration) {
+                let score = density - units + rows.discrete.logProbability(row)
+                guard score.isFinite else { continue }
+                scores.append(score)
+                self.rows.append(row)
+            }
             guard let windows = encoder.windows else { return }
             if begun.isEmpty { begun = windows.lengths.map { _ in [] } }
             let chosen = split.calibration.filter { rows.unsettled[$0] == nil }

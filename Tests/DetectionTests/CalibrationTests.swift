@@ -78,6 +78,24 @@ import Testing
         #expect(dirty == clean)
     }
 
+    /// One fault lasts for a while and hides nothing; strange records that come again and again are a kind of normal, which
+    /// is no false alarm later.
+    @Test func outliersThatComeAgainAndAgainAreNormal() {
+        let scores = exponential(3_000, seed: 5)
+        func calibrated(outliersAt places: [Int], reach: Int = 10) -> Calibration {
+            var mixed = scores
+            for (index, place) in places.enumerated() { mixed[place] = -5_000 - Double(index) }
+            return Calibration(logLikelihoods: mixed, reach: reach)
+        }
+        let fault = calibrated(outliersAt: Array(1_000..<1_012))
+        #expect(fault.pValue(-5_000).pValue < 1e-6)
+        let places = Array(stride(from: 100, to: 2_500, by: 200))
+        let scattered = calibrated(outliersAt: places)
+        #expect(scattered.pValue(-5_000).pValue > 12.0 / 3_001)
+        // Records of one episode for windows that are longer.
+        #expect(calibrated(outliersAt: places, reach: 200).pValue(-5_000).pValue < 1e-6)
+    }
+
     /// Of normal records, whose tails may be heavy, nearly none is taken for an anomaly.
     @Test(arguments: [0, 0.2, 0.4]) func theTailsOfNormalRecordsAreKept(shape: Double) {
         var generator = SeededGenerator(seed: 9)
