@@ -9,7 +9,7 @@ struct Architecture<Scalar: FlowScalar>: Sendable {
     let workingOffsets: [Int]
     let workingCount: Int
     /// Where the parameters lie that the optimiser learns: all but running statistics.
-    let learnedRanges: [Range<Int>]
+    let learned: [LearnedParameters]
     /// Where the running statistics lie.
     private let statisticRanges: [Range<Int>]
     let featureCount: Int
@@ -27,7 +27,7 @@ struct Architecture<Scalar: FlowScalar>: Sendable {
         self.layers = layers
         self.base = base
         var offsets: [Int] = []
-        var learned: [Range<Int>] = []
+        var learned: [LearnedParameters] = []
         var statistics: [Range<Int>] = []
         var count = 0
         for layer in layers {
@@ -36,10 +36,13 @@ struct Architecture<Scalar: FlowScalar>: Sendable {
                 let end = count + parameter.count
                 if parameter.isStatistic {
                     statistics.append(count..<end)
-                } else if let last = learned.last, last.upperBound == count {
-                    learned[learned.count - 1] = last.lowerBound..<end
+                } else if let last = learned.last, last.places.upperBound == count,
+                    last.stepShare == parameter.stepShare
+                {
+                    learned[learned.count - 1].places = last.places.lowerBound..<end
                 } else {
-                    learned.append(count..<end)
+                    learned.append(
+                        LearnedParameters(places: count..<end, stepShare: parameter.stepShare))
                 }
                 count = end
             }
@@ -55,7 +58,7 @@ struct Architecture<Scalar: FlowScalar>: Sendable {
         self.workingCount = workingCount
         self.offsets = offsets
         parameterCount = count
-        learnedRanges = learned
+        self.learned = learned
         statisticRanges = statistics
         self.featureCount = featureCount ?? layers.first?.featureCount ?? 0
         self.contextCount = contextCount
@@ -84,4 +87,12 @@ struct Architecture<Scalar: FlowScalar>: Sendable {
             }
         }
     }
+}
+
+/// Parameters that lie together and that the optimiser learns alike.
+struct LearnedParameters {
+    /// Where they lie in the flow's buffer.
+    var places: Range<Int>
+    /// The share of the step size by which they move.
+    var stepShare: Double
 }

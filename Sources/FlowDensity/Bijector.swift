@@ -6,6 +6,8 @@ public struct ParameterShape: Sendable, Hashable {
     public var shape: [Int]
     /// Whether these are running statistics, which follow the rows instead of the gradient.
     public var isStatistic = false
+    /// The share of a fit's step size by which the optimiser moves these.
+    public var stepShare: Double = 1
 
     /// The number of parameters.
     public var count: Int { shape.reduce(1, *) }
@@ -146,7 +148,7 @@ extension Bijector {
 
 extension Flow {
     /// The places of the parameters that are learned: all but running statistics.
-    package var learnedParameters: [Int] { architecture.learnedRanges.flatMap { Array($0) } }
+    package var learnedParameters: [Int] { architecture.learned.flatMap { Array($0.places) } }
 
     /// The gradient by the parameters of the mean of −ln p over some rows.
     package func lossGradient(

@@ -70,20 +70,20 @@ struct Conditioner<Scalar: FlowScalar>: CouplingNetwork {
 
     /// He's start for the hidden layers, zeros for the last.
     func initialize(
-        _ parameters: UnsafeMutablePointer<Scalar>, using generator: inout SeededGenerator
+        _ parameters: UnsafeMutablePointer<Scalar>, biasWidth: Double,
+        using generator: inout SeededGenerator
     ) {
         for layer in 0...hiddenLayers {
             let (inputs, outputs) = sides(layer)
-            let weights = UnsafeMutableBufferPointer(
-                start: parameters + offset(layer), count: inputs * outputs)
+            let dense = UnsafeMutableBufferPointer(
+                start: parameters + offset(layer), count: (inputs + 1) * outputs)
             if layer == hiddenLayers {
-                weights.update(repeating: 0)
+                dense.update(repeating: 0)
             } else {
-                generator.fillNormal(weights)
-                let deviation = Scalar(2 / Double(max(inputs, 1))).squareRoot()
-                for index in weights.indices { weights[index] *= deviation }
+                dense.drawHidden(
+                    inputs: inputs, biasWidth: biasWidth, isFirst: layer == 0,
+                    using: &generator)
             }
-            (parameters + offset(layer) + inputs * outputs).update(repeating: 0, count: outputs)
         }
     }
 
@@ -145,5 +145,24 @@ struct Conditioner<Scalar: FlowScalar>: CouplingNetwork {
             outputGradient = UnsafePointer(next)
         }
         return UnsafePointer(inputGradient)
+    }
+}
+
+extension UnsafeMutableBufferPointer where Element: FlowScalar {
+    /// Draws the weights and biases of a hidden layer.
+    ///
+    /// The weights are normal, of the variance 2 / inputs, as is due to ReLUs. The biases are drawn, too: from zero, all ReLUs of a
+    /// layer with one input would bend at its zero and nowhere else, and of two features each coupling has such a
+    /// network. ``LawLearning/biasWidth`` tells how wide they are.
+    ///
+    /// Source: He, Zhang, Ren, Sun, "Delving deep into rectifiers", 2015, <https://arxiv.org/abs/1502.01852>.
+    func drawHidden(
+        inputs: Int, biasWidth: Double, isFirst: Bool, using generator: inout SeededGenerator
+    ) {
+        generator.fillNormal(self)
+        let weight = (2 / Double(Swift.max(inputs, 1))).squareRoot()
+        let bias = isFirst ? biasWidth : biasWidth * weight
+        let weightCount = count * inputs / (inputs + 1)
+        for index in indices { self[index] *= Element(index < weightCount ? weight : bias) }
     }
 }

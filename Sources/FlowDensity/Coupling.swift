@@ -1,3 +1,5 @@
+import Foundation
+
 /// The general coupling layer: a partition, a coupling law, a conditioner.
 ///
 /// With features split into `a` (passed through) and `b` (transformed), context `c`, law `g` and
@@ -86,7 +88,12 @@ public struct Coupling<Law: CouplingLaw>: Bijector {
     /// The number of features of a row.
     public var featureCount: Int { split.featureCount }
     /// Those of the conditioner.
-    public var parameterShapes: [ParameterShape] { conditioner.parameterShapes }
+    public var parameterShapes: [ParameterShape] {
+        let share = pow(Double(split.transformed.count), -law.learning.stepExponent)
+        var shapes = conditioner.parameterShapes
+        for index in shapes.indices.suffix(2) { shapes[index].stepShare = share }
+        return shapes
+    }
     /// What the conditioner derives.
     public var derivedCount: Int { conditioner.derivedCount }
     /// The conditioner's input, hidden activations and output, and what the law keeps.
@@ -101,7 +108,8 @@ public struct Coupling<Law: CouplingLaw>: Bijector {
     public func initialize(
         _ parameters: UnsafeMutablePointer<Scalar>, using generator: inout SeededGenerator
     ) {
-        conditioner.initialize(parameters, using: &generator)
+        conditioner.initialize(
+            parameters, biasWidth: law.learning.biasWidth, using: &generator)
     }
 
     /// Lets the conditioner derive.

@@ -13,6 +13,8 @@ public protocol CouplingLaw<Scalar>: Sendable {
     var numbersPerFeature: Int { get }
     /// Columns per transformed feature that `forward` keeps for `backward`.
     var recordsPerFeature: Int { get }
+    /// How couplings of this law begin and learn.
+    var learning: LawLearning { get }
 
     /// Maps a feature from the data's side to the latent side.
     func forward(_ column: CouplingColumn<Scalar>, x: UnsafeMutablePointer<Scalar>)
@@ -39,6 +41,26 @@ public protocol CouplingLaw<Scalar>: Sendable {
     func backward(
         _ column: CouplingColumn<Scalar>, dx: UnsafeMutablePointer<Scalar>,
         logDet: UnsafePointer<Scalar>, numbers: UnsafeMutablePointer<Scalar>)
+}
+
+/// How couplings of a law begin and learn; the values were found by measuring, see `docs/decisions/0021`.
+public struct LawLearning: Sendable {
+    /// By which power of the number of transformed features the steps of the layer that gives the numbers are divided.
+    ///
+    /// The log-determinant is a sum over those features: an equal step of each of their numbers would change it more, the
+    /// more there are. One half is right where the changes are independent.
+    public var stepExponent: Double
+    /// The deviation of the biases with which the conditioner's first layer begins.
+    ///
+    /// Its ReLUs bend as far from the middle of standardised features. In later hidden layers biases are by this factor as
+    /// wide as weights.
+    public var biasWidth: Double
+
+    /// The values.
+    public init(stepExponent: Double, biasWidth: Double) {
+        self.stepExponent = stepExponent
+        self.biasWidth = biasWidth
+    }
 }
 
 extension CouplingLaw {
@@ -88,6 +110,8 @@ public struct AdditiveLaw<Scalar: FlowScalar>: CouplingLaw {
     public var numbersPerFeature: Int { 1 }
     /// Nothing is kept.
     public var recordsPerFeature: Int { 0 }
+    /// Independent changes, and few bends.
+    public var learning: LawLearning { LawLearning(stepExponent: 0.5, biasWidth: 1) }
 
     /// The law.
     public init() {}
@@ -132,6 +156,8 @@ public struct AffineLaw<Scalar: FlowScalar>: CouplingLaw {
     public var numbersPerFeature: Int { 2 }
     /// The input x and exp(s).
     public var recordsPerFeature: Int { 2 }
+    /// Of more features and with more bends than shifts.
+    public var learning: LawLearning { LawLearning(stepExponent: 0.75, biasWidth: 2) }
 
     /// The law with a bound of the log-scale.
     public init(logScaleBound: Scalar) {

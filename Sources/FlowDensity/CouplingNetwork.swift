@@ -21,7 +21,8 @@ protocol CouplingNetwork<Scalar>: Sendable {
     /// Sets hidden layers at random and the last one to zero, so that a coupling layer begins as
     /// the identity.
     func initialize(
-        _ parameters: UnsafeMutablePointer<Scalar>, using generator: inout SeededGenerator)
+        _ parameters: UnsafeMutablePointer<Scalar>, biasWidth: Double,
+        using generator: inout SeededGenerator)
     /// Scalars that the network derives from its parameters once, for all tiles.
     var derivedCount: Int { get }
     /// Fills `derived` from the parameters.

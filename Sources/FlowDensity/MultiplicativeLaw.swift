@@ -16,6 +16,8 @@ public struct MultiplicativeLaw<Scalar: FlowScalar>: CouplingLaw {
     public let logScaleBound: Scalar
     /// What the law is called in a model file.
     public var name: String { "multiplicative" }
+    /// As of the affine law.
+    public var learning: LawLearning { LawLearning(stepExponent: 0.75, biasWidth: 2) }
     /// ŝ.
     public var numbersPerFeature: Int { 1 }
     /// The input x, exp(s), and a shift of zeros.

@@ -161,8 +161,10 @@ struct ShardedGradient<Scalar: FlowScalar> {
     /// The Euclidean norm of the gradient by the parameters that are learned.
     var norm: Double {
         withTotal { gradient in
-            architecture.learnedRanges.reduce(0) { sum, range in
-                sum + Scalar._kernels.sumOfSquares(range.count, gradient + range.lowerBound)
+            architecture.learned.reduce(0) { sum, parameters in
+                let places = parameters.places
+                return sum
+                    + Scalar._kernels.sumOfSquares(places.count, gradient + places.lowerBound)
             }.squareRoot()
         }
     }

@@ -88,19 +88,19 @@ struct SlidingConditioner<Scalar: FlowScalar>: CouplingNetwork {
     }
 
     func initialize(
-        _ parameters: UnsafeMutablePointer<Scalar>, using generator: inout SeededGenerator
+        _ parameters: UnsafeMutablePointer<Scalar>, biasWidth: Double,
+        using generator: inout SeededGenerator
     ) {
         for (index, layer) in layers.enumerated() {
-            let start = parameters + offsets[index]
-            let weights = UnsafeMutableBufferPointer(start: start, count: layer.weightCount)
+            let dense = UnsafeMutableBufferPointer(
+                start: parameters + offsets[index], count: layer.weightCount + layer.outputs)
             if index == layers.count - 1 || endsBlock(index) {
-                weights.update(repeating: 0)
+                dense.update(repeating: 0)
             } else {
-                generator.fillNormal(weights)
-                let deviation = Scalar(2 / Double(max(layer.windowInputs, 1))).squareRoot()
-                for place in weights.indices { weights[place] *= deviation }
+                dense.drawHidden(
+                    inputs: layer.windowInputs, biasWidth: biasWidth, isFirst: index == 0,
+                    using: &generator)
             }
-            (start + layer.weightCount).update(repeating: 0, count: layer.outputs)
         }
     }
 

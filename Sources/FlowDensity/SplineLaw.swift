@@ -31,6 +31,8 @@ public struct SplineLaw<Scalar: FlowScalar>: CouplingLaw {
     public var numbersPerFeature: Int { 3 * binCount - 1 }
     /// The input x; sizes and slopes take the place of the conditioner's numbers.
     public var recordsPerFeature: Int { 1 }
+    /// The 3K − 1 numbers of a feature move together.
+    public var learning: LawLearning { LawLearning(stepExponent: 1.5, biasWidth: 2) }
 
     /// The law with its bins.
     ///

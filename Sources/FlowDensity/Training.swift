@@ -223,13 +223,15 @@ struct Trainer<Scalar: FlowScalar> {
         // The average begins short, so that it is not held back by the start of the fit.
         let decay = min(
             options.averageDecay, Double(1 + optimizerSteps) / Double(10 + optimizerSteps))
-        let adam = AdamStep(
+        var adam = AdamStep(
             count: optimizerSteps, gradientScale: min(1, options.gradientNormLimit / norm),
             learningRate: rate, weightDecay: options.weightDecay, averageDecay: decay)
         gradients.withTotal { gradient in
-            for range in architecture.learnedRanges {
+            for learned in architecture.learned {
+                adam.learningRate = rate * learned.stepShare
                 Scalar._kernels.adam(
-                    range, adam, gradient: gradient, parameters: &parameters, first: &first,
+                    learned.places, adam, gradient: gradient, parameters: &parameters,
+                    first: &first,
                     second: &second, average: &average)
             }
             architecture.follow(

@@ -26,7 +26,7 @@ struct BijectorContract {
         }
         // Far from where training begins; a spline of such random numbers would have slopes so small
         // that no rounding or difference is precise enough to check it by.
-        let deviation = layer.name == "spline_coupling" ? 0.1 : 0.3
+        let deviation = layer.name == "spline_coupling" ? 0.05 : 0.3
         for index in parameters.indices {
             parameters[index] += deviation * generator.nextNormalPair().0
         }
@@ -114,27 +114,32 @@ struct BijectorContract {
         let gradients = layer.backward(
             rows, context: context, parameters: parameters, latentGradient: zWeights,
             logDetGradient: logDetWeights)
-        let step = 1e-6
         for index in rows.storage.indices {
-            var above = rows
-            var below = rows
-            above.storage[index] += step
-            below.storage[index] -= step
-            let slope = (loss(above, parameters) - loss(below, parameters)) / (2 * step)
-            expectClose(
-                gradients.x.storage[index], slope, relative: 1e-6, absolute: 1e-7,
-                "\(what): gradient by input \(index)")
+            expectSlope(gradients.x.storage[index], "\(what): gradient by input \(index)") { step in
+                var moved = rows
+                moved.storage[index] += step
+                return loss(moved, parameters)
+            }
         }
         for index in checkedIndices(using: &generator) {
-            var above = parameters
-            var below = parameters
-            above[index] += step
-            below[index] -= step
-            let slope = (loss(rows, above) - loss(rows, below)) / (2 * step)
-            expectClose(
-                gradients.parameters[index], slope, relative: 1e-6, absolute: 1e-7,
-                "\(what): gradient by parameter \(index)")
+            expectSlope(gradients.parameters[index], "\(what): gradient by parameter \(index)") {
+                var moved = parameters
+                moved[index] += $0
+                return loss(rows, moved)
+            }
         }
+    }
+
+    /// Expects a gradient to be the central difference of a loss.
+    ///
+    /// Where a ReLU bends within the step, a shorter one is tried, which roundings make less precise.
+    private func expectSlope(
+        _ gradient: Double, _ what: @autoclosure () -> String, loss: (_ step: Double) -> Double
+    ) {
+        func slope(_ step: Double) -> Double { (loss(step) - loss(-step)) / (2 * step) }
+        let central = slope(1e-6)
+        if abs(gradient - central) <= 1e-7 + 1e-6 * max(abs(gradient), abs(central)) { return }
+        expectClose(gradient, slope(1e-8), relative: 1e-4, absolute: 1e-5, what())
     }
 
     /// The parameters that have a gradient, or some of them where there are many.

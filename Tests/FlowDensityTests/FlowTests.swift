@@ -58,7 +58,8 @@ private let cases: [(variant: FlowVariant, features: Int, context: Int)] =
                 }
             }
             expectClose(
-                scores[row], base + logDet[row], absolute: 2e-12 * Double(8 + features),
+                scores[row], base + logDet[row], relative: 1e-15,
+                absolute: 2e-12 * Double(8 + features),
                 "\(variant.name), D = \(features), C = \(context)")
         }
         let (back, inverseLogDet) = flow.inverse(z, context: c)

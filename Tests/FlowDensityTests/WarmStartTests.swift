@@ -84,7 +84,7 @@ private func training(steps: Int) -> TrainingOptions {
     @Test(arguments: variants)
     func theSameSeedGivesTheSameBitsInAnyOrderOfTheWork(options: FlowOptions) throws {
         let heldOut = waves(500, seed: 2)
-        let former = try fitted(options, waves(2_000, seed: 1), heldOut: heldOut, steps: 100).flow
+        let former = try fitted(options, waves(2_000, seed: 1), heldOut: heldOut, steps: 50).flow
         func goOn(_ parallel: ParallelFor) throws -> [Float] {
             var warm = try Flow(from: former, featureCount: 3, options: options)
             var generator = SeededGenerator(seed: 9)
