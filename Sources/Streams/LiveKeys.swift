@@ -17,6 +17,17 @@ struct Loan: Sendable {
     var recordCount: Int64
 }
 
+/// What becomes of the records of a batch whose stream has keys.
+struct Distribution {
+    /// The records that there is room for.
+    var records: RecordBatch
+    /// When each came in; `nil`: all of them now.
+    var arrivals: [StreamInstant]?
+    var parts: [KeyPart] = []
+    /// The records of other keys.
+    var faults: [RowFault] = []
+}
+
 /// What becomes of one key with the batch under way.
 struct KeyPart {
     let key: String
@@ -56,6 +67,9 @@ struct LiveKeys {
         use(key)
         return worker
     }
+
+    /// The worker of a key in memory, which is only looked at.
+    func workerInMemory(of key: String) -> StreamWorker? { workers[key] }
 
     private mutating func use(_ key: String) {
         useCount += 1

@@ -55,7 +55,6 @@ package final class Replay: Sendable {
     /// - Throws: `ReplayError`, and `IngestError` of a file that cannot be opened.
     package init(_ request: Request) throws {
         var request = request
-        if let key = request.stream.key { throw ReplayError.keyed(column: key.column) }
         if let label = request.label {
             guard request.stream.longRows == nil else {
                 throw ReplayError.labelOfLongRows(column: label)
@@ -134,16 +133,31 @@ package final class Replay: Sendable {
         {
             throw ReplayError.noLabels(column: label)
         }
-        let name = worker.name
         let snapshot = worker.board.snapshot
+        let names = try [worker.name] + store.keys(stream: worker.name).map(\.name).sorted()
+        func all<Message>(
+            at time: (Message) -> Date, _ read: (String) throws -> [Message]
+        ) rethrows -> [OfKey<Message>] {
+            let found = try names.flatMap { name in
+                try read(name).reversed().map { OfKey(key: KeyedName.split(name).key, $0) }
+            }
+            return found.enumerated().sorted {
+                (time($0.element.content), $0.offset) < (time($1.element.content), $1.offset)
+            }.map(\.element)
+        }
         let history = ReplayHistory(
             records: records.all, inputNames: records.inputNames, schema: snapshot.schema,
             counters: snapshot.counters, points: snapshot.pointCounts,
-            fits: try store.fits(stream: name, limit: .max).reversed().map { FitMessage($0) },
-            thresholds: try store.thresholds(stream: name, limit: .max).reversed()
-                .map { ThresholdMessage($0) },
-            episodes: try store.episodes(stream: name, limit: .max).reversed()
-                .map { EpisodeMessage($0) },
+            fits: try all(at: \.queuedAt) {
+                try store.fits(stream: $0, limit: .max).map { FitMessage($0) }
+            },
+            thresholds: try all(at: \.validFrom) {
+                try store.thresholds(stream: $0, limit: .max).map { ThresholdMessage($0) }
+            },
+            episodes: try all(at: \.startedAt) {
+                try store.episodes(stream: $0, limit: .max).map { EpisodeMessage($0) }
+            },
+            keys: request.stream.key == nil ? nil : try store.keys(stream: worker.name),
             asked: snapshot.asked(by: request.stream))
         try? store.close()
         return history
@@ -161,11 +175,13 @@ package struct ReplayHistory: Sendable {
     /// What became of long rows that are in no record; `nil` where each line is a record.
     package var points: PointCounts?
     /// Oldest first.
-    package var fits: [FitMessage]
+    package var fits: [OfKey<FitMessage>]
     /// Oldest first.
-    package var thresholds: [ThresholdMessage]
+    package var thresholds: [OfKey<ThresholdMessage>]
     /// Oldest first.
-    package var episodes: [EpisodeMessage]
+    package var episodes: [OfKey<EpisodeMessage>]
+    /// The keys that had records; `nil` for a stream without.
+    package var keys: [KeyRow]?
     /// The budget, at the end.
     package var asked: AlarmRate
 }
@@ -176,7 +192,6 @@ package enum ReplayError: Error, CustomStringConvertible {
     case labelInUse(column: String, use: String)
     /// Several rows make a record, and each could have another label.
     case labelOfLongRows(column: String)
-    case keyed(column: String)
     /// No record has a label.
     case noLabels(column: String)
     /// The temporary folder cannot be made.
@@ -193,8 +208,6 @@ package enum ReplayError: Error, CustomStringConvertible {
                 + "found it under \(use) in the configuration"
         case .labelOfLongRows(let column):
             return "label column '\(column)': expected records of a line each, found long rows"
-        case .keyed(let column):
-            return "key '\(column)': expected a stream whose records are one series, found a key"
         case .noLabels(let column):
             return "label column '\(column)': expected a label in some record, found none"
         case .folder(let path, let code):
@@ -209,8 +222,6 @@ package enum ReplayError: Error, CustomStringConvertible {
     package var hint: String? {
         switch self {
         case .labelInUse: return "name another column with --label, or take it out there"
-        case .keyed(let column):
-            return "take the lines of one \(column) into a file, and replay it without key"
         case .labelOfLongRows: return "leave --label out, or replay wide records"
         case .noLabels: return "name another column with --label"
         case .folder: return "name a folder that can be written with $TMPDIR"

@@ -6,6 +6,8 @@ import Foundation
 package struct ReplayLabels: Codable, Sendable {
     /// A run of records that are known to be anomalies.
     package struct Window: Codable, Sendable {
+        /// The key that it is of, if any.
+        package var key: String?
         package var from: Date
         package var to: Date
         /// Records in it that were scored.
@@ -18,7 +20,7 @@ package struct ReplayLabels: Codable, Sendable {
         package var isHit: Bool? { scored > 0 ? anomalies > 0 : nil }
 
         private enum CodingKeys: String, CodingKey {
-            case from, to, scored, anomalies, firstAnomalyAt
+            case key, from, to, scored, anomalies, firstAnomalyAt
         }
     }
 
@@ -53,7 +55,7 @@ package struct ReplayLabels: Codable, Sendable {
         windowsHit = windows.count { $0.isHit == true }
         let outside = records.count { $0.judgement != nil && $0.label != true }
         falseEpisodes =
-            Set(records.compactMap(\.judgement?.episode))
+            Set(records.compactMap(\.episode))
             .subtracting(Self.trueEpisodes(records)).count
         if recordsPerDay > 0, outside > 0 {
             falseEpisodesPerDay = Double(falseEpisodes) / (Double(outside) / recordsPerDay)
@@ -61,8 +63,8 @@ package struct ReplayLabels: Codable, Sendable {
     }
 
     /// The episodes with an anomaly in a window.
-    static func trueEpisodes(_ records: [ReplayedRecord]) -> Set<Int64> {
-        Set(records.lazy.filter { $0.label == true }.compactMap(\.judgement?.episode))
+    static func trueEpisodes(_ records: [ReplayedRecord]) -> Set<OfKey<Int64>> {
+        Set(records.lazy.filter { $0.label == true }.compactMap(\.episode))
     }
 
     private mutating func countRecords(_ all: [ReplayedRecord]) {
@@ -108,30 +110,30 @@ package struct ReplayLabels: Codable, Sendable {
         return wins / (Double(positives) * Double(negatives))
     }
 
-    /// Runs of labelled records within a file.
+    /// Runs of labelled records within a file, of each key by itself.
     private static func windows(_ records: [ReplayedRecord]) -> [Window] {
         var windows: [Window] = []
-        var input: Int?
+        var open: [String?: (input: Int, place: Int)] = [:]
         for record in records {
             guard record.label == true else {
-                input = nil
+                open[record.key] = nil
                 continue
             }
             let time = Date(timeIntervalSince1970: record.time)
-            if input != record.input {
-                windows.append(Window(from: time, to: time, scored: 0, anomalies: 0))
-                input = record.input
+            var place = windows.count
+            if let run = open[record.key], run.input == record.input {
+                place = run.place
+            } else {
+                open[record.key] = (record.input, place)
+                windows.append(
+                    Window(key: record.key, from: time, to: time, scored: 0, anomalies: 0))
             }
-            var window = windows.removeLast()
-            window.to = time
-            if let judgement = record.judgement {
-                window.scored += 1
-                if judgement.isAnomaly {
-                    window.anomalies += 1
-                    window.firstAnomalyAt = window.firstAnomalyAt ?? time
-                }
-            }
-            windows.append(window)
+            windows[place].to = time
+            guard let judgement = record.judgement else { continue }
+            windows[place].scored += 1
+            guard judgement.isAnomaly else { continue }
+            windows[place].anomalies += 1
+            windows[place].firstAnomalyAt = windows[place].firstAnomalyAt ?? time
         }
         return windows
     }

@@ -3,6 +3,7 @@ import Detection
 import Foundation
 import Ingest
 import Settings
+import Store
 
 /// A replay in numbers; also the JSON document that is printed of it.
 package struct ReplaySummary: Codable, Sendable {
@@ -24,11 +25,14 @@ package struct ReplaySummary: Codable, Sendable {
         package var rejected: Int
         package var failed: Int
         /// All of them, oldest first; by the clock of the records.
-        package var all: [FitMessage]
+        package var all: [OfKey<FitMessage>]
     }
 
     /// Anomalies close together, which a person is told about once.
     package struct Episode: Codable, Sendable {
+        /// The key that it is of, if any.
+        package var key: String?
+        /// Its number in the stream, or among those of the key.
         package var sequence: Int64
         package var startedAt: Date
         package var lastAnomalyAt: Date
@@ -55,6 +59,16 @@ package struct ReplaySummary: Codable, Sendable {
         package var worstDay: Day?
     }
 
+    /// One key of a stream that has some.
+    package struct Key: Codable, Sendable {
+        package var key: String
+        package var records: Int64
+        package var anomalies: Int64
+        package var episodes: Int
+        /// When its own first model began to serve; `nil`: that of the stream judged it to the end.
+        package var ownModelAt: Date?
+    }
+
     package var stream: String
     package var files: [String]
     package var features: [String]
@@ -74,8 +88,10 @@ package struct ReplaySummary: Codable, Sendable {
     package var measured: MeasuredAlarms?
     /// Anomalies that were no alarm, by what kept them from it, the greatest number first.
     package var suppressed: [SuppressedCount]
-    package var thresholds: [ThresholdMessage]
+    package var thresholds: [OfKey<ThresholdMessage>]
     package var episodes: [Episode]
+    /// The keys, by name; `nil` for a stream without.
+    package var keys: [Key]?
     package var labels: ReplayLabels?
 
     /// Sums a replay up.
@@ -115,31 +131,45 @@ package struct ReplaySummary: Codable, Sendable {
         suppressed = history.counters.suppressedCounts
         thresholds = history.thresholds
         if request.label != nil { labels = ReplayLabels(rows, recordsPerDay: rate) }
+        keys = history.keys.map { Self.summaries(of: $0, in: history) }
         episodes = Self.episodes(
             history, trueOnes: request.label.map { _ in ReplayLabels.trueEpisodes(rows) })
     }
 
     private static func episodes(
-        _ history: ReplayHistory, trueOnes: Set<Int64>?
+        _ history: ReplayHistory, trueOnes: Set<OfKey<Int64>>?
     ) -> [Episode] {
-        var peaks: [Int64: Double] = [:]
+        var peaks: [OfKey<Int64>: Double] = [:]
         for record in history.records {
-            guard let judgement = record.judgement, let episode = judgement.episode else {
-                continue
-            }
+            guard let judgement = record.judgement, let episode = record.episode else { continue }
             peaks[episode] = min(peaks[episode] ?? 1, judgement.pValue)
         }
         return history.episodes.map { episode in
-            Episode(
-                sequence: episode.sequence, startedAt: episode.startedAt,
+            let id = OfKey(key: episode.key, episode.sequence)
+            return Episode(
+                key: episode.key, sequence: episode.sequence, startedAt: episode.startedAt,
                 lastAnomalyAt: episode.lastAnomalyAt, isEnded: episode.isEnded,
-                anomalyCount: episode.anomalyCount, peakPValue: peaks[episode.sequence] ?? 1,
+                anomalyCount: episode.anomalyCount, peakPValue: peaks[id] ?? 1,
                 peakAt: episode.peakAt, topFeatures: episode.topFeatures,
-                isLabelled: trueOnes?.contains(episode.sequence))
+                isLabelled: trueOnes?.contains(id))
         }
     }
 
-    private static func worstDay(_ episodes: [EpisodeMessage]) -> Alarms.Day? {
+    private static func summaries(
+        of rows: [KeyRow], in history: ReplayHistory
+    ) -> [Key] {
+        let episodes = Dictionary(grouping: history.episodes, by: \.key)
+        let fits = Dictionary(grouping: history.fits, by: \.key)
+        return rows.compactMap { row in
+            guard let key = KeyedName.split(row.name).key else { return nil }
+            return Key(
+                key: key, records: row.recordsTotal, anomalies: row.anomaliesTotal,
+                episodes: episodes[key]?.count ?? 0,
+                ownModelAt: fits[key]?.first { $0.state == "accepted" }?.queuedAt)
+        }
+    }
+
+    private static func worstDay(_ episodes: [OfKey<EpisodeMessage>]) -> Alarms.Day? {
         var counts: [Int: Int] = [:]
         for episode in episodes {
             let seconds = episode.startedAt.timeIntervalSince1970

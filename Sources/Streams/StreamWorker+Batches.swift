@@ -74,22 +74,25 @@ extension StreamWorker {
         let now = currentTime()
         var next = state
         var findings = Findings()
-        let (records, parts, tooMany) = try distribute(
-            decoded.records, of: batch, isHistory: isHistory, now: now, into: &next)
+        let given = try distribute(
+            decoded.records, of: batch, isHistory: isHistory, now: now, arrivals: arrivals,
+            into: &next)
         try takeIn(
-            records, source: batch.inputName, origins: decoded.origins, isHistory: isHistory,
-            now: now, arrivals: arrivals, into: &next, &findings)
+            given.records, source: batch.inputName, origins: decoded.origins,
+            isHistory: isHistory, now: now, arrivals: given.arrivals, into: &next, &findings)
         next.assembler = decoded.assembler ?? next.assembler
         if isHistory { next.history.line = batch.lines.last?.number ?? next.history.line }
         if !isHistory { note(batch, in: &next) }
         let faults =
-            tooMany.isEmpty
-            ? decoded.faults : (decoded.faults + tooMany).sorted { $0.lineIndex < $1.lineIndex }
+            given.faults.isEmpty
+            ? decoded.faults
+            : (decoded.faults + given.faults).sorted { $0.lineIndex < $1.lineIndex }
         let after = try setAside(faults, of: batch, now: now, into: &next)
         let newPosition = batch.resume.map(SourcePosition.init) ?? position
         let drops = next.counters.dropped - state.counters.dropped
         try store(
-            next, position: newPosition, findings: findings, file: newPosition, parts: parts)
+            next, position: newPosition, findings: findings, file: newPosition,
+            parts: given.parts)
         countedDrops += drops
         quarantine = after
         board.update {
@@ -154,8 +157,13 @@ extension StreamWorker {
             keys.note(part.key, isAlarming: part.worker.assumeIsolated { $0.conclude() })
         }
         if let newest = ids.joined().max() { environment.announce(newest) }
-        for records in findings.judged { environment.replay?.observe(records) }
+        observe(findings)
         tell(findings.events)
+    }
+
+    /// Shows a replay what is committed.
+    func observe(_ findings: Findings) {
+        for records in findings.judged { environment.replay?.observe(records) }
     }
 
     /// What the store is to hold of a next state.
@@ -203,6 +211,7 @@ extension StreamWorker {
         var upcoming = verdicts[...]
         var alarms: Int64 = 0
         var judged = JudgedRecords(
+            key: KeyedName.split(name).key,
             first: firstNumber + state.counters.records - state.windowTotal, scores: scores,
             threshold: serving.threshold, hadWaited: arrivals == nil)
         for row in 0..<records.rowCount {

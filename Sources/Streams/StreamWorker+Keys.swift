@@ -71,13 +71,14 @@ extension StreamWorker {
 
     /// Gives each key its records of a batch, and makes ready what becomes of them.
     ///
+    /// - Parameter arrivals: When each record came in; `nil`: all of them now.
     /// - Returns: The records of keys that there is room for, what becomes of these keys, and the faults of the others.
     func distribute(
         _ records: RecordBatch, of batch: LineBatch, isHistory: Bool, now: Double,
-        into next: inout WorkerState
-    ) throws -> (records: RecordBatch, parts: [KeyPart], faults: [RowFault]) {
+        arrivals: [StreamInstant]? = nil, into next: inout WorkerState
+    ) throws -> Distribution {
         guard let key = configuration.key, records.rowCount > 0, window != nil else {
-            return (records, [], [])
+            return Distribution(records: records, arrivals: arrivals)
         }
         var parts: [KeyPart] = []
         var (taken, alarms): ([Int], Set<Int>) = ([], [])
@@ -91,7 +92,7 @@ extension StreamWorker {
             }
             let (part, alarmRows) = try prepare(
                 worker, of: own.key, own.records, source: batch.inputName, isHistory: isHistory,
-                now: now, into: &next)
+                now: now, arrivals: arrivals.map { all in own.rows.map { all[$0] } }, into: &next)
             parts.append(part)
             taken += own.rows
             alarms.formUnion(alarmRows.map { own.rows[$0] })
@@ -101,7 +102,9 @@ extension StreamWorker {
         for (number, row) in taken.enumerated() where alarms.contains(row) {
             next.excluded.exclude(state.windowTotal + Int64(number), joining: false)
         }
-        guard !refused.isEmpty else { return (records, parts, []) }
+        guard !refused.isEmpty else {
+            return Distribution(records: records, arrivals: arrivals, parts: parts)
+        }
         let faults = refused.map { row, code in
             let line = Int(records.lineIndices[row])
             return RowFault(
@@ -112,7 +115,10 @@ extension StreamWorker {
                         ? "a text without control characters, found none"
                         : "at most \(key.most) keys, found another"))
         }
-        return (records.selecting(taken), parts, faults)
+        return Distribution(
+            records: records.selecting(taken),
+            arrivals: arrivals.map { all in taken.map { all[$0] } },
+            parts: parts, faults: faults)
     }
 
     /// Makes ready what becomes of a key, and takes its counts into those of the stream.
@@ -120,14 +126,16 @@ extension StreamWorker {
     /// - Parameter records: `nil`: only those that have waited for the stream's model.
     private func prepare(
         _ worker: StreamWorker, of key: String, _ records: RecordBatch?, source: String,
-        isHistory: Bool, now: Double, into next: inout WorkerState
+        isHistory: Bool, now: Double, arrivals: [StreamInstant]? = nil,
+        into next: inout WorkerState
     ) throws -> (part: KeyPart, alarmRows: [Int]) {
         guard let schema = modelSchema else { throw RequestError.notOpen(stream: name) }
         let (loan, tally) = (currentLoan, state.tally)
         let ready = try worker.assumeIsolated { worker in
             worker.loan = loan
             try worker.follow(schema, tally: tally)
-            return try worker.prepare(records, source: source, isHistory: isHistory, now: now)
+            return try worker.prepare(
+                records, source: source, isHistory: isHistory, now: now, arrivals: arrivals)
         }
         next.counters.addJudgement(from: ready.before, to: ready.after)
         next.scoredSinceThreshold += ready.after.scored - ready.before.scored
@@ -269,7 +277,8 @@ extension StreamWorker {
     ///
     /// - Parameter records: `nil`: only those that have waited for a model.
     fileprivate func prepare(
-        _ records: RecordBatch?, source: String, isHistory: Bool, now: Double
+        _ records: RecordBatch?, source: String, isHistory: Bool, now: Double,
+        arrivals: [StreamInstant]?
     ) throws -> Ready {
         var next = state
         var findings = Findings()
@@ -277,7 +286,8 @@ extension StreamWorker {
         let waited = findings.anomalies.count
         if let records {
             try takeIn(
-                records, source: source, isHistory: isHistory, now: now, into: &next, &findings)
+                records, source: source, isHistory: isHistory, now: now, arrivals: arrivals,
+                into: &next, &findings)
         }
         prepared = (next, findings)
         return Ready(
@@ -320,6 +330,7 @@ extension StreamWorker {
             state = next
             isNew = false
             prepared = nil
+            observe(findings)
             tell(findings.events)
             publish()
         }

@@ -2,6 +2,7 @@ import Detection
 import FlowDensity
 import Foundation
 import Ingest
+import Settings
 
 /// What is different for the worker of a replayed stream.
 struct ReplayEnvironment: Sendable {
@@ -19,7 +20,9 @@ struct JudgedRecords: Sendable {
         var episode: Int64?
     }
 
-    /// The running number of the first among all records of the stream, from 0.
+    /// The key that they are of, if any.
+    var key: String?
+    /// The running number of the first among all records of the stream, or of the key, from 0.
     var first: Int64
     var logLikelihood: [Double]
     var pValue: [Double]
@@ -29,7 +32,8 @@ struct JudgedRecords: Sendable {
     var hadWaited: Bool
     var anomalies: [Anomaly] = []
 
-    init(first: Int64, scores: Scores, threshold: Threshold, hadWaited: Bool) {
+    init(key: String?, first: Int64, scores: Scores, threshold: Threshold, hadWaited: Bool) {
+        self.key = key
         self.first = first
         self.threshold = threshold
         self.hadWaited = hadWaited
@@ -60,12 +64,13 @@ extension StreamWorker {
         while !board.isStopping, let batch = try await source.next() {
             guard let decoded = try await decode(batch) else { continue }
             let arrivals = clock.arrivals(of: decoded.records.times)
+            let keys = keys(of: decoded.records)
             records.admit(
-                decoded, of: batch, at: arrivals, labels: try labels?.labels(of: batch))
+                decoded, of: batch, at: arrivals, keys: keys, labels: try labels?.labels(of: batch))
             var row = 0
             var fault = 0
             repeat {
-                let end = row + countUntilDue(arrivals[row...])
+                let end = row + countUntilDue(arrivals[row...], keys: keys?[row...])
                 var piece = DecodedBatch(records: decoded.records.rows(row..<end), faults: [])
                 piece.origins = decoded.origins.map { Array($0[row..<end]) }
                 piece.assembler = decoded.assembler
@@ -81,6 +86,17 @@ extension StreamWorker {
                 row = end
             } while row < arrivals.count && !board.isStopping
         }
+        await closeKeys()
+    }
+
+    /// The key of each record, in a stream that has some.
+    private func keys(of records: RecordBatch) -> [String]? {
+        guard let key = configuration.key, records.rowCount > 0 else { return nil }
+        var keys = [String](repeating: "", count: records.rowCount)
+        for own in records.split(byCategory: key.column) {
+            for row in own.rows { keys[row] = own.key }
+        }
+        return keys
     }
 
     private func take(
@@ -97,20 +113,54 @@ extension StreamWorker {
         state.rate.observe(records: Int64(arrivals.count), seconds: last.uptime - before.uptime)
         doWhatIsDue()
         await fitTask?.value
+        try await finishKeys()
         if let failure { throw failure }
     }
 
+    /// Does what is due for keys now; as many fits as are due, one after the other.
+    private func finishKeys() async throws {
+        guard configuration.key != nil else { return }
+        await serveWaitingKeys()
+        var hasBegun = true
+        while hasBegun, failure == nil, !board.isStopping {
+            doWhatIsDueForKeys()
+            hasBegun = false
+            for (_, worker) in keys.inTurn {
+                guard let task = await worker.fitTask else { continue }
+                hasBegun = true
+                await task.value
+                if let failure = await worker.failure { throw failure }
+            }
+        }
+    }
+
     /// How many of the next records go by until something is due.
-    private func countUntilDue(_ arrivals: ArraySlice<StreamInstant>) -> Int {
+    ///
+    /// - Parameter keys: The key of each, if the stream has some.
+    private func countUntilDue(
+        _ arrivals: ArraySlice<StreamInstant>, keys: ArraySlice<String>?
+    ) -> Int {
         var count = 0
-        for instant in arrivals.prefix(Self.mostRecordsAtOnce) {
+        var ofKeys: [String: Int64] = [:]
+        for (row, instant) in zip(arrivals.indices, arrivals.prefix(Self.mostRecordsAtOnce)) {
             count += 1
             if isRateCheckDue(at: instant.uptime)
                 || dueTrigger(at: instant.time, records: state.windowTotal + Int64(count)) != nil
             {
                 break
             }
+            guard let key = keys?[row] else { continue }
+            ofKeys[key, default: 0] += 1
+            if isFitDue(ofKey: key, at: instant.time, further: ofKeys[key] ?? 0) { break }
         }
         return count
+    }
+
+    /// Whether a key in memory is to be fitted when so many more of its records have come.
+    private func isFitDue(ofKey key: String, at time: Double, further count: Int64) -> Bool {
+        guard serving != nil, let worker = keys.workerInMemory(of: key) else { return false }
+        return worker.assumeIsolated {
+            $0.dueTrigger(at: time, records: $0.state.windowTotal + count) != nil
+        }
     }
 }

@@ -102,7 +102,7 @@ struct CommandFailure: Error, Equatable {
         switch error {
         case .folder, .state, .store:
             self.init(error.description, hint: error.hint, status: .inputOutput)
-        case .labelInUse, .labelOfLongRows, .keyed, .noLabels, .stopped:
+        case .labelInUse, .labelOfLongRows, .noLabels, .stopped:
             self.init(error.description, hint: error.hint)
         }
     }

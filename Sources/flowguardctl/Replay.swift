@@ -174,8 +174,9 @@ struct ReplayCommand: Command {
 /// Every record of a replay with its scores, as CSV.
 enum ReplayRecordsFile {
     static func bytes(_ history: ReplayHistory, _ request: Replay.Request) -> [UInt8] {
+        let hasKeys = request.stream.key != nil
         var text = "record,time,log_likelihood,p_value,anomaly,episode"
-        text += request.label == nil ? "\n" : ",label\n"
+        text += (request.label == nil ? "" : ",label") + (hasKeys ? ",key\n" : "\n")
         let hasTimes = history.schema?.time != nil
         for (index, record) in history.records.enumerated() {
             let time =
@@ -189,8 +190,15 @@ enum ReplayRecordsFile {
                 text += ",,,"
             }
             if request.label != nil { text += "," + (record.label.map { $0 ? "1" : "0" } ?? "") }
+            if hasKeys { text += "," + cell(record.key ?? "") }
             text += "\n"
         }
         return Array(text.utf8)
+    }
+
+    /// A text as a cell of RFC 4180.
+    private static func cell(_ text: String) -> String {
+        text.contains { $0 == "," || $0 == "\"" || $0.isNewline }
+            ? "\"" + text.replacing("\"", with: "\"\"") + "\"" : text
     }
 }

@@ -45,6 +45,7 @@ struct ReplayView {
         if let text = summary.records.points?.text { facts.append(("left out", "\(text) rows")) }
         let time = summary.timeColumn.map { "; time in \($0)" } ?? ""
         facts.append(("features", summary.features.joined(separator: ", ") + time))
+        if let keys = summary.keys { facts.append(("keys", text(of: keys))) }
         facts.append(("fits", fits))
         if summary.records.scored > 0 {
             facts.append(("alarms", alarms))
@@ -110,6 +111,20 @@ struct ReplayView {
         return text
     }
 
+    private func text(of keys: [ReplaySummary.Key]) -> String {
+        let own = keys.count { $0.ownModelAt != nil }
+        var text =
+            Format.count(keys.count) + ", "
+            + (own == keys.count ? "all" : own == 0 ? "none" : Format.count(own))
+            + " judged by models of their own at the end"
+        let worst = keys.filter { $0.episodes > 0 }
+            .max { ($0.episodes, $1.key) < ($1.episodes, $0.key) }
+        if let worst, keys.count > 1 {
+            text += "; most alarms: \(Format.count(worst.episodes)) of \(worst.key)"
+        }
+        return text
+    }
+
     private var alarms: String {
         let alarms = summary.alarms
         var text = Format.plural(alarms.episodes, "episode")
@@ -168,10 +183,13 @@ struct ReplayView {
     // MARK: Tables
 
     private func table(_ windows: [ReplayLabels.Window]) -> String {
-        var table = Table([
-            ("WINDOW", .left), ("LASTED", .right), ("", .left), ("ANOMALIES", .right),
-            ("FIRST AFTER", .right),
-        ])
+        let hasKeys = summary.keys != nil
+        let keyColumn: [(String, Table.Alignment)] = hasKeys ? [("KEY", .left)] : []
+        var table = Table(
+            keyColumn + [
+                ("WINDOW", .left), ("LASTED", .right), ("", .left), ("ANOMALIES", .right),
+                ("FIRST AFTER", .right),
+            ])
         for window in windows {
             let outcome =
                 switch window.isHit {
@@ -179,43 +197,52 @@ struct ReplayView {
                 case false?: Table.Cell("MISSED", .red)
                 case nil: Table.Cell("not scored", .yellow)
                 }
-            table.add([
-                Table.Cell(place(window.from)),
-                Table.Cell(Format.duration(window.to.timeIntervalSince(window.from))), outcome,
-                Table.Cell("\(Format.count(window.anomalies)) of \(Format.count(window.scored))"),
-                Table.Cell(
-                    window.firstAnomalyAt.map {
-                        Format.duration($0.timeIntervalSince(window.from))
-                    } ?? ""),
-            ])
+            let keyCell = hasKeys ? [Table.Cell(window.key ?? "")] : []
+            table.add(
+                keyCell + [
+                    Table.Cell(place(window.from)),
+                    Table.Cell(Format.duration(window.to.timeIntervalSince(window.from))), outcome,
+                    Table.Cell(
+                        "\(Format.count(window.anomalies)) of \(Format.count(window.scored))"),
+                    Table.Cell(
+                        window.firstAnomalyAt.map {
+                            Format.duration($0.timeIntervalSince(window.from))
+                        } ?? ""),
+                ])
         }
         return table.lines(terminal)
     }
 
     /// The strangest episodes, in the order of time.
     private func strangest(_ count: Int) -> [ReplaySummary.Episode] {
-        summary.episodes.sorted { ($0.peakPValue, $0.sequence) < ($1.peakPValue, $1.sequence) }
-            .prefix(count).sorted { $0.sequence < $1.sequence }
+        summary.episodes.enumerated()
+            .sorted { ($0.element.peakPValue, $0.offset) < ($1.element.peakPValue, $1.offset) }
+            .prefix(count).sorted { $0.offset < $1.offset }.map(\.element)
     }
 
     private func table(_ episodes: [ReplaySummary.Episode]) -> String {
         let isLabelled = summary.labels != nil
+        let hasKeys = summary.keys != nil
+        let keyColumn: [(String, Table.Alignment)] = hasKeys ? [("KEY", .left)] : []
         var table = Table(
-            [
+            keyColumn + [
                 ("EPISODE", .right), ("BEGAN", .left), ("LASTED", .right), ("ANOMALIES", .right),
                 ("PEAK P", .right), (isLabelled ? "WINDOW" : "", .left), ("FEATURES", .left),
             ])
         for episode in episodes {
             let lasted = Format.duration(
                 episode.lastAnomalyAt.timeIntervalSince(episode.startedAt))
-            table.add([
-                Table.Cell("\(episode.sequence)"), Table.Cell(place(episode.startedAt)),
-                Table.Cell(episode.isEnded ? lasted : "open", episode.isEnded ? .plain : .red),
-                Table.Cell(Format.count(episode.anomalyCount)),
-                Table.Cell(Format.probability(episode.peakPValue), Ink(pValue: episode.peakPValue)),
-                Table.Cell(episode.isLabelled.map { $0 ? "yes" : "no" } ?? ""),
-                Table.Cell(episode.topFeatures.prefix(2).joined(separator: ", ")),
-            ])
+            let keyCell = hasKeys ? [Table.Cell(episode.key ?? "")] : []
+            table.add(
+                keyCell + [
+                    Table.Cell("\(episode.sequence)"), Table.Cell(place(episode.startedAt)),
+                    Table.Cell(episode.isEnded ? lasted : "open", episode.isEnded ? .plain : .red),
+                    Table.Cell(Format.count(episode.anomalyCount)),
+                    Table.Cell(
+                        Format.probability(episode.peakPValue), Ink(pValue: episode.peakPValue)),
+                    Table.Cell(episode.isLabelled.map { $0 ? "yes" : "no" } ?? ""),
+                    Table.Cell(episode.topFeatures.prefix(2).joined(separator: ", ")),
+                ])
         }
         return table.lines(terminal)
     }

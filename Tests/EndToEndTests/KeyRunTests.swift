@@ -354,12 +354,57 @@ import Testing
             // The steps back in time from machine to machine are no gaps.
             #expect(!fitted.error.contains("steps of time are longer"), "\(fitted.error)")
         }
-        let replayed = try runner.run(["replay", "fleet.csv"] + named)
-        #expect(replayed.code == 1)
-        #expect(
-            replayed.error.hasPrefix(
-                "error: key 'machine': expected a stream whose records are one series, found a key\n"
-            ),
-            "\(replayed.error)")
+    }
+
+    @Test func aReplayFindsWhatTheDaemonFinds() async throws {
+        let runner = try CommandRunner()
+        let daemon = DaemonProcess(folder: runner.folder)
+        var fleet = Fleet(["a", "b", "\"c,d\""])
+        try daemon.folder.write(Self.header + fleet.lines(steps: 200), to: "fleet.csv")
+        try daemon.configure(
+            """
+              - name: fleet
+                source: {file: fleet.csv}
+                key: machine
+                fit: {first_after_records: 600, every: never}
+                alarm: {false_alarm_probability: 0.001, cooldown: 10s}
+            """)
+        try await daemon.start()
+        // The daemon sees the 600th record before the 601st, as it would have, and fits there.
+        try await daemon.wait("the records that waited") {
+            try daemon.metric("flowguard_scored_records_total", of: "fleet") == 600
+        }
+        let more = fleet.lines(steps: 150) { machine, step in
+            machine < 2 && (300..<303 + machine).contains(step)
+        }
+        try daemon.folder.append(more, to: "fleet.csv")
+        try await daemon.wait("the others") {
+            try daemon.metric("flowguard_scored_records_total", of: "fleet") == 1_050
+        }
+        let found = try daemon.anomalies("fleet").sorted { $0.id < $1.id }
+        _ = try await daemon.stop()
+        let outcome = try runner.run([
+            "replay", "--config", "flowguard.yaml", "--stream", "fleet", "--records", "r.csv",
+            "fleet.csv",
+        ])
+        #expect(outcome.code == 0, "\(outcome.error)")
+        #expect(outcome.output.contains("keys          3, none judged by models of their own"))
+        #expect(outcome.output.contains(/KEY +EPISODE/), "\(outcome.output)")
+        #expect(found.count >= 7)
+        let records = try runner.text("r.csv").split(separator: "\n")
+        #expect(records[0] == "record,time,log_likelihood,p_value,anomaly,episode,key")
+        #expect(records[3].hasSuffix(",\"c,d\""))
+        // The records of a step follow one another.
+        let replayed = records.dropFirst().filter { $0.split(separator: ",")[4] == "1" }.map {
+            let cells = $0.split(separator: ",", maxSplits: 6).map(String.init)
+            let step = ((Int(cells[0]) ?? 0) - 1) / 3
+            return "\(cells[6]) \(step) \(cells[5])"
+        }
+        let told = found.map { anomaly in
+            let time = anomaly.recordTime?.timeIntervalSince1970 ?? 0
+            let key = anomaly.key == "c,d" ? "\"c,d\"" : anomaly.key ?? ""
+            return "\(key) \(Int(time) - 1_700_000_000) \(anomaly.episode ?? 0)"
+        }
+        #expect(replayed.sorted() == told.sorted())
     }
 }

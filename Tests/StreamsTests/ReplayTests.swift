@@ -106,6 +106,71 @@ struct ReplayTests {
         #expect(kept.heldBack > 500, "\(kept.heldBack) held back")
     }
 
+    @Test func eachKeyHasItsOwnFitsEpisodesAndWindows() async throws {
+        // Two machines in turn at levels of their own; a third has few records. One fault of each of the two, at the same time.
+        var generator = Generator(state: 5)
+        var text = "time,machine,a,b,label\n"
+        for row in 0..<900 {
+            for (machine, level) in [("x", 0.0), ("y", 20.0), ("z", -20.0)]
+            where machine != "z" || row % 10 == 0 {
+                let a = generator.next()
+                let isFault = machine != "z" && (machine == "x" ? 700..<705 : 702..<704) ~= row
+                let b = 2 * a + 0.1 * generator.next() + (isFault ? 3 : 0)
+                text += "\(1_700_000_000 + 10 * row),\(machine),\(a + level),\(b + level),"
+                text += isFault ? "1\n" : "0\n"
+            }
+        }
+        let file = try folder.write(text, to: "h.csv")
+        let stream = try stream(
+            """
+                key: machine
+                fit: {first_after_records: 400, every: never}
+                alarm: {false_alarm_probability: 0.0001}
+            """)
+        let (history, summary) = try await replay(stream, [file])
+        #expect(summary.records.total == 1_890)
+        #expect(summary.records.scored == 1_890)
+        // Those before the stream's first model, which the 400th record of all begins.
+        #expect(summary.records.scoredAfterwards == 400)
+        let fits = Dictionary(grouping: summary.fits.all, by: \.key)
+        #expect(fits.keys.count == 3)
+        // Each begins at the 400th record of its own.
+        for machine in ["x", "y"] {
+            let first = try #require(fits[machine]?.first)
+            #expect(first.queuedAt.timeIntervalSince1970 == 1_700_003_990)
+            // The newest quarter tells whether it explains them better than the stream's model.
+            #expect(first.recordCount == 300)
+            #expect(fits[machine]?.last?.state == "accepted")
+        }
+        let keys = try #require(summary.keys)
+        #expect(keys.map(\.key) == ["x", "y", "z"])
+        #expect(keys.map(\.records) == [900, 900, 90])
+        #expect(keys.map { $0.ownModelAt != nil } == [true, true, false])
+        #expect(summary.features == ["a", "b"])
+
+        let labels = try #require(summary.labels)
+        #expect(labels.windows.map(\.key) == ["x", "y"])
+        #expect(labels.windows.map(\.scored) == [5, 2])
+        #expect(labels.windowsHit == 2)
+        let hits = summary.episodes.filter { $0.isLabelled == true }
+        #expect(Set(hits.map(\.key)) == ["x", "y"])
+        #expect(labels.falseEpisodes == summary.episodes.count - hits.count)
+        #expect(
+            keys.map(\.episodes)
+                == keys.map { key in summary.episodes.count { $0.key == key.key } })
+        // Each record carries what became of it, not of another key's.
+        for record in history.records where record.judgement?.isAnomaly == true {
+            let episode = try #require(record.episode)
+            #expect(
+                summary.episodes.contains { $0.key == record.key && $0.sequence == episode.content }
+            )
+        }
+        #expect(
+            history.records.filter { $0.label == true }.allSatisfy {
+                $0.judgement?.isAnomaly == true
+            })
+    }
+
     @Test func aFitWaitsForEnoughNewRecords() async throws {
         let file = try folder.write(rows(0..<900, step: 300), to: "h.csv")
         let stream = try stream("    fit: {first_after_records: 300, every: 1h}")
