@@ -1,3 +1,4 @@
+import Foundation
 import Ingest
 
 /// The last records of a stream: what a density with lags or windows looks back on.
@@ -14,17 +15,25 @@ public struct ContextState: Sendable, Hashable, Codable {
 
     private enum CodingKeys: CodingKey {
         case values, times, featureCount
+        /// As bytes.
+        case packedValues, packedTimes
     }
 
-    /// Restores a context; one of an earlier build has no times, so no gap is found in it.
+    /// Restores a context; one of an early build has no times, so no gap is found in it.
     public init(from decoder: any Swift.Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
-        values = try container.decode([Double].self, forKey: .values)
         featureCount = try container.decode(Int.self, forKey: .featureCount)
+        if let bytes = try container.decodeIfPresent(Data.self, forKey: .packedValues) {
+            values = Self.unpacked(bytes)
+            times = Self.unpacked(try container.decode(Data.self, forKey: .packedTimes))
+        } else {
+            values = try container.decode([Double].self, forKey: .values)
+            let rowCount = featureCount > 0 ? values.count / featureCount : 0
+            times =
+                try container.decodeIfPresent([Double?].self, forKey: .times)?.map { $0 ?? .nan }
+                ?? [Double](repeating: .nan, count: rowCount)
+        }
         let count = featureCount > 0 ? values.count / featureCount : 0
-        times =
-            try container.decodeIfPresent([Double?].self, forKey: .times)?.map { $0 ?? .nan }
-            ?? [Double](repeating: .nan, count: count)
         guard featureCount >= 0, values.count == count * featureCount, times.count == count else {
             throw DecodingError.dataCorruptedError(
                 forKey: .values, in: container,
@@ -32,12 +41,32 @@ public struct ContextState: Sendable, Hashable, Codable {
         }
     }
 
-    /// Writes a time that is not known as null.
+    /// Writes the numbers as bytes: a checkpoint is written with each batch, and a list of them takes fifty times as long.
     public func encode(to encoder: any Swift.Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
-        try container.encode(values, forKey: .values)
-        try container.encode(times.map { $0.isFinite ? $0 : nil }, forKey: .times)
+        try container.encode(Self.packed(values), forKey: .packedValues)
+        try container.encode(Self.packed(times), forKey: .packedTimes)
         try container.encode(featureCount, forKey: .featureCount)
+    }
+
+    /// The eight bytes of each number, the lowest first.
+    private static func packed(_ numbers: [Double]) -> Data {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(8 * numbers.count)
+        for number in numbers {
+            for place in 0..<8 {
+                bytes.append(UInt8(truncatingIfNeeded: number.bitPattern >> (8 * UInt64(place))))
+            }
+        }
+        return Data(bytes)
+    }
+
+    private static func unpacked(_ data: Data) -> [Double] {
+        let bytes = Array(data)
+        return stride(from: 0, to: bytes.count - 7, by: 8).map { start in
+            let bits = (0..<8).reduce(UInt64(0)) { $0 | UInt64(bytes[start + $1]) << (8 * $1) }
+            return Double(bitPattern: bits)
+        }
     }
 
     /// The newest rows with their times, oldest first; none when they are of another width.
@@ -50,6 +79,17 @@ public struct ContextState: Sendable, Hashable, Codable {
     func lastRow(featureCount: Int) -> [Double]? {
         let values = rows(featureCount: featureCount).values
         return values.isEmpty ? nil : Array(values.suffix(featureCount))
+    }
+
+    /// The context of a row in the middle of a batch that begins after this one.
+    ///
+    /// - Parameter records: With their gaps filled.
+    func before(row: Int, of records: RecordBatch) -> ContextState {
+        let beginning = records.beginnings.last { $0 <= row }
+        var context = beginning == nil ? self : ContextState()
+        let first = max(beginning ?? 0, row - DetectorOptions.maximumLags)
+        if first < row { context.advance(past: records.rows(first..<row)) }
+        return context
     }
 
     /// Takes the rows of a batch in and keeps the newest.

@@ -32,6 +32,21 @@ public struct Scores: Sendable {
     }
 }
 
+extension Scores {
+    /// Puts the scores of the parts of a batch together, in their order.
+    ///
+    /// - Parameters:
+    ///   - records: The whole batch, with its gaps filled.
+    ///   - gaps: The features that were missing, for the rows where any were.
+    init(joining parts: [Scores], records: RecordBatch, gaps: [Int: [Int]]) {
+        self.init(
+            logLikelihood: Array(concatenating: parts.map(\.logLikelihood)),
+            pValue: Array(concatenating: parts.map(\.pValue)),
+            lowProbability: Array(concatenating: parts.map(\.lowProbability)),
+            rows: Encoder.Rows(joining: parts.map(\.rows), records: records, gaps: gaps))
+    }
+}
+
 /// An encoder, a mixture of flows and a calibration: everything between a record and its verdict.
 public struct Detector: Sendable {
     /// The fewest usable rows of a fit.
@@ -94,14 +109,39 @@ public struct Detector: Sendable {
     /// - Parameters:
     ///   - records: Records of this detector's features.
     ///   - state: The stream's context, which moves past the batch.
-    ///   - parallel: Splits the rows; the scores do not depend on it.
+    ///   - parallel: Runs parts of the rows; the scores do not depend on it.
     /// - Returns: One finite log-likelihood a record, in nats.
     /// - Precondition: `records.schema.columns` are `schema.columns`.
     public func score(
         _ records: RecordBatch, state: inout ContextState, parallel: ParallelFor = .serial
     ) -> Scores {
-        let rows = encoder.encode(records, state: &state)
-        let densities = flows.logLikelihood(rows.x, context: rows.context, parallel: parallel)
+        let (whole, gaps) = encoder.filled(records, after: state)
+        let before = state
+        state.advance(past: whole)
+        let partCount = (whole.rowCount + Self.partRows - 1) / Self.partRows
+        guard partCount > 1 else { return score(whole, gaps: gaps, after: before) }
+        let parts = parallel.map(partCount) { part in
+            let first = part * Self.partRows
+            let range = first..<min(first + Self.partRows, whole.rowCount)
+            var gapsWithin: [Int: [Int]] = [:]
+            if !gaps.isEmpty {
+                for row in range { gapsWithin[row - first] = gaps[row] }
+            }
+            return score(
+                whole.rows(range), gaps: gapsWithin, after: before.before(row: first, of: whole))
+        }
+        return Scores(joining: parts, records: whole, gaps: gaps)
+    }
+
+    /// Rows that are encoded and scored in one go: few enough that all of it stays in the cache, and a multiple of a flow's tile.
+    private static let partRows = 768
+
+    /// Scores records whose gaps are filled.
+    private func score(
+        _ records: RecordBatch, gaps: [Int: [Int]], after state: ContextState
+    ) -> Scores {
+        let rows = encoder.encode(whole: records, gaps: gaps, after: state)
+        let densities = flows.logLikelihood(rows.x, context: rows.context)
         let units = encoder.logScaleSum
         var logLikelihood = densities
         var pValue = [Double](repeating: 1, count: records.rowCount)

@@ -136,6 +136,13 @@ struct DiscreteDensity: Sendable, Hashable {
         /// For the rows with values that were never seen, where each such value is an anomaly: the columns.
         var neverSeen: [Int: [Int]] = [:]
 
+        /// Adds the rows of the next part of the batch.
+        mutating func append(_ other: Rows, from row: Int) {
+            codes += other.codes
+            logProbability += other.logProbability
+            for (place, columns) in other.neverSeen { neverSeen[row + place] = columns }
+        }
+
         /// `ln P(categories, pattern)` of a row; 0 where there are no columns.
         func logProbability(_ row: Int) -> Double {
             logProbability.isEmpty ? 0 : logProbability[row]

@@ -29,7 +29,7 @@ public struct DriftState: Sendable, Hashable, Codable {
     public static let bigCapital = 1e6
 
     /// What the tracker counts of one feature.
-    struct Feature: Sendable, Hashable, Codable {
+    struct Feature: Sendable, Hashable {
         /// Records between this edge and the one before; the last bin has no upper edge.
         var counts: [Int]
     }
@@ -82,34 +82,58 @@ public struct DriftState: Sendable, Hashable, Codable {
     /// Whether the scores say that the records have changed.
     public var scoresHaveDrifted: Bool { logCapital >= log(Self.bigCapital) }
 
-    /// Takes in the p-value of a record, which a normal one has spread evenly over 0 to 1.
-    mutating func observe(pValue: Double) {
-        let p = min(max(pValue, 0), 1)
-        let stride = stride(after: p)
-        let waited = (sinceBet ?? 0) + 1
-        recordsSinceChange += 1
-        guard waited >= stride else {
-            sinceBet = waited
-            return
+    /// Takes in the p-values of records, which normal ones have spread evenly over 0 to 1.
+    mutating func observe(pValues: some Sequence<Double>) {
+        var capital = Capital(logs: bets)
+        for pValue in pValues {
+            let p = min(max(pValue, 0), 1)
+            let stride = stride(after: p)
+            let waited = (sinceBet ?? 0) + 1
+            recordsSinceChange += 1
+            guard waited >= stride else {
+                sinceBet = waited
+                continue
+            }
+            sinceBet = min(waited - stride, 1)
+            capital.bet(on: p, jump: Self.jump)
+            if capital.isLost {
+                resetScores()
+                capital = Capital(logs: bets)
+            }
         }
-        sinceBet = min(waited - stride, 1)
-        // In units of the greatest bet, so that none overflows.
-        let top = max(bets[0], bets[1], bets[2])
-        let (less, even, more) = (exp(bets[0] - top), exp(bets[1] - top), exp(bets[2] - top))
-        let moved = (less + even + more) * Self.jump / 3
-        let won = (
-            less: (less * (1 - Self.jump) + moved) * (1.5 - p),
-            even: even * (1 - Self.jump) + moved,
-            more: (more * (1 - Self.jump) + moved) * (0.5 + p)
-        )
-        // The first bet leaves the capital as it is, but for the rounding.
-        guard top + log(won.less + won.even + won.more) > -1e-9 else {
-            resetScores()
-            return
+        bets = capital.logs
+    }
+
+    /// The capital of the three bets in units of some power, so that a step takes no logarithm.
+    private struct Capital {
+        private var less: Double
+        private var even: Double
+        private var more: Double
+        /// The logarithm of the unit.
+        private let top: Double
+        /// The whole capital that is 1, less what the rounding takes: the first bet leaves it as it is.
+        private let least: Double
+
+        init(logs: [Double]) {
+            top = max(logs[0], logs[1], logs[2])
+            (less, even, more) = (exp(logs[0] - top), exp(logs[1] - top), exp(logs[2] - top))
+            least = exp(-1e-9 - top)
         }
-        bets[0] = top + log(won.less)
-        bets[1] = top + log(won.even)
-        bets[2] = top + log(won.more)
+
+        var logs: [Double] { [top + log(less), top + log(even), top + log(more)] }
+
+        /// Whether the capital has fallen below 1.
+        var isLost: Bool { less + even + more <= least }
+
+        mutating func bet(on p: Double, jump: Double) {
+            let whole = less + even + more
+            // Long before it is more, or less, than a number can hold.
+            if !(1e-100...1e100).contains(whole) { self = Capital(logs: logs) }
+            let moved = (less + even + more) * jump / 3
+            less = (less * (1 - jump) + moved) * (1.5 - p)
+            even = even * (1 - jump) + moved
+            more = (more * (1 - jump) + moved) * (0.5 + p)
+        }
     }
 
     /// How many records go by from bet to bet, by the correlation of neighbouring p-values.
@@ -158,6 +182,33 @@ public struct DriftState: Sendable, Hashable, Codable {
     }
 }
 
+extension DriftState.Feature: Codable {
+    private enum CodingKeys: CodingKey {
+        case counts
+    }
+
+    /// Reads the counts as a text, or as the list that earlier builds wrote.
+    init(from decoder: any Swift.Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        guard let text = try? container.decode(String.self, forKey: .counts) else {
+            counts = try container.decode([Int].self, forKey: .counts)
+            return
+        }
+        let numbers = text.split(separator: " ").map { Int($0) }
+        counts = numbers.compactMap(\.self)
+        guard counts.count == numbers.count else {
+            throw DecodingError.dataCorruptedError(
+                forKey: .counts, in: container, debugDescription: "the counts are not all numbers")
+        }
+    }
+
+    /// Writes the counts as one text: a checkpoint is written with each batch, and a list takes thirty times as long.
+    func encode(to encoder: any Swift.Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(counts.map { String($0) }.joined(separator: " "), forKey: .counts)
+    }
+}
+
 /// How far one feature has moved.
 public struct FeatureDrift: Sendable, Hashable, Codable {
     /// The feature.
@@ -167,7 +218,7 @@ public struct FeatureDrift: Sendable, Hashable, Codable {
 }
 
 /// Bins of a feature: the different values among its training quantiles, and the share of training records in each.
-struct DriftBins {
+struct DriftBins: Sendable {
     /// The greatest value of each bin but the last.
     var edges: [Double] = []
     var shares: [Double] = []
@@ -246,26 +297,28 @@ extension Detector {
     ///
     /// - Parameters:
     ///   - state: Of this detector; another's begins anew.
+    ///   - parallel: Runs the features; the counts do not depend on it.
     ///   - isWanted: Whether a record counts, by its place in the batch.
     public func observeDrift(
-        _ scores: Scores, in state: inout DriftState, where isWanted: (Int) -> Bool
+        _ scores: Scores, in state: inout DriftState, parallel: ParallelFor = .serial,
+        where isWanted: (Int) -> Bool
     ) {
         let bins = encoder.columns.prefix(Self.mostTrackedFeatures).map { DriftBins($0) }
         if state.features.map(\.counts.count) != bins.map(\.shares.count) { state = driftState() }
         let width = encoder.columns.count
         let wanted = scores.logLikelihood.indices.filter(isWanted)
         let values = scores.rows.records.values
-        for (j, bins) in bins.enumerated() {
+        let counts = parallel.map(bins.count) { j in
+            let bins = bins[j]
             var counts = [Int](repeating: 0, count: bins.shares.count)
             for row in wanted {
                 let value = values[row * width + j]
                 if value.isFinite { counts[bins.bin(of: value)] += 1 }
             }
-            state.count(feature: j, counts)
+            return counts
         }
-        for row in wanted where !scores.lowProbability[row].isNaN {
-            state.observe(pValue: scores.lowProbability[row])
-        }
+        for (j, counts) in counts.enumerated() { state.count(feature: j, counts) }
+        state.observe(pValues: wanted.lazy.map { scores.lowProbability[$0] }.filter { !$0.isNaN })
         state.age()
     }
 

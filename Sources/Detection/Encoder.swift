@@ -158,10 +158,21 @@ struct Encoder: Sendable, Hashable {
     ///
     /// - Precondition: The records have this encoder's features.
     func encode(_ given: RecordBatch, state: inout ContextState) -> Rows {
-        precondition(given.schema.columns == schema.columns, "records of the model's columns")
         let (records, gaps) = filled(given, after: state)
+        defer { state.advance(past: records) }
+        return encode(whole: records, gaps: gaps, after: state)
+    }
+
+    /// Encodes records whose gaps are filled.
+    ///
+    /// - Parameters:
+    ///   - gaps: The features that were missing, for the rows where any were.
+    ///   - state: What came before the first of them.
+    /// - Precondition: The records have this encoder's features.
+    func encode(
+        whole records: RecordBatch, gaps: [Int: [Int]], after state: ContextState
+    ) -> Rows {
         let readings = readings(records, after: state)
-        state.advance(past: records)
         var rows = Rows(
             x: Matrix(rowCount: records.rowCount, columnCount: inputCount), context: nil,
             penalty: [Double](repeating: 0, count: records.rowCount), changedConstants: [:],
@@ -354,5 +365,45 @@ struct Encoder: Sendable, Hashable {
             }
         }
         return rows
+    }
+}
+
+extension Encoder.Rows {
+    /// Puts the rows of the parts of a batch together, in their order.
+    init(joining parts: [Encoder.Rows], records: RecordBatch, gaps: [Int: [Int]]) {
+        let columnCount = parts[0].x.columnCount
+        x = Matrix(
+            rowCount: records.rowCount, columnCount: columnCount,
+            storage: Array(concatenating: parts.map(\.x.storage)))
+        context = parts[0].context.map { first in
+            Matrix(
+                rowCount: records.rowCount, columnCount: first.columnCount,
+                storage: Array(concatenating: parts.compactMap(\.context?.storage)))
+        }
+        penalty = Array(concatenating: parts.map(\.penalty))
+        states = Array(concatenating: parts.map(\.states))
+        discrete = DiscreteDensity.Rows()
+        changedConstants = [:]
+        unsettled = [:]
+        var first = 0
+        for part in parts {
+            discrete.append(part.discrete, from: first)
+            for (row, columns) in part.changedConstants {
+                changedConstants[first + row] = columns
+            }
+            for (row, count) in part.unsettled { unsettled[first + row] = count }
+            first += part.x.rowCount
+        }
+        self.records = records
+        self.gaps = gaps
+    }
+}
+
+extension Array {
+    /// The elements of some arrays, one array after the other.
+    init(concatenating arrays: [[Element]]) {
+        self = []
+        reserveCapacity(arrays.reduce(0) { $0 + $1.count })
+        for array in arrays { append(contentsOf: array) }
     }
 }

@@ -43,10 +43,12 @@ extension Encoder {
     /// the filled one, given in the context which values are filled; in training the same is done to some whole records,
     /// so that the flows know every such context.
     ///
+    /// - Precondition: The records have this encoder's features.
     /// - Returns: The whole records, and for each row with gaps the features that were filled.
     func filled(
         _ records: RecordBatch, after state: ContextState
     ) -> (records: RecordBatch, gaps: [Int: [Int]]) {
+        precondition(records.schema.columns == schema.columns, "records of the model's columns")
         let optional = schema.features.indices.filter {
             schema.optional.contains(schema.features[$0])
         }

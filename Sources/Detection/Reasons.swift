@@ -108,11 +108,16 @@ extension [FeatureReason] {
 extension Detector {
     /// The anomalies among scored records, each with its reason.
     ///
+    /// - Parameter parallel: Runs the anomalies; their verdicts do not depend on it.
     /// - Complexity: A normal record costs nothing; an anomaly, about 36 rows of the flow a feature.
-    public func verdicts(_ scores: Scores, threshold: Threshold) -> [Verdict] {
-        scores.logLikelihood.indices.compactMap { row in
-            guard scores.isAnomaly(row, threshold: threshold) else { return nil }
-            return verdict(scores, row: row, threshold: threshold)
+    public func verdicts(
+        _ scores: Scores, threshold: Threshold, parallel: ParallelFor = .serial
+    ) -> [Verdict] {
+        let anomalies = scores.logLikelihood.indices.filter {
+            scores.isAnomaly($0, threshold: threshold)
+        }
+        return parallel.map(anomalies.count) {
+            verdict(scores, row: anomalies[$0], threshold: threshold)
         }
     }
 

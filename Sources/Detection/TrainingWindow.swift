@@ -1,3 +1,4 @@
+import FlowDensity
 import Foundation
 import Ingest
 
@@ -23,10 +24,6 @@ public final class TrainingWindow {
 
     private let descriptor: Int32
     private let rowBytes: Int
-    /// Bytes of a category's cell: its length, and its text.
-    private static let cellBytes = 1 + CategoryTable.textLimitBytes
-    /// The length of a cell that holds no value.
-    private static let missingLength: UInt8 = 0xFF
     private static let headerBytes = 4096
     /// Counting on from it overflows nothing.
     private static let largestTotal: Int64 = 1 << 53
@@ -42,8 +39,7 @@ public final class TrainingWindow {
         self.path = path
         self.schema = schema
         self.capacity = capacity
-        rowBytes =
-            8 + 8 + 8 * schema.features.count + Self.cellBytes * schema.categories.count + 8
+        rowBytes = 8 * RowLayout(schema).wordCount
         descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o640)
         guard descriptor >= 0 else { throw Self.error(path, "open") }
         var header = [UInt8](repeating: 0, count: Self.headerBytes)
@@ -64,7 +60,7 @@ public final class TrainingWindow {
             discardedCount = Self.rowCount(
                 of: found.prefix(max(0, count)), fileBytes: Self.size(descriptor))
             guard ftruncate(descriptor, 0) == 0 else { throw Self.error(path, "truncate") }
-            try write(header, at: 0)
+            try write(header[...], at: 0)
         }
     }
 
@@ -74,33 +70,36 @@ public final class TrainingWindow {
 
     /// Appends records.
     ///
+    /// - Parameter parallel: Runs parts of the rows; the file does not depend on it.
     /// - Throws: `file`, for instance on a full disk; then `total` is as before and the call may be repeated.
-    public func append(_ records: RecordBatch) throws(DetectionError) {
+    public func append(
+        _ records: RecordBatch, parallel: ParallelFor = .serial
+    ) throws(DetectionError) {
         precondition(records.schema.columns == schema.columns, "records of the window's columns")
-        let width = schema.features.count
-        var row = 0
-        while row < records.rowCount {
-            let slot = Int((total + Int64(row)) % Int64(capacity))
-            let count = min(records.rowCount - row, capacity - slot)
-            var bytes = [UInt8](repeating: 0, count: count * rowBytes)
-            for i in 0..<count {
-                let base = i * rowBytes
-                Self.put(UInt64(bitPattern: records.offsets[row + i]), into: &bytes, at: base)
-                Self.put(records.times[row + i].bitPattern, into: &bytes, at: base + 8)
-                for j in 0..<width {
-                    let value = records.values[(row + i) * width + j]
-                    Self.put(value.bitPattern, into: &bytes, at: base + 16 + 8 * j)
-                }
-                put(records.categories, row: row + i, into: &bytes, at: base + 16 + 8 * width)
-                let end = base + rowBytes - 8
-                let number = total + Int64(row + i)
-                Self.put(Self.checksum(bytes[base..<end], of: number), into: &bytes, at: end)
-            }
-            try write(bytes, at: Self.headerBytes + slot * rowBytes)
-            row += count
+        let layout = RowLayout(schema)
+        let total = total
+        let partCount = (records.rowCount + Self.partRows - 1) / Self.partRows
+        let parts = parallel.map(partCount) { part in
+            let first = part * Self.partRows
+            let rows = first..<min(first + Self.partRows, records.rowCount)
+            return layout.words(of: records, rows: rows, firstNumber: total + Int64(first))
         }
-        total += Int64(records.rowCount)
+        var slot = Int(total % Int64(capacity))
+        for part in parts {
+            // A part that reaches the end of the ring goes on at its beginning.
+            var words = part[...]
+            while !words.isEmpty {
+                let room = words.prefix((capacity - slot) * layout.wordCount)
+                try write(room, at: Self.headerBytes + slot * rowBytes)
+                words = words[room.endIndex...]
+                slot = (slot + room.count / layout.wordCount) % capacity
+            }
+        }
+        self.total += Int64(records.rowCount)
     }
+
+    /// Rows that one thread makes ready at once.
+    private static let partRows = 1_024
 
     /// Goes back to a former total, after a crash between this file and the store.
     public func rewind(to total: Int64) {
@@ -174,39 +173,28 @@ public final class TrainingWindow {
     public func flush() throws(DetectionError) {
         var bytes = [UInt8](repeating: 0, count: 8)
         Self.put(UInt64(bitPattern: total), into: &bytes, at: 0)
-        try write(bytes, at: Self.headerBytes - 8)
+        try write(bytes[...], at: Self.headerBytes - 8)
         guard fsync(descriptor) == 0 else { throw Self.error(path, "sync") }
-    }
-
-    private func put(
-        _ categories: CategoryTable, row: Int, into bytes: inout [UInt8], at offset: Int
-    ) {
-        for column in 0..<categories.columnCount {
-            let base = offset + column * Self.cellBytes
-            guard let text = categories.text(row: row, column: column)?.utf8 else {
-                bytes[base] = Self.missingLength
-                continue
-            }
-            bytes[base] = UInt8(text.count)
-            for (i, byte) in text.enumerated() { bytes[base + 1 + i] = byte }
-        }
     }
 
     private func categories(in bytes: [UInt8], at offset: Int) -> [String?] {
         (0..<schema.categories.count).map { column in
-            let base = offset + column * Self.cellBytes
-            guard bytes[base] != Self.missingLength else { return nil }
+            let base = offset + column * RowLayout.cellBytes
+            guard bytes[base] != RowLayout.missingLength else { return nil }
             let end = base + 1 + min(Int(bytes[base]), CategoryTable.textLimitBytes)
             return String(decoding: bytes[(base + 1)..<end], as: UTF8.self)
         }
     }
 
-    private func write(_ bytes: [UInt8], at offset: Int) throws(DetectionError) {
+    private func write<Element: BitwiseCopyable>(
+        _ elements: ArraySlice<Element>, at offset: Int
+    ) throws(DetectionError) {
+        let byteCount = elements.count * MemoryLayout<Element>.stride
         var done = 0
-        while done < bytes.count {
-            let count = bytes.withUnsafeBytes {
+        while done < byteCount {
+            let count = elements.withUnsafeBytes {
                 pwrite(
-                    descriptor, $0.baseAddress?.advanced(by: done), bytes.count - done,
+                    descriptor, $0.baseAddress?.advanced(by: done), byteCount - done,
                     off_t(offset + done))
             }
             if count < 0 && errno == EINTR { continue }
@@ -256,14 +244,105 @@ public final class TrainingWindow {
 
     /// FNV-1a of a row's running number, one byte at a time from the lowest, and its content.
     private static func checksum(_ bytes: ArraySlice<UInt8>, of number: Int64 = 0) -> UInt64 {
-        var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-        for i in 0..<8 {
-            let byte = UInt8(truncatingIfNeeded: number >> (8 * Int64(i)))
-            hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3
+        var hash = FNV()
+        hash.add(UInt64(bitPattern: number))
+        for byte in bytes { hash.add(byte) }
+        return hash.value
+    }
+}
+
+/// How a row lies in the ring: place, time, values, the cells of the categories, and a checksum, in words of eight bytes.
+private struct RowLayout: Sendable {
+    /// Bytes of a category's cell: its length, and its text; a whole number of words.
+    static let cellBytes = 1 + CategoryTable.textLimitBytes
+    /// The length of a cell that holds no value.
+    static let missingLength: UInt8 = 0xFF
+
+    private let featureCount: Int
+    /// Words of a row.
+    let wordCount: Int
+
+    init(_ schema: Schema) {
+        featureCount = schema.features.count
+        wordCount = 3 + featureCount + Self.cellBytes / 8 * schema.categories.count
+    }
+
+    /// Rows as the file holds them.
+    ///
+    /// - Parameter firstNumber: The running number of the first.
+    func words(of records: RecordBatch, rows: Range<Int>, firstNumber: Int64) -> [UInt64] {
+        var words: [UInt64] = []
+        words.reserveCapacity(rows.count * wordCount)
+        for row in rows {
+            words.append(UInt64(bitPattern: records.offsets[row]).littleEndian)
+            words.append(records.times[row].bitPattern.littleEndian)
+            for place in (row * featureCount)..<((row + 1) * featureCount) {
+                words.append(records.values[place].bitPattern.littleEndian)
+            }
+            append(records.categories, row: row, to: &words)
+            words.append(0)
         }
-        for byte in bytes {
-            hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3
+        for first in stride(from: 0, to: rows.count, by: 4) {
+            seal(from: first, firstNumber: firstNumber, in: &words)
         }
-        return hash
+        return words
+    }
+
+    private func append(_ categories: CategoryTable, row: Int, to words: inout [UInt64]) {
+        for column in 0..<categories.columnCount {
+            let text = categories.text(row: row, column: column).map { Array($0.utf8) }
+            var cell = [text.map { UInt8($0.count) } ?? Self.missingLength] + (text ?? [])
+            cell += repeatElement(0, count: Self.cellBytes - cell.count)
+            for start in stride(from: 0, to: Self.cellBytes, by: 8) {
+                let word = cell[start..<(start + 8)].reversed().reduce(UInt64(0)) {
+                    $0 << 8 | UInt64($1)
+                }
+                words.append(word.littleEndian)
+            }
+        }
+    }
+
+    /// Puts the checksums of four rows in their places, those of `TrainingWindow.checksum`.
+    ///
+    /// Each step of a checksum waits for the one before: four at a time take little longer than one. Past the last row it is made again.
+    private func seal(from first: Int, firstNumber: Int64, in words: inout [UInt64]) {
+        let last = words.count / wordCount - 1
+        let rows = (first, min(first + 1, last), min(first + 2, last), min(first + 3, last))
+        var hashes = (FNV(), FNV(), FNV(), FNV())
+        hashes.0.add(UInt64(bitPattern: firstNumber + Int64(rows.0)))
+        hashes.1.add(UInt64(bitPattern: firstNumber + Int64(rows.1)))
+        hashes.2.add(UInt64(bitPattern: firstNumber + Int64(rows.2)))
+        hashes.3.add(UInt64(bitPattern: firstNumber + Int64(rows.3)))
+        for place in 0..<(wordCount - 1) {
+            var a = words[rows.0 * wordCount + place].littleEndian
+            var b = words[rows.1 * wordCount + place].littleEndian
+            var c = words[rows.2 * wordCount + place].littleEndian
+            var d = words[rows.3 * wordCount + place].littleEndian
+            for _ in 0..<8 {
+                hashes.0.add(UInt8(truncatingIfNeeded: a))
+                hashes.1.add(UInt8(truncatingIfNeeded: b))
+                hashes.2.add(UInt8(truncatingIfNeeded: c))
+                hashes.3.add(UInt8(truncatingIfNeeded: d))
+                (a, b, c, d) = (a >> 8, b >> 8, c >> 8, d >> 8)
+            }
+        }
+        words[(rows.0 + 1) * wordCount - 1] = hashes.0.value.littleEndian
+        words[(rows.1 + 1) * wordCount - 1] = hashes.1.value.littleEndian
+        words[(rows.2 + 1) * wordCount - 1] = hashes.2.value.littleEndian
+        words[(rows.3 + 1) * wordCount - 1] = hashes.3.value.littleEndian
+    }
+}
+
+/// FNV-1a with 64 bits, a byte at a time.
+private struct FNV {
+    private(set) var value: UInt64 = 0xcbf2_9ce4_8422_2325
+
+    mutating func add(_ byte: UInt8) {
+        value = (value ^ UInt64(byte)) &* 0x0000_0100_0000_01b3
+    }
+
+    /// The bytes of a number, the lowest first.
+    mutating func add(_ number: UInt64) {
+        for i in 0..<8 { add(UInt8(truncatingIfNeeded: number >> (8 * UInt64(i)))) }
     }
 }

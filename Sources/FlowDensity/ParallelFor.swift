@@ -1,3 +1,5 @@
+import Synchronization
+
 /// A way to run independent pieces of work, given by the caller: FlowDensity owns no threads.
 ///
 /// The pieces may run in any order and at once. Results never depend on which `ParallelFor` is
@@ -23,5 +25,18 @@ public struct ParallelFor: Sendable {
         } else if count > 1 {
             run(count, body)
         }
+    }
+
+    /// What `body` makes of each of `0..<count`, in this order.
+    public func map<Result: Sendable>(
+        _ count: Int, _ body: @Sendable (Int) -> Result
+    ) -> [Result] {
+        if count == 1 { return [body(0)] }
+        let results = Mutex([Result?](repeating: nil, count: count))
+        self(count) { index in
+            let result = body(index)
+            results.withLock { $0[index] = result }
+        }
+        return results.withLock { $0.compactMap(\.self) }
     }
 }

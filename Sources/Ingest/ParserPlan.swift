@@ -49,19 +49,24 @@ final class ParserPlan: @unchecked Sendable {
         fg_plan_free(plan)
     }
 
-    /// Decodes every line of a batch, in one call.
-    func decode(_ batch: LineBatch) -> (RecordBatch, [fg_fault]) {
-        let lines = batch.lines.map { line in
+    /// Decodes some lines of a batch, in one call.
+    func decode(_ batch: LineBatch, lines range: Range<Int>) -> (RecordBatch, [fg_fault]) {
+        let lines = batch.lines[range].map { line in
             fg_line(
                 start: Int64(line.start), count: line.isOversize ? -1 : Int64(line.count),
                 offset: line.offset)
         }
         var records = RecordBatch(schema: schema)
-        let faults = [fg_fault](unsafeUninitializedCapacity: lines.count) { buffer, count in
+        var faults = [fg_fault](unsafeUninitializedCapacity: lines.count) { buffer, count in
             var rows = fg_rows()
             rows.faults = buffer.baseAddress
             records = fill(from: batch, lines: lines, rows: &rows)
             count = Int(rows.fault_count)
+        }
+        // The parser counts from the first line that it was given.
+        if range.lowerBound > 0 {
+            for row in 0..<records.rowCount { records.lineIndices[row] += Int32(range.lowerBound) }
+            for index in faults.indices { faults[index].line += Int64(range.lowerBound) }
         }
         return (records, faults)
     }

@@ -125,6 +125,19 @@ public struct RecordBatch: Sendable {
         self.offsets = offsets
     }
 
+    /// The records of some batches of one schema, one batch after the other.
+    ///
+    /// - Precondition: There is a batch.
+    init(joining batches: [RecordBatch]) {
+        self.init(schema: batches[0].schema)
+        let count = batches.reduce(0) { $0 + $1.rowCount }
+        values.reserveCapacity(count * schema.features.count)
+        times.reserveCapacity(count)
+        lineIndices.reserveCapacity(count)
+        offsets.reserveCapacity(count)
+        for batch in batches { append(contentsOf: batch) }
+    }
+
     /// Adds a record.
     ///
     /// - Parameters:

@@ -1,4 +1,5 @@
 import CParsers
+import Synchronization
 
 /// Turns the lines of one input into records of one schema.
 ///
@@ -26,11 +27,16 @@ public struct RecordDecoder: Sendable {
 
     /// Decodes a batch.
     ///
-    /// - Parameter batch: Lines of the input that this decoder belongs to, in the input's order.
+    /// - Parameters:
+    ///   - batch: Lines of the input that this decoder belongs to, in the input's order.
+    ///   - run: Calls its body once with each number below a count, on several threads if it likes; what is decoded does not
+    ///     depend on it. The default is one call after the other.
     /// - Returns: A record or a fault for each line.
     /// - Throws: `IngestError` if the header lacks columns that the schema names, or is not a
     ///   header, or the schema has more than `Schema.featureLimit` features. A bad row never throws.
-    public mutating func decode(_ batch: LineBatch) throws(IngestError) -> DecodedBatch {
+    public mutating func decode(
+        _ batch: LineBatch, run: PartRun = { count, body in (0..<count).forEach(body) }
+    ) throws(IngestError) -> DecodedBatch {
         if let header = batch.header, format.format == .csv {
             try readHeader(header, input: batch.inputName)
         } else if plan == nil {
@@ -40,9 +46,32 @@ public struct RecordDecoder: Sendable {
             return DecodedBatch(
                 records: RecordBatch(schema: schema), faults: oversizeFaults(of: batch))
         }
-        let (records, found) = plan.decode(batch)
+        let (records, found) = Self.decode(batch, by: plan, run)
         let faults = found.map { describe($0, in: batch) }
         return DecodedBatch(records: records, faults: faults)
+    }
+
+    /// A way to call a body with each number below a count.
+    public typealias PartRun = (_ count: Int, _ body: @Sendable (Int) -> Void) -> Void
+
+    /// Lines that are decoded in one go.
+    private static let partLines = 2_048
+
+    /// Decodes the parts of a batch, and puts them together in their order.
+    private static func decode(
+        _ batch: LineBatch, by plan: ParserPlan, _ run: PartRun
+    ) -> (RecordBatch, [fg_fault]) {
+        let partCount = (batch.lines.count + partLines - 1) / partLines
+        guard partCount > 1 else { return plan.decode(batch, lines: batch.lines.indices) }
+        let parts = Mutex([Int: (records: RecordBatch, faults: [fg_fault])]())
+        run(partCount) { part in
+            let first = part * partLines
+            let lines = first..<min(first + partLines, batch.lines.count)
+            let decoded = plan.decode(batch, lines: lines)
+            parts.withLock { $0[part] = decoded }
+        }
+        let decoded = parts.withLock { parts in (0..<partCount).compactMap { parts[$0] } }
+        return (RecordBatch(joining: decoded.map(\.records)), decoded.flatMap(\.faults))
     }
 
     private mutating func readHeader(_ header: [UInt8], input: String) throws(IngestError) {

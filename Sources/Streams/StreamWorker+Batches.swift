@@ -52,8 +52,15 @@ extension ReasonValue {
 }
 
 extension StreamWorker {
-    /// Fewer records than this are scored on the worker's own thread alone.
-    private static let parallelRows = 512
+    /// Runs parts of a batch on all cores; what comes of them does not depend on it.
+    ///
+    /// - Parameter count: How many records or lines there are: for a few, waking a thread would take longer than their work.
+    static func cores(for count: Int) -> ParallelFor {
+        count < 512 ? .serial : .threads(coreCount)
+    }
+
+    /// Asked once: the answer is read from files of the system.
+    private static let coreCount = ProcessInfo.processInfo.activeProcessorCount
 
     /// Scores a batch and makes it permanent: window, then one transaction, then the anomaly log.
     ///
@@ -125,7 +132,7 @@ extension StreamWorker {
                     firstNumber: state.windowTotal, now: now, arrivals: arrivals, into: &next,
                     &findings)
             }
-            try window.append(records)
+            try window.append(records, parallel: Self.cores(for: records.rowCount))
             next.windowTotal = window.total
             next.lastRecordAt = records.times.last { $0.isFinite } ?? now
             next.counters.records += Int64(records.rowCount)
@@ -202,12 +209,11 @@ extension StreamWorker {
         _ findings: inout Findings
     ) {
         let detector = serving.detector
-        let threads = ProcessInfo.processInfo.activeProcessorCount
-        let parallel: ParallelFor =
-            records.rowCount < Self.parallelRows ? .serial : .threads(threads)
+        let cores = Self.cores(for: records.rowCount)
         next.counters.gaps += Int64(detector.gapCount(records, after: next.context))
-        let scores = detector.score(records, state: &next.context, parallel: parallel)
-        let verdicts = detector.verdicts(scores, threshold: serving.threshold)
+        let scores = detector.score(records, state: &next.context, parallel: cores)
+        let verdicts = detector.verdicts(
+            scores, threshold: serving.threshold, parallel: cores)
         var upcoming = verdicts[...]
         var alarms: Int64 = 0
         var judged = JudgedRecords(

@@ -30,7 +30,8 @@ extension StreamWorker {
         var drift = next.drift ?? detector.driftState()
         let (windows, maintained) = (configuration.maintenance, next.maintained)
         let learned = next.fittedThrough
-        detector.observeDrift(scores, in: &drift) { row in
+        let cores = Self.cores(for: scores.times.count)
+        detector.observeDrift(scores, in: &drift, parallel: cores) { row in
             guard firstNumber + Int64(row) >= learned else { return false }
             guard !windows.isEmpty else { return true }
             let time = scores.times[row]

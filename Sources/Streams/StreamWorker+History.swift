@@ -103,7 +103,7 @@ extension StreamWorker {
     ) throws {
         if records.rowCount > 0, let window {
             window.rewind(to: state.windowTotal)
-            try window.append(records)
+            try window.append(records, parallel: Self.cores(for: records.rowCount))
             next.windowTotal = window.total
             next.history.records += Int64(records.rowCount)
         }

@@ -1,5 +1,6 @@
 import Control
 import Detection
+import FlowDensity
 import Foundation
 import Ingest
 import Logging
@@ -230,7 +231,8 @@ package actor StreamWorker {
         var decoder = known ?? RecordDecoder(format: configuration.format, schema: schema)
         let decoded: DecodedBatch
         do {
-            decoded = try decoder.decode(known == nil ? titled : batch)
+            let cores = Self.cores(for: batch.lines.count)
+            decoded = try decoder.decode(known == nil ? titled : batch) { cores($0, $1) }
         } catch {
             // A file's batch comes again: it is not to be tallied twice.
             if isHistory || configuration.source.isFile, let tallyBefore {

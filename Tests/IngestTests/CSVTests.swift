@@ -64,6 +64,34 @@ import Testing
         #expect(decoder.columnNames == ["time", "pressure", "flow"])
     }
 
+    @Test func largeBatchIsDecodedInPartsAsWhole() throws {
+        let schema = Schema(
+            features: ["pressure", "flow"], categories: ["mode"], optional: ["flow"], time: nil)
+        let rows = (0..<7_000).map { row in
+            row % 97 == 5 ? "\(row),x,run" : "\(row),\(row % 7 == 0 ? "" : "1"),mode \(row / 1_000)"
+        }
+        let text = "pressure,flow,mode\n" + rows.map { $0 + "\n" }.joined()
+        let whole = try batch(text, format: .csv)
+        var decoder = RecordDecoder(format: .csv, schema: schema)
+        // The parts may come in any order.
+        let decoded = try decoder.decode(whole) { count, body in
+            #expect(count > 2)
+            (0..<count).reversed().forEach(body)
+        }
+        #expect(decoded.faults.map(\.lineIndex) == (0..<7_000).filter { $0 % 97 == 5 })
+        #expect(decoded.faults.allSatisfy { $0.lineNumber == $0.lineIndex + 2 })
+        let records = decoded.records
+        #expect(records.rowCount + decoded.faults.count == 7_000)
+        for row in 0..<records.rowCount {
+            let line = Int(records.lineIndices[row])
+            #expect(records.values[2 * row] == Double(line))
+            #expect(records.values[2 * row + 1].isNaN == (line % 7 == 0))
+            #expect(records.offsets[row] == whole.lines[line].offset)
+            #expect(records.categories.row(row) == ["mode \(line / 1_000)"])
+        }
+        #expect(records.categories.texts.count == 7)
+    }
+
     @Test func sentinelNumbersAreMissingValues() throws {
         let format = FormatOptions.csv.with { $0.missingValues = ["-999"] }
         let decoded = try decode("time,pressure,flow\n0,-999,1\n0, -999 ,1\n0,-999.0,1\n", format)
