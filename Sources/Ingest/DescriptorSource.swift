@@ -90,7 +90,7 @@ public final class DescriptorSource: LineSource {
         self.name = name
         self.input = input
         self.pipe = pipe
-        readBytes = min(limits.bytes, 64 * limits.lines)
+        readBytes = limits.readBytes
         queue = DispatchQueue(label: "flowguard.ingest.descriptor")
         state = Mutex(
             State(

@@ -109,7 +109,7 @@ package struct FileFollower: Sendable {
     ///   - format: How its lines are read.
     ///   - resume: Where to go on, from an earlier batch.
     ///   - limits: How much goes into a batch.
-    ///   - readBytes: How much is read at once.
+    ///   - readBytes: How much is read at once near the end of the file.
     ///   - firstInput: The number of the first input; the others follow it.
     ///   - now: The clock that files have their times from, since 1970.
     package init(
@@ -297,7 +297,9 @@ extension FileFollower {
     /// Reads on, unless enough is held already; finds out whether the file was emptied.
     private func read(_ current: inout OpenFile) throws(IngestError) -> Descriptor.Status {
         let held = current.framer.pendingCount
-        let wanted = current.framer.hasCompleteLine ? readBytes - held : readBytes
+        // Far from the end a whole batch is read at once: each is a transaction.
+        let room = backlogBytes > readBytes ? max(readBytes, limits.readBytes) : readBytes
+        let wanted = current.framer.hasCompleteLine ? room - held : room
         let offset = current.framer.readOffset
         let descriptor = current.handle.descriptor
         let chunk = wanted > 0 ? try descriptor.bytes(wanted, at: offset, name: path) : []

@@ -72,6 +72,9 @@ public struct BatchLimits: Sendable, Hashable {
     /// The most bytes, 4 MiB by default; a single line may be longer.
     public var bytes: Int = 4 << 20
 
+    /// What is read at once where there is much to read: a batch of lines of usual length.
+    var readBytes: Int { min(bytes, 64 * lines) }
+
     /// The default limits.
     public init() {}
 
