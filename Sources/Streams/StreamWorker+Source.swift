@@ -21,7 +21,7 @@ extension StreamWorker {
         var underway: LineBatch?
         do {
             // After the wish to stop a source still gives what it has taken from its clients.
-            while !board.isStopOverdue, let batch = try await source.next() {
+            while !board.isStopOverdue, let batch = try await nextBatch(of: source) {
                 board.beat(isBusy: true)
                 defer { board.beat(isBusy: false) }
                 underway = batch
@@ -64,7 +64,7 @@ extension StreamWorker {
         duplicatesUnderway = Int64(batch.lines.count - fresh.lines.count)
         defer { duplicatesUnderway = 0 }
         do {
-            let faults = try await take(fresh)
+            let faults = try await take(fresh) { lookAhead(in: source) }
             source.didCommit(batch, faultCount: faults)
         } catch let error as IngestError {
             // One file of many: the others are read all the same.

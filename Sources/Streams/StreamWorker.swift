@@ -95,6 +95,12 @@ package actor StreamWorker {
     /// Lines of the batch under way that its client sent before.
     var duplicatesUnderway: Int64 = 0
     var inputs: [Int: OpenInput] = [:]
+    /// Counts how often the decoders were forgotten.
+    var decoderGeneration = 0
+    /// Takes and decodes the next batch of a file meanwhile.
+    var aheadTask: Task<BatchAhead?, any Error>?
+    /// The batch under way, if it was taken ahead.
+    var ahead: BatchAhead?
     /// The keys of the stream, each with a worker on this one's thread.
     var keys = LiveKeys()
     /// What the stream lends to this worker, which is that of one of its keys.
@@ -190,13 +196,18 @@ package actor StreamWorker {
 
     /// Decodes a batch and commits it, however often that must be tried.
     ///
-    /// - Parameter isHistory: It is learned, and not scored.
+    /// - Parameters:
+    ///   - isHistory: It is learned, and not scored.
+    ///   - onDecoded: Called between the two.
     /// - Returns: How many of its lines were no records.
     @discardableResult
-    func take(_ batch: LineBatch, isHistory: Bool = false) async throws -> Int {
+    func take(
+        _ batch: LineBatch, isHistory: Bool = false, onDecoded: () -> Void = {}
+    ) async throws -> Int {
         guard let decoded = try await decode(batch, isHistory: isHistory) else {
             return batch.lines.count
         }
+        onDecoded()
         return try await insist { try self.commit(decoded, of: batch, isHistory: isHistory) }
     }
 
@@ -227,6 +238,10 @@ package actor StreamWorker {
             try await refuse(batch, reason: failure as? IngestError, isHistory: isHistory)
             return nil
         }
+        if let ready = takeDecodedAhead() {
+            inputs[batch.input]?.decoder = ready.decoder
+            return ready.batch
+        }
         let known = inputs[batch.input]?.decoder
         var decoder = known ?? RecordDecoder(format: configuration.format, schema: schema)
         let decoded: DecodedBatch
@@ -251,7 +266,10 @@ package actor StreamWorker {
     }
 
     /// Another source gives inputs of its own.
-    func forgetInputs() { inputs = [:] }
+    func forgetInputs() {
+        inputs = [:]
+        forgetAhead()
+    }
 
     /// What is left of an input is given again, as another one.
     func forgetInput(_ input: Int) { inputs[input] = nil }
@@ -259,6 +277,7 @@ package actor StreamWorker {
     /// The features are others now.
     func forgetDecoders() {
         for input in inputs.keys { inputs[input]?.decoder = nil }
+        decoderGeneration += 1
     }
 
     /// A batch whose header lacks what is needed.

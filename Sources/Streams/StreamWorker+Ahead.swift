@@ -1,0 +1,56 @@
+import Ingest
+import Settings
+
+/// The next batch of a file, taken and decoded while the one before it is scored and committed.
+struct BatchAhead: Sendable {
+    /// What the source gave.
+    let batch: LineBatch
+    /// What its lines hold, and its input's decoder behind them; `nil` where there was no decoder yet.
+    let decoded: (batch: DecodedBatch, decoder: RecordDecoder)?
+    /// Of the decoders that it was made with.
+    let generation: Int
+}
+
+extension StreamWorker {
+    /// The source's next batch: the one that was taken ahead, if one was.
+    func nextBatch(of source: any LineSource) async throws -> LineBatch? {
+        guard let task = aheadTask else { return try await source.next() }
+        aheadTask = nil
+        ahead = try await task.value
+        return ahead?.batch
+    }
+
+    /// Begins to take and decode the batch after this one, where the file is known to hold one.
+    ///
+    /// What is taken ahead and never committed is read again: the file's place is committed with the batch. Other sources
+    /// give what they cannot give again, or must be told which input of theirs has failed, so theirs is not taken ahead.
+    func lookAhead(in source: any LineSource) {
+        guard aheadTask == nil, let source = source as? FileSource, source.backlogBytes() > 0,
+            configuration.longRows == nil
+        else { return }
+        let decoders = inputs.compactMapValues(\.decoder)
+        let generation = decoderGeneration
+        aheadTask = Task.detached {
+            guard let batch = try await source.next() else { return nil }
+            var decoder = decoders[batch.input]
+            // What it throws is thrown when the batch has its turn, and is decoded then.
+            let decoded = try? decoder?.decode(batch)
+            return BatchAhead(
+                batch: batch, decoded: decoded.flatMap { batch in decoder.map { (batch, $0) } },
+                generation: generation)
+        }
+    }
+
+    /// What was decoded ahead of this batch, unless the columns are others since.
+    func takeDecodedAhead() -> (batch: DecodedBatch, decoder: RecordDecoder)? {
+        defer { ahead = nil }
+        guard let ahead, ahead.generation == decoderGeneration else { return nil }
+        return ahead.decoded
+    }
+
+    /// Forgets what was taken ahead of a source that is left.
+    func forgetAhead() {
+        aheadTask = nil
+        ahead = nil
+    }
+}
