@@ -39,7 +39,9 @@ import Testing
         }
         daemon.wrapper = []
         try await daemon.start()
-        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        try await daemon.wait("a model", atMost: .seconds(120)) {
+            try daemon.stream()?.state == .watching
+        }
         try folder.append(data.lines(1) { _ in true }, to: "pump.csv")
         try await daemon.wait("all records") { try daemon.stream()?.recordsTotal == 103_001 }
         #expect(try daemon.quarantined() == bad)
