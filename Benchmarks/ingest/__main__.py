@@ -126,7 +126,8 @@ def table_of_goals(goals):
     lines = ["| goal | found | wanted | |", "|---|--:|--:|---|"]
     for name, found, wanted in goals:
         verdict = "reached" if found >= wanted else "**not reached**"
-        lines.append(f"| {name} | {found:.3g} | at least {wanted:g} | {verdict} |")
+        shown = f"{found:,.0f}" if found >= 100 else f"{found:.3g}"
+        lines.append(f"| {name} | {shown} | at least {wanted:g} | {verdict} |")
     return "\n".join(lines) + "\n"
 
 

@@ -113,6 +113,63 @@ enum Soak {
     }
 }
 
+extension DurabilityTests {
+    /// While one batch of a file is committed the next one is decoded: neither is lost at a kill, and none counts twice.
+    @Test func aLongFileThatIsReadAheadIsReadOnce() async throws {
+        let daemon = DaemonProcess(folder: try await Self.folderWithModel())
+        var data = PumpData()
+        _ = data.lines(Self.rowsBefore)
+        // A header and ten batches, with bad lines and faults here and there, also beside the ends of batches.
+        var (lines, bad, faults) = ([Substring](), [Int](), Set<Int>())
+        let isBad = { (line: Int) in line % 5_003 == 7 || line % 16_384 < 2 }
+        while lines.count < 160_000 {
+            let number = lines.count + 2
+            let time = 1_700_000_000 + data.nextRow
+            let isFaulty = number % 7_919 == 0
+            if isBad(number) {
+                lines.append("bad,\(number)")
+                bad.append(number)
+            } else {
+                lines.append(data.lines(1) { _ in isFaulty }.dropLast())
+                if isFaulty { faults.insert(time) }
+            }
+        }
+        try daemon.folder.write(
+            PumpData.header + lines.joined(separator: "\n") + "\n", to: "long.csv")
+        try daemon.configure(Self.pump("long.csv"))
+        let total = Int64(Self.rowsBefore + lines.count - bad.count)
+        var killedAt: [Int64] = []
+        while killedAt.count < 3 {
+            try await daemon.start()
+            let before = try daemon.stream()?.recordsTotal ?? 0
+            // After one more commit, in the midst of the next ones.
+            killedAt.append(
+                try await daemon.wait("a batch") {
+                    try daemon.stream().map(\.recordsTotal).flatMap { $0 > before ? $0 : nil }
+                })
+            daemon.kill()
+        }
+        #expect(killedAt[0] < total, "it was killed before the end")
+        try await daemon.start()
+        try await daemon.wait("all records") { try daemon.stream()?.recordsTotal == total }
+        struct Entry: Decodable, Equatable {
+            var line: Int
+            var text: String
+        }
+        let quarantine = try String(
+            contentsOfFile: daemon.folder.file("state/quarantine/pump.ndjson"), encoding: .utf8)
+        let entries = try quarantine.split(separator: "\n").map {
+            try JSONDecoder().decode(Entry.self, from: Data($0.utf8))
+        }
+        #expect(entries == bad.map { Entry(line: $0, text: "bad,\($0)") })
+        let times = try daemon.everyAnomaly().compactMap { $0.recordTime?.timeIntervalSince1970 }
+        #expect(Set(times).count == times.count, "found twice")
+        #expect(faults.isSubset(of: times.map { Int($0) }))
+        #expect(try daemon.stream()?.unscoredTotal == 0)
+        _ = try await daemon.stop()
+    }
+}
+
 extension DaemonProcess {
     /// All anomalies, however many pages they take.
     func everyAnomaly(_ name: String = "pump") throws -> [AnomalyMessage] {
