@@ -17,6 +17,11 @@ def swift_version():
     return found.group(0) if found else "Swift"
 
 
+def short(value):
+    """A number with three digits, or whole."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def replace_between(text, key, body):
     """The text with what stands between its markers of this key replaced."""
     start, end = f"<!-- {key}: begin -->", f"<!-- {key}: end -->"

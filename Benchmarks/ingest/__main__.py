@@ -14,7 +14,7 @@ from pathlib import Path
 import long_run
 import rows
 import streams
-from common import processor, replace_between
+from common import processor, replace_between, short
 from daemon import Daemon
 
 HERE = Path(__file__).resolve().parent
@@ -126,8 +126,7 @@ def table_of_goals(goals):
     lines = ["| goal | found | wanted | |", "|---|--:|--:|---|"]
     for name, found, wanted in goals:
         verdict = "reached" if found >= wanted else "**not reached**"
-        shown = f"{found:,.0f}" if found >= 100 else f"{found:.3g}"
-        lines.append(f"| {name} | {shown} | at least {wanted:g} | {verdict} |")
+        lines.append(f"| {name} | {short(found)} | at least {wanted:g} | {verdict} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,14 +1,12 @@
 """The figures as tables in Markdown."""
+from common import short
 from flow import SHAPES
 from measure import SCORE_BATCHES, TRAIN_BATCHES
 from sides import OURS
 
 
 def thousands(value):
-    if value is None:
-        return "-"
-    value /= 1000
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return "-" if value is None else short(value / 1000)
 
 
 def table(head, rows):

@@ -87,10 +87,11 @@ public struct Coupling<Law: CouplingLaw>: Bijector {
     }
     /// The number of features of a row.
     public var featureCount: Int { split.featureCount }
-    /// Those of the conditioner.
+    /// Those of the conditioner; the law says how far its last layer steps.
     public var parameterShapes: [ParameterShape] {
         let share = pow(Double(split.transformed.count), -law.learning.stepExponent)
         var shapes = conditioner.parameterShapes
+        // The weights and the biases that give the numbers.
         for index in shapes.indices.suffix(2) { shapes[index].stepShare = share }
         return shapes
     }

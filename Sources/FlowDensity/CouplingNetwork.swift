@@ -20,6 +20,8 @@ protocol CouplingNetwork<Scalar>: Sendable {
 
     /// Sets hidden layers at random and the last one to zero, so that a coupling layer begins as
     /// the identity.
+    ///
+    /// - Parameter biasWidth: How wide hidden biases are, see ``LawLearning/biasWidth``.
     func initialize(
         _ parameters: UnsafeMutablePointer<Scalar>, biasWidth: Double,
         using generator: inout SeededGenerator)

@@ -231,8 +231,7 @@ struct Trainer<Scalar: FlowScalar> {
                 adam.learningRate = rate * learned.stepShare
                 Scalar._kernels.adam(
                     learned.places, adam, gradient: gradient, parameters: &parameters,
-                    first: &first,
-                    second: &second, average: &average)
+                    first: &first, second: &second, average: &average)
             }
             architecture.follow(
                 gradient, parameters: &parameters, average: &average, averageDecay: decay)

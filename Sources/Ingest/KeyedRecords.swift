@@ -26,6 +26,20 @@ extension Schema {
 }
 
 extension RecordBatch {
+    /// The text of each record in a category, canonically composed.
+    ///
+    /// - Precondition: The schema has this category.
+    public func keys(inCategory name: String) -> [String] {
+        guard let column = schema.categories.firstIndex(of: name) else {
+            preconditionFailure("a category of the schema holds the keys")
+        }
+        return (0..<rowCount).map { row in
+            let key = categories.text(row: row, column: column) ?? ""
+            guard key.utf8.contains(where: { $0 >= 0x80 }) else { return key }
+            return key.precomposedStringWithCanonicalMapping
+        }
+    }
+
     /// The records by their text in a category, in the order in which the texts come first.
     ///
     /// - Precondition: The schema has this category.
@@ -35,11 +49,7 @@ extension RecordBatch {
         }
         var order: [String] = []
         var rows: [String: [Int]] = [:]
-        for row in 0..<rowCount {
-            var key = categories.text(row: row, column: column) ?? ""
-            if key.utf8.contains(where: { $0 >= 0x80 }) {
-                key = key.precomposedStringWithCanonicalMapping
-            }
+        for (row, key) in keys(inCategory: name).enumerated() {
             if rows[key] == nil { order.append(key) }
             rows[key, default: []].append(row)
         }

@@ -155,9 +155,7 @@ package struct ReplaySummary: Codable, Sendable {
         }
     }
 
-    private static func summaries(
-        of rows: [KeyRow], in history: ReplayHistory
-    ) -> [Key] {
+    private static func summaries(of rows: [KeyRow], in history: ReplayHistory) -> [Key] {
         let episodes = Dictionary(grouping: history.episodes, by: \.key)
         let fits = Dictionary(grouping: history.fits, by: \.key)
         return rows.compactMap { row in

@@ -64,7 +64,9 @@ extension StreamWorker {
         while !board.isStopping, let batch = try await source.next() {
             guard let decoded = try await decode(batch) else { continue }
             let arrivals = clock.arrivals(of: decoded.records.times)
-            let keys = keys(of: decoded.records)
+            let keys = configuration.key.map { key in
+                decoded.records.rowCount > 0 ? decoded.records.keys(inCategory: key.column) : []
+            }
             records.admit(
                 decoded, of: batch, at: arrivals, keys: keys, labels: try labels?.labels(of: batch))
             var row = 0
@@ -87,16 +89,6 @@ extension StreamWorker {
             } while row < arrivals.count && !board.isStopping
         }
         await closeKeys()
-    }
-
-    /// The key of each record, in a stream that has some.
-    private func keys(of records: RecordBatch) -> [String]? {
-        guard let key = configuration.key, records.rowCount > 0 else { return nil }
-        var keys = [String](repeating: "", count: records.rowCount)
-        for own in records.split(byCategory: key.column) {
-            for row in own.rows { keys[row] = own.key }
-        }
-        return keys
     }
 
     private func take(
