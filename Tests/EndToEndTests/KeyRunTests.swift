@@ -290,11 +290,13 @@ import Testing
             try daemon.stream("fleet")?.keys?.column == "machin"
         }
         do {
+            // The next batch that is well ends the message, also the empty one of a client that leaves.
             let client = try await daemon.client(of: "fleet.sock")
+            defer { withExtendedLifetime(client) {} }
             try client.send(text)
-        }
-        try await daemon.wait("the message") {
-            try daemon.stream("fleet")?.lastError?.message.contains("machin") == true
+            try await daemon.wait("the message") {
+                try daemon.stream("fleet")?.lastError?.message.contains("machin") == true
+            }
         }
         try await daemon.wait("its lines in the quarantine") {
             try daemon.stream("fleet")?.faultsTotal == 60
