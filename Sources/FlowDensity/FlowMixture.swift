@@ -42,11 +42,29 @@ public struct FlowMixture<Scalar: FlowScalar>: Sendable {
     public func logLikelihood(
         _ rows: Matrix<Scalar>, context: Matrix<Scalar>? = nil, parallel: ParallelFor = .serial
     ) -> [Double] {
-        var total = members[0].logLikelihood(rows, context: context, parallel: parallel)
+        Self.logMean(memberLogLikelihoods(rows, context: context, parallel: parallel))
+    }
+
+    /// The log-likelihood of each row under each member, in nats: K lists of N, each as `Flow.logLikelihood` gives it.
+    ///
+    /// - Parameters:
+    ///   - rows: Rows, shape `[N, D]`.
+    ///   - context: What is known beside them, shape `[N, C]`; nil when there is no context.
+    ///   - parallel: How to run tiles of rows; the result does not depend on it.
+    public func memberLogLikelihoods(
+        _ rows: Matrix<Scalar>, context: Matrix<Scalar>? = nil, parallel: ParallelFor = .serial
+    ) -> [[Double]] {
+        members.map { $0.logLikelihood(rows, context: context, parallel: parallel) }
+    }
+
+    /// The logarithm of the mean of densities: `ln (1/K) Σₖ exp(ln pₖ)` of each row.
+    ///
+    /// - Parameter members: The log-likelihoods of the same N rows under each member, in nats; at least one list.
+    public static func logMean(_ members: [[Double]]) -> [Double] {
+        var total = members[0]
         guard members.count > 1 else { return total }
-        for member in members.dropFirst() {
-            let next = member.logLikelihood(rows, context: context, parallel: parallel)
-            for row in total.indices { total[row] = Self.logSum(total[row], next[row]) }
+        for next in members.dropFirst() {
+            for row in total.indices { total[row] = logSum(total[row], next[row]) }
         }
         let share = Double.log(Double(members.count))
         return total.map { $0 - share }
