@@ -133,7 +133,7 @@ import Testing
         #expect(purge.summary.hasPrefix("mode 'purge' was never seen"))
         let line = String(decoding: purge.line, as: UTF8.self)
         #expect(line.contains("{\"name\":\"mode\",\"value\":\"purge\",\"expected\":\"run\","))
-        #expect(try daemon.logged().last == purge)
+        try await daemon.wait("the log") { try daemon.logged().last == purge }
         _ = try await daemon.stop()
     }
 

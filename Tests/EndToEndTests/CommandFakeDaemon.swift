@@ -94,7 +94,8 @@ final class FakeDaemon: Sendable {
 
 /// Streams in every state, with times that lie a known while back.
 enum CommandStatusExample {
-    static let now = Date(timeIntervalSince1970: Date().timeIntervalSince1970.rounded())
+    /// Asked anew each time: some while may pass between two tests, and ages are told to the minute.
+    static var now: Date { Date(timeIntervalSince1970: Date().timeIntervalSince1970.rounded()) }
     static func ago(_ seconds: Double) -> Date { now.addingTimeInterval(-seconds) }
 
     static func model(id: Int64 = 12) -> ModelMessage {

@@ -121,6 +121,8 @@ import Testing
             }
         }
         let before = try daemon.everyAnomaly()
+        // What the log holds beyond the store is what tells of the loss.
+        try await daemon.wait("the log") { try daemon.logged() == before }
         daemon.kill()
         // The newest transactions lie in it, and the first of them whose checksum is wrong ends it.
         let path = daemon.folder.file("state/flowguard.sqlite-wal")

@@ -53,8 +53,8 @@ import Testing
         #expect(times.contains(Date(timeIntervalSince1970: 1_700_000_750)))
         #expect(
             times.allSatisfy { ($0?.timeIntervalSince1970 ?? 0) >= 1_700_000_700 }, "\(times)")
-        let message = try daemon.stream()?.lastFit?.message ?? ""
-        #expect(message.hasPrefix("the first model, from 7"), "\(message)")
+        let fit = try await daemon.wait("the end of the fit") { try daemon.stream()?.lastFit }
+        #expect(fit.message?.hasPrefix("the first model, from 7") == true, "\(fit)")
         #expect(try daemon.stream()?.unscoredTotal == 0)
 
         // Once is enough, also where a file comes later.

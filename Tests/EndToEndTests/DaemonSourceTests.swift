@@ -128,8 +128,10 @@ import Testing
         try folder.write(PumpData.header + data.lines(600) { $0 == 300 }, to: "pump.csv")
         try daemon.configure(DaemonLifeTests.frankPump)
         try await daemon.start()
-        try await daemon.wait("the log") { try !daemon.logged().isEmpty }
-        let all = try daemon.logged()
+        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        let all = try daemon.everyAnomaly()
+        #expect(!all.isEmpty)
+        try await daemon.wait("the log") { try daemon.logged() == all }
         #expect(try await daemon.stop().code == 0)
         unlink(daemon.logPath)
         unlink(folder.file("state/anomaly-log.position"))

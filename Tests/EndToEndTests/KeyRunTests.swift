@@ -312,7 +312,9 @@ import Testing
             try client.send(text)
         }
         try await daemon.wait("the keys") { try keys(daemon).map(\.recordsTotal) == [30, 30] }
-        #expect(try daemon.stream("fleet")?.lastError == nil)
+        try await daemon.wait("the end of the message") {
+            try daemon.stream("fleet").map { $0.recordsTotal == 120 && $0.lastError == nil }
+        }
     }
 
     @Test func thresholdOfTheStreamHoldsForKeysThatBorrowItsModel() async throws {
@@ -332,6 +334,7 @@ import Testing
         try await daemon.wait("alarms") {
             try daemon.anomalies("fleet%2Fa").count + daemon.anomalies("fleet%2Fb").count >= 80
         }
+        try await daemon.wait("the records") { try daemon.stream("fleet")?.recordsTotal == 680 }
         #expect(try daemon.stream("fleet")?.suppressed == [])
     }
 

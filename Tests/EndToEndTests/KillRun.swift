@@ -153,8 +153,11 @@ final class KillRun {
     func logged() throws -> [AnomalyMessage] {
         let paths = (1...max(1, logRotations)).map { daemon.logPath + ".\($0)" } + [daemon.logPath]
         return try paths.flatMap { path -> [AnomalyMessage] in
-            guard let data = FileManager.default.contents(atPath: path) else { return [] }
-            return try data.split(separator: UInt8(ascii: "\n")).map {
+            // A line that the daemon is about to write may be seen in part.
+            guard let data = FileManager.default.contents(atPath: path),
+                let end = data.lastIndex(of: UInt8(ascii: "\n"))
+            else { return [] }
+            return try data[..<end].split(separator: UInt8(ascii: "\n")).map {
                 try ControlJSON.decode(AnomalyMessage.self, from: Data($0))
             }
         }
