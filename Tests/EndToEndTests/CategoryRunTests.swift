@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Categories and missing values through the programs.
-@Suite(.serialized, .timeLimit(.minutes(5))) struct CategoryRunTests {
+@Suite(.serialized, .timeLimit(.minutes(20))) struct CategoryRunTests {
     /// A machine with two modes; its pressure follows the mode, and is missing now and then.
     private static func cells(_ index: Int) -> (
         mode: String, on: Bool, pressure: String, flow: String

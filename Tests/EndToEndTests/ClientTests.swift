@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// The client in Python that users are given (`samples/acknowledged_client.py`).
-@Suite(.serialized, .timeLimit(.minutes(5)), .takes("python3")) struct ClientTests {
+@Suite(.serialized, .timeLimit(.minutes(20)), .takes("python3")) struct ClientTests {
     private let daemon: DaemonProcess
     private let script = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
         .deletingLastPathComponent().deletingLastPathComponent()

@@ -119,7 +119,7 @@ struct CommandDaemonTests {
         #expect(outcome.output == expected)
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func followedTailGoesOnAfterTheDaemonComesBack() throws {
         let lines = anomalies().split(separator: UInt8(ascii: "\n"))
         let first = lines[0] + Data("\n".utf8)

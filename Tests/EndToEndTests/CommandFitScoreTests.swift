@@ -195,7 +195,7 @@ struct CommandFitScoreTests {
         #expect(try score(normal, ["--fail-on-anomaly"]).code == 0)
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func lineIsScoredBeforeTheInputEnds() throws {
         _ = try fit()
         let process = runner.process(["score", "--model", "m.model", "--output-format", "scores"])

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// `replay`: a history as the daemon would have taken it.
-@Suite(.timeLimit(.minutes(5))) struct CommandReplayTests {
+@Suite(.timeLimit(.minutes(20))) struct CommandReplayTests {
     let runner: CommandRunner
 
     init() throws {
@@ -92,7 +92,7 @@ import Testing
         process.standardError = FileHandle.nullDevice
         try process.run()
         try input.fileHandleForWriting.write(contentsOf: runner.bytes("h.csv"))
-        let end = ContinuousClock.now + .seconds(60)
+        let end = ContinuousClock.now + .seconds(120)
         while try left(in: "tmp").isEmpty, ContinuousClock.now < end {
             try await Task.sleep(for: .milliseconds(5))
         }

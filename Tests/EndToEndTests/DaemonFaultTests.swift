@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// What goes wrong under a daemon with a model: it serves the last good state, says what is wrong, and goes on by itself.
-@Suite(.serialized, .timeLimit(.minutes(5))) struct DaemonFaultTests {
+@Suite(.serialized, .timeLimit(.minutes(20))) struct DaemonFaultTests {
     /// Waits for the problem, and looks whether the model serves meanwhile.
     private func serves(
         _ daemon: DaemonProcess, while texts: String..., data: PumpData

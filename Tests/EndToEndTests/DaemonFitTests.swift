@@ -4,7 +4,7 @@ import Store
 import TestSupport
 import Testing
 
-@Suite(.serialized, .timeLimit(.minutes(5))) struct DaemonFitTests {
+@Suite(.serialized, .timeLimit(.minutes(20))) struct DaemonFitTests {
     @Test func aFitIsJudgedOnUsableRecordsWhileAnEpisodeGoesOn() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         var data = try await daemon.startWithModel()

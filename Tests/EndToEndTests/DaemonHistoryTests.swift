@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// What a stream learns before its source.
-@Suite(.serialized, .timeLimit(.minutes(5))) struct DaemonHistoryTests {
+@Suite(.serialized, .timeLimit(.minutes(20))) struct DaemonHistoryTests {
     private let daemon: DaemonProcess
 
     init() throws {

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// What people say of anomalies, and what comes of it.
-@Suite(.serialized, .timeLimit(.minutes(5))) struct DaemonLabelTests {
+@Suite(.serialized, .timeLimit(.minutes(20))) struct DaemonLabelTests {
     private let daemon: DaemonProcess
     private let data: Growing
 

@@ -4,7 +4,7 @@ import Store
 import TestSupport
 import Testing
 
-@Suite(.serialized, .timeLimit(.minutes(5))) struct DaemonLifeTests {
+@Suite(.serialized, .timeLimit(.minutes(20))) struct DaemonLifeTests {
     static let pump = """
           - name: pump
             source: {file: pump.csv}
@@ -204,8 +204,11 @@ import Testing
         var heard: [String] = []
         func hear(_ text: String) async throws {
             try await daemon.wait("\(text) among \(heard)") {
-                if let message = notify.receive() { heard.append(message) }
-                return heard.last?.contains(text) ?? false
+                while let message = notify.receive() {
+                    heard.append(message)
+                    if message.contains(text) { return true }
+                }
+                return false
             }
         }
         try await hear("READY=1")

@@ -160,13 +160,15 @@ final class DaemonProcess {
     /// Asks until there is an answer that is not `nil` or `false`.
     @discardableResult
     func wait<Value>(
-        _ what: String, atMost limit: Duration = .seconds(60),
+        _ what: String, atMost limit: Duration = .seconds(300),
         _ condition: () throws -> Value?
     ) async throws -> Value {
-        let end = ContinuousClock.now + limit
-        while ContinuousClock.now < end {
+        let begin = ContinuousClock.now
+        while ContinuousClock.now < begin + limit {
             if let value = try condition(), value as? Bool != false { return value }
-            try await Task.sleep(for: .milliseconds(5))
+            // Whoever asks without rest takes the time of what is waited for.
+            let elapsed = ContinuousClock.now - begin
+            try await Task.sleep(for: min(.milliseconds(5) + elapsed / 50, .milliseconds(100)))
         }
         throw WaitedInVain(
             description: "waited in vain for \(what); the daemon said:\n\(errorText)")
@@ -292,7 +294,7 @@ final class StreamSocket {
         descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
         let result = withUnixAddress(path) { connect(descriptor, $0, $1) }
         // A test that waits for ever says nothing.
-        var limit = timeval(tv_sec: 30, tv_usec: 0)
+        var limit = timeval(tv_sec: 120, tv_usec: 0)
         for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
             setsockopt(
                 descriptor, SOL_SOCKET, option, &limit, socklen_t(MemoryLayout<timeval>.size))

@@ -4,7 +4,7 @@ import Store
 import TestSupport
 import Testing
 
-@Suite(.serialized, .timeLimit(.minutes(5))) struct DaemonSchemaTests {
+@Suite(.serialized, .timeLimit(.minutes(20))) struct DaemonSchemaTests {
     /// Readings of a pump as NDJSON.
     private func readings(_ count: Int) -> String {
         var data = PumpData()

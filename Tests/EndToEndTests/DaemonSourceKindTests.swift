@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// Every kind of source, with the real daemon.
-@Suite(.serialized, .timeLimit(.minutes(5))) struct DaemonSourceKindTests {
+@Suite(.serialized, .timeLimit(.minutes(20))) struct DaemonSourceKindTests {
     private func started(_ source: String, more: String = "") async throws -> DaemonProcess {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         try daemon.configure("  - {name: pump, source: \(source)\(more)}")

@@ -4,7 +4,7 @@ import Store
 import TestSupport
 import Testing
 
-@Suite(.serialized, .timeLimit(.minutes(5))) struct DaemonSourceTests {
+@Suite(.serialized, .timeLimit(.minutes(20))) struct DaemonSourceTests {
     @Test(arguments: [
         (nil, "is not there yet"), ("", "is empty"),
         (PumpData.header, "has no complete record yet"),

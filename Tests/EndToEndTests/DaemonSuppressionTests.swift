@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// What crosses the threshold and is no alarm all the same.
-@Suite(.serialized, .timeLimit(.minutes(5))) struct DaemonSuppressionTests {
+@Suite(.serialized, .timeLimit(.minutes(20))) struct DaemonSuppressionTests {
     /// A line of the pump with a fault in a column of its own.
     private func noisy(_ data: inout PumpData, noise: Double) -> String {
         let cells = data.lines(1).split(separator: ",").dropLast()

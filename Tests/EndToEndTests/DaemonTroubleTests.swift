@@ -4,7 +4,7 @@ import Store
 import TestSupport
 import Testing
 
-@Suite(.serialized, .timeLimit(.minutes(5))) struct DaemonTroubleTests {
+@Suite(.serialized, .timeLimit(.minutes(20))) struct DaemonTroubleTests {
     /// Runs the daemon to its end.
     ///
     /// - Parameter wrapper: A program, with its arguments, that starts the daemon.

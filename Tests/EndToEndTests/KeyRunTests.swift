@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// A stream that mixes the records of several machines, told apart by a key.
-@Suite(.serialized, .timeLimit(.minutes(10))) struct KeyRunTests {
+@Suite(.serialized, .timeLimit(.minutes(20))) struct KeyRunTests {
     private static let header = "time,machine,flow,pressure\n"
 
     /// Machines at levels of their own, a record each in turn.
@@ -98,7 +98,7 @@ import Testing
 
         // With records enough each key has a model of its own, also those that are on disk meanwhile.
         try daemon.folder.append(fleet.lines(steps: 500), to: "fleet.csv")
-        try await daemon.wait("models of their own", atMost: .seconds(60)) {
+        try await daemon.wait("models of their own") {
             try keys(daemon).allSatisfy { $0.model != nil }
         }
         #expect(try daemon.stream("fleet")?.keys?.modelled == 4)

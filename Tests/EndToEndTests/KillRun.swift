@@ -98,9 +98,7 @@ final class KillRun {
         let faults = Int64(file.badLines.count)
         var last: StreamStatus?
         do {
-            try await daemon.wait(
-                "\(records) records and \(faults) bad lines", atMost: .seconds(30)
-            ) {
+            try await daemon.wait("\(records) records and \(faults) bad lines") {
                 // The daemon may still be on its way up.
                 guard let stream = try? daemon.stream() else { return false }
                 last = stream

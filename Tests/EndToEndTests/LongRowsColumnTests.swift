@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Which series become columns when the configuration of a stream of long rows changes, through the real daemon.
-@Suite(.serialized, .timeLimit(.minutes(10))) struct LongRowsColumnTests {
+@Suite(.serialized, .timeLimit(.minutes(20))) struct LongRowsColumnTests {
     private static let header = "time,sensor,value\n"
 
     private static func pump(_ more: String = "") -> String {

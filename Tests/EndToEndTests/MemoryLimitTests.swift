@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// A daemon that may not have the memory that it needs: the kernel ends it, as with `MemoryMax=` of its unit.
-@Suite(.serialized, .timeLimit(.minutes(5)), .takesMemoryGroup) struct MemoryLimitTests {
+@Suite(.serialized, .timeLimit(.minutes(20)), .takesMemoryGroup) struct MemoryLimitTests {
     /// What a fit of the records below does not get along with, and reading them does.
     private static let limit = 24 << 20
 
@@ -39,7 +39,7 @@ import Testing
         }
         daemon.wrapper = []
         try await daemon.start()
-        try await daemon.wait("a model", atMost: .seconds(120)) {
+        try await daemon.wait("a model") {
             try daemon.stream()?.state == .watching
         }
         try folder.append(data.lines(1) { _ in true }, to: "pump.csv")

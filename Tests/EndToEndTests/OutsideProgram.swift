@@ -84,7 +84,7 @@ final class OutsideProgram {
     }
 
     private func exitCode() async throws -> Int32 {
-        let end = ContinuousClock.now + .seconds(30)
+        let end = ContinuousClock.now + .seconds(120)
         while process.isRunning {
             guard ContinuousClock.now < end else {
                 throw WaitedInVain(description: "\(name) does not end: \(messages)")

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// logrotate on a file that is followed, by the configurations of docs/operating.md.
-@Suite(.serialized, .timeLimit(.minutes(5)), .takes("logrotate", "zcat")) struct RotationTests {
+@Suite(.serialized, .timeLimit(.minutes(20)), .takes("logrotate", "zcat")) struct RotationTests {
     private let daemon: DaemonProcess
     private let folder: TemporaryDirectory
     private let guide: SenderGuide

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Other people's programs send, as docs/operating.md shows it.
-@Suite(.serialized, .timeLimit(.minutes(5))) struct SenderTests {
+@Suite(.serialized, .timeLimit(.minutes(20))) struct SenderTests {
     private let guide: SenderGuide
     private let folder: TemporaryDirectory
     private let daemon: DaemonProcess

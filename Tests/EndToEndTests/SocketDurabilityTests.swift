@@ -51,7 +51,7 @@ import Testing
             }
         }
         if !daemon.isRunning { try await daemon.start(untilReady: false) }
-        try await daemon.wait("every acknowledgement", atMost: .seconds(60)) {
+        try await daemon.wait("every acknowledgement") {
             client.work(sending: 500)
             return client.isDone
         }
@@ -159,7 +159,7 @@ import Testing
         }
         #expect(try daemon.stream()?.recordsTotal == 1)
         try lock.release()
-        try await daemon.wait("all records", atMost: .seconds(90)) {
+        try await daemon.wait("all records") {
             try daemon.stream()?.recordsTotal == Int64(1 + count)
         }
         #expect(try daemon.stream()?.lostTotal == 0)
@@ -180,7 +180,7 @@ import Testing
         try second.release()
         try await daemon.start()
         let total = Int64(1 + count + onDisk)
-        try await daemon.wait("the lines of the spool", atMost: .seconds(90)) {
+        try await daemon.wait("the lines of the spool") {
             try daemon.stream().map { $0.recordsTotal == total && $0.spooledBytes == 0 }
         }
         #expect(try daemon.stream()?.faultsTotal == 0)
@@ -227,7 +227,7 @@ import Testing
         }
         #expect(try daemon.metric("flowguard_dropped_lines_total") ?? 0 >= Double(dropped))
         try lock.release()
-        try await daemon.wait("the rest", atMost: .seconds(90)) {
+        try await daemon.wait("the rest") {
             try daemon.stream().map {
                 $0.recordsTotal + ($0.droppedTotal ?? 0) == Int64(1 + count)
             }
