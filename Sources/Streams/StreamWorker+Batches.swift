@@ -74,7 +74,7 @@ extension StreamWorker {
     @discardableResult
     func commit(
         _ decoded: DecodedBatch, of batch: LineBatch, isHistory: Bool = false,
-        error: String? = nil, arrivals: [StreamInstant]? = nil
+        error: (any Error)? = nil, arrivals: [StreamInstant]? = nil
     ) throws -> Int {
         board.beat(isBusy: true)
         let begin = ContinuousClock.now
@@ -107,7 +107,8 @@ extension StreamWorker {
             $0.batchSecsTotal += (ContinuousClock.now - begin).inSeconds
         }
         putAwayKeys()
-        publish(error: error)
+        inputFailure = error
+        publish()
         return faults.count { $0.origin == nil }
     }
 

@@ -31,6 +31,8 @@ extension StreamWorker {
             }
         } catch {
             await countLost(underway, of: source)
+            // That a file is opened anew says nothing of it.
+            if configuration.source.isFile { inputFailure = error }
             throw error
         }
         await countLost(nil, of: source)
@@ -39,6 +41,15 @@ extension StreamWorker {
             logger.info("standard input has ended")
             publish()
         }
+    }
+
+    /// Ends the message of a file that could not be read, once nothing of it is left to read.
+    func noticeRecovery() {
+        guard inputFailure != nil, configuration.source.isFile, board.inflow.isCaughtUp else {
+            return
+        }
+        inputFailure = nil
+        publish()
     }
 
     /// Logs what had waited on disk and was not given, when there is more of it.

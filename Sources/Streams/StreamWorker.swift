@@ -84,6 +84,8 @@ package actor StreamWorker {
     var standingProblem: String?
     /// What went wrong last.
     var failure: (any Error)?
+    /// Why the input could not be read, or its lines not be taken, until it is known to be well again.
+    var inputFailure: (any Error)?
     /// When the rate of records is to be looked at again, by the clock's uptime in seconds.
     var nextRateCheck: Double
     /// The source's input has ended for good.
@@ -297,7 +299,7 @@ package actor StreamWorker {
         }
         let schema = state.schema ?? Schema(features: [], time: nil)
         let refused = DecodedBatch(records: RecordBatch(schema: schema), faults: faults)
-        try await insist { try self.commit(refused, of: batch, error: "\(error)") }
+        try await insist { try self.commit(refused, of: batch, error: error) }
     }
 
     /// Repeats what the world may refuse for a while: a full disk, a locked store.
@@ -347,6 +349,7 @@ package actor StreamWorker {
             lastRecords = state.counters.records
             last = now
             tellOfSpool()
+            noticeRecovery()
             if window != nil {
                 doWhatIsDue()
                 await serveWaitingKeys()
@@ -411,11 +414,12 @@ package actor StreamWorker {
     }
 
     /// Shows the state to the rest of the daemon.
-    func publish(error: String? = nil) {
+    func publish() {
         let state = state
         let serving = serving
+        let inputProblem = inputFailure.map { (message: "\($0)", hint: Self.hint(for: $0)) }
         let phase: StreamState =
-            error != nil
+            inputProblem != nil
             ? .failing
             : hasEnded
                 ? .stopped
@@ -439,11 +443,12 @@ package actor StreamWorker {
         }
         board.update { snapshot in
             snapshot.phase = phase
-            if error == nil {
-                let problem =
-                    standing ?? snapshot.fit.flatMap { $0.state == .failed ? $0.message : nil }
-                if problem != snapshot.lastError?.message {
-                    snapshot.lastError = problem.map { StreamProblem(message: $0, time: Date()) }
+            let problem =
+                inputProblem?.message ?? standing
+                ?? snapshot.fit.flatMap { $0.state == .failed ? $0.message : nil }
+            if problem != snapshot.lastError?.message {
+                snapshot.lastError = problem.map {
+                    StreamProblem(message: $0, hint: inputProblem?.hint, time: Date())
                 }
             }
             snapshot.counters = state.counters

@@ -150,6 +150,12 @@ import Testing
         mkdir(path, 0o755)
         let problem = try await serves(daemon, while: "expected a regular file", data: data)
         #expect(problem.message == "\(path): expected a regular file, found a directory")
+        // It is opened again and again, which makes nothing well, and is told once.
+        for _ in 0..<300 {
+            #expect(try daemon.stream()?.state == .failing)
+            try await Task.sleep(for: .milliseconds(5))
+        }
+        #expect(daemon.errorText.split(separator: "\n").count { $0.contains("is failing") } == 1)
         rmdir(path)
         try daemon.folder.write(PumpData.header + data.lines(100), to: "pump.csv")
         try await recovers(daemon, to: 700)
