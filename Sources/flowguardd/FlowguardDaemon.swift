@@ -52,6 +52,8 @@ struct FlowguardDaemon: AsyncParsableCommand {
         }
         // A client that goes away while it is written to is no reason to die.
         signal(SIGPIPE, SIG_IGN)
+        // Nor is a wish to reload before somebody listens to it: the configuration was read just now.
+        signal(SIGHUP, SIG_IGN)
         umask(0o027)
         Self.raiseDescriptorLimit()
         let level = logLevel

@@ -194,6 +194,19 @@ import Testing
         #expect(!FileManager.default.fileExists(atPath: daemon.controlSocket))
     }
 
+    @Test func aReloadWithinTheStartEndsNothing() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        try daemon.configure("  - {name: pump, source: {file: pump.csv}}")
+        try daemon.launch()
+        try await daemon.wait("its state") { access(daemon.folder.file("state/lock"), F_OK) == 0 }
+        try await daemon.wait("the daemon to answer") {
+            daemon.signal(SIGHUP)
+            guard daemon.isRunning else { throw WaitedInVain(description: "it has ended") }
+            return try? daemon.get("/healthz").status == 200
+        }
+        #expect(try await daemon.stop().code == 0)
+    }
+
     @Test func systemdHearsOfReadyReloadingAndStopping() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         try daemon.configure("  - {name: pump, source: {file: pump.csv}}")
