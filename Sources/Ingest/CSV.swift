@@ -74,14 +74,22 @@ enum CSV {
     ///
     /// It is none if it is a record under the header before; nor if it has fewer cells than that, and among them a number and
     /// none of its names: such is the rest of a line whose beginning went when the file was emptied.
-    static func isHeader(_ line: [UInt8], after header: [UInt8], format: FormatOptions) -> Bool {
+    ///
+    /// - Parameter needed: The columns that a header must have, if they are known: one that names none of those before is
+    ///   none without them, and the line a bad one.
+    static func isHeader(
+        _ line: [UInt8], after header: [UInt8], format: FormatOptions, needed: Set<String>? = nil
+    ) -> Bool {
         if isRecord(line, under: header, format: format) { return false }
         let names = cells(of: header, delimiter: format.delimiter)
         let cells = cells(of: line, delimiter: format.delimiter)
+        if cells.contains(where: { !$0.isEmpty && names.contains($0) }) { return true }
+        if let needed {
+            return needed.isSubset(of: cells.map { String(decoding: $0, as: UTF8.self) })
+        }
         let holdsNumber = cells.contains { isNumber($0, format.decimalMark) }
         return cells.count >= names.count || !holdsNumber
             || names.contains { isNumber($0, format.decimalMark) }
-            || cells.contains { !$0.isEmpty && names.contains($0) }
     }
 
     /// Whether a cell is a number from its first to its last byte.

@@ -12,7 +12,8 @@ import Glibc
 /// Before the path is opened again, what was rotated away since is read: see `RotatedFiles`.
 ///
 /// A CSV file that follows another may have no header of its own, because the writer of an
-/// emptied file went on: it is then read under the header before.
+/// emptied file went on: it is then read under the header before. So it is if its first line names
+/// none of that header's columns and lacks one that is needed: one bad line must not stop all others.
 ///
 /// - Note: What is written and then truncated between two looks is gone, unless a copy has it. A
 ///   file that was emptied while nobody looked is read under its own header only, unless a copy of
@@ -32,6 +33,8 @@ package struct FileFollower: Sendable {
     /// The followers of the same pattern's other files.
     let neighbours: Neighbours?
     private let now: @Sendable () -> Duration
+    /// The columns that every header must have, as far as they are known.
+    let neededColumns: @Sendable () -> Set<String>?
     var resume: FilePosition?
     var hasLookedForRemains = false
     private var file: OpenFile?
@@ -111,24 +114,28 @@ package struct FileFollower: Sendable {
     ///   - limits: How much goes into a batch.
     ///   - readBytes: How much is read at once near the end of the file.
     ///   - firstInput: The number of the first input; the others follow it.
+    ///   - neededColumns: The columns that every header must have, as far as they are known.
     ///   - now: The clock that files have their times from, since 1970.
     package init(
         path: String, format: FormatOptions, resume: FilePosition? = nil,
         limits: BatchLimits = .init(), readBytes: Int = 256 << 10, firstInput: Int = 1,
+        neededColumns: @escaping @Sendable () -> Set<String>? = { nil },
         now: @escaping @Sendable () -> Duration = FileFollower.systemTime
     ) {
         self.init(
             path: path, format: format, resume: resume, limits: limits, readBytes: readBytes,
-            firstInput: firstInput, neighbours: nil, now: now)
+            firstInput: firstInput, neighbours: nil, neededColumns: neededColumns, now: now)
     }
 
     /// One of several followers.
     init(
         path: String, format: FormatOptions, resume: FilePosition?, limits: BatchLimits,
         readBytes: Int = 256 << 10, firstInput: Int, neighbours: Neighbours?,
+        neededColumns: @escaping @Sendable () -> Set<String>?,
         now: @escaping @Sendable () -> Duration
     ) {
         self.neighbours = neighbours
+        self.neededColumns = neededColumns
         self.path = path
         self.format = format
         self.resume = resume
@@ -287,7 +294,8 @@ package struct FileFollower: Sendable {
         defer { nextInput += 1 }
         return LineFramer(
             format: format, limits: limits, input: nextInput, name: path, offset: offset,
-            lineNumber: lineNumber, header: header, inheritedHeader: inheritedHeader, tail: tail)
+            lineNumber: lineNumber, header: header, inheritedHeader: inheritedHeader,
+            neededColumns: neededColumns(), tail: tail)
     }
 }
 

@@ -119,7 +119,7 @@ extension FileFollower {
     ) throws(IngestError) -> LineFramer {
         var reader = LineFramer(
             format: format, limits: .init(lines: 1, bytes: 1), input: 0, name: path,
-            inheritedHeader: position.inheritedHeader)
+            inheritedHeader: position.inheritedHeader, neededColumns: neededColumns())
         while reader.needsHeader, reader.readOffset < position.offset {
             let count = Int(min(64 << 10, position.offset - reader.readOffset))
             let chunk = try descriptor.bytes(count, at: reader.readOffset, name: path)

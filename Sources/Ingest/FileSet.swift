@@ -17,6 +17,7 @@ package struct FileSet: Sendable {
     private let limits: BatchLimits
     private let retryDelay: Duration
     private let now: @Sendable () -> Duration
+    private let neededColumns: @Sendable () -> Set<String>?
     private let known: KnownFiles
     private var followers: [Followed] = []
     /// Batches before the folder is listed again, unless nothing is to be read before.
@@ -53,12 +54,14 @@ package struct FileSet: Sendable {
     package init(
         pattern: String, format: FormatOptions, resume: [FilePosition], limits: BatchLimits,
         retryDelay: Duration = .seconds(5),
+        neededColumns: @escaping @Sendable () -> Set<String>? = { nil },
         now: @escaping @Sendable () -> Duration = FileFollower.systemTime
     ) {
         self.pattern = pattern
         self.format = format
         self.limits = limits
         self.retryDelay = retryDelay
+        self.neededColumns = neededColumns
         self.now = now
         known = KnownFiles(pattern: pattern)
         for position in resume { known.note(position, of: FileIdentity(position)) }
@@ -255,7 +258,8 @@ package struct FileSet: Sendable {
             follower: FileFollower(
                 path: path, format: format, resume: resume, limits: limits,
                 firstInput: number * Self.inputsOfFile + 1,
-                neighbours: Neighbours(files: known, follower: number), now: now),
+                neighbours: Neighbours(files: known, follower: number),
+                neededColumns: neededColumns, now: now),
             next: resume ?? identity.flatMap { known.position(of: $0) })
     }
 }

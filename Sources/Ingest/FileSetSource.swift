@@ -17,14 +17,17 @@ public final class FileSetSource: LineSource {
     ///     committed last at the end.
     ///   - pollInterval: How often idle files are looked at where the system does not tell of changes.
     ///   - limits: How much goes into a batch.
+    ///   - neededColumns: The columns that every header must have, as far as they are known.
     public init(
         pattern: String, format: FormatOptions, resume: [FilePosition],
-        pollInterval: Duration = .milliseconds(200), limits: BatchLimits = .init()
+        pollInterval: Duration = .milliseconds(200), limits: BatchLimits = .init(),
+        neededColumns: @escaping @Sendable () -> Set<String>? = { nil }
     ) {
         name = pattern
         loop = FolderLoop(
-            FileSet(pattern: pattern, format: format, resume: resume, limits: limits),
-            pollInterval: pollInterval)
+            FileSet(
+                pattern: pattern, format: format, resume: resume, limits: limits,
+                neededColumns: neededColumns), pollInterval: pollInterval)
     }
 
     /// Waits for the next lines of any file.

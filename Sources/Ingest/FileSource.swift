@@ -18,14 +18,18 @@ public final class FileSource: LineSource {
     ///     in the same folder.
     ///   - pollInterval: How often an idle file is looked at where the system does not tell of changes.
     ///   - limits: How much goes into a batch.
+    ///   - neededColumns: The columns that every header must have, as far as they are known: a line that lacks one of them and
+    ///     names none of the header before is no header.
     public init(
         path: String, format: FormatOptions, resume: FilePosition? = nil,
-        pollInterval: Duration = .milliseconds(200), limits: BatchLimits = .init()
+        pollInterval: Duration = .milliseconds(200), limits: BatchLimits = .init(),
+        neededColumns: @escaping @Sendable () -> Set<String>? = { nil }
     ) {
         name = path
         loop = FolderLoop(
-            FileFollower(path: path, format: format, resume: resume, limits: limits),
-            pollInterval: pollInterval)
+            FileFollower(
+                path: path, format: format, resume: resume, limits: limits,
+                neededColumns: neededColumns), pollInterval: pollInterval)
     }
 
     /// Waits for the next lines of the file.

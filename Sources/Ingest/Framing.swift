@@ -45,6 +45,10 @@ package struct LineFramer: Sendable {
     /// The record at `start`, if its end has not come and its first line's has.
     private var open: QuotedRecord?
     private var isHeaderDue: Bool
+    /// The columns that a header must have that names none of those before, if they are known.
+    private let neededColumns: Set<String>?
+    /// Whether the first line was taken for no header because it lacks them, and no batch has said so.
+    private var isStrayStartDue = false
     /// The line that is being dropped because it is too long.
     private var oversize: Oversize?
 
@@ -71,11 +75,12 @@ package struct LineFramer: Sendable {
     ///   - header: The header line, if it is known.
     ///   - inheritedHeader: The header of the input before this one. If the first line is a record
     ///     under it, or the rest of one, the input has no header of its own, and all of it is read under this one.
+    ///   - neededColumns: Those that a header must have that names none of the one before, if they are known.
     ///   - tail: The last bytes before `offset`.
     package init(
         format: FormatOptions, limits: BatchLimits = .init(), input: Int, name: String,
         offset: Int64 = 0, lineNumber: Int64 = 0, header: [UInt8]? = nil,
-        inheritedHeader: [UInt8]? = nil, tail: [UInt8] = []
+        inheritedHeader: [UInt8]? = nil, neededColumns: Set<String>? = nil, tail: [UInt8] = []
     ) {
         self.format = format
         self.limits = limits
@@ -85,6 +90,7 @@ package struct LineFramer: Sendable {
         self.lineNumber = lineNumber
         self.header = header
         self.inheritedHeader = inheritedHeader
+        self.neededColumns = neededColumns
         self.tail = tail
         isHeaderDue = header != nil
         needsHeader = format.format == .csv && format.columns == nil && header == nil
@@ -279,8 +285,11 @@ extension LineFramer {
     private mutating func isHeader(_ line: [UInt8]) -> Bool {
         needsHeader = false
         isHeaderDue = true
-        if let inheritedHeader, !CSV.isHeader(line, after: inheritedHeader, format: format) {
+        if let inheritedHeader,
+            !CSV.isHeader(line, after: inheritedHeader, format: format, needed: neededColumns)
+        {
             header = inheritedHeader
+            isStrayStartDue = CSV.isHeader(line, after: inheritedHeader, format: format)
             return false
         }
         inheritedHeader = nil
@@ -317,10 +326,12 @@ extension LineFramer {
             lines[index].start = bytes.count
             bytes += head
         }
-        defer { isHeaderDue = false }
-        return LineBatch(
+        defer { (isHeaderDue, isStrayStartDue) = (false, false) }
+        var batch = LineBatch(
             bytes: bytes, lines: lines, input: input, inputName: name,
             header: isHeaderDue ? header : nil, isLast: isLast)
+        batch.hasStrayStart = isStrayStartDue
+        return batch
     }
 
     /// Looks for the end of the first line that is held, where it was not looked for yet.

@@ -53,6 +53,9 @@ public struct LineBatch: Sendable {
     public var inputName: String
     /// The CSV header line, in the first batch of an input and after a resume.
     public var header: [UInt8]?
+    /// Whether the input's first line is among the lines though it could be a header: it names none of the columns that are
+    /// known, which those of the header before are.
+    public var hasStrayStart = false
     /// Whether the input ended with this batch: the client is gone, the file rotated away.
     public var isLast: Bool
     /// Where to go on once this batch is committed; files only.

@@ -77,6 +77,11 @@ extension StreamWorker {
         do {
             let faults = try await take(fresh) { lookAhead(in: source) }
             source.didCommit(batch, faultCount: faults)
+            if batch.hasStrayStart {
+                logger.warning(
+                    "file is read under the header before: its first line names none of its columns",
+                    metadata: ["source.path": "\(batch.inputName)"])
+            }
         } catch let error as IngestError {
             // One file of many: the others are read all the same.
             switch source {
@@ -149,9 +154,13 @@ extension StreamWorker {
         let activated = environment.activated.descriptor(at: configuration.source.path)
         switch configuration.source {
         case .file(let path) where FileSetSource.isPattern(path):
-            return FileSetSource(pattern: path, format: format, resume: try knownFiles())
+            return FileSetSource(
+                pattern: path, format: format, resume: try knownFiles(),
+                neededColumns: neededColumns)
         case .file(let path):
-            return FileSource(path: path, format: format, resume: try knownFiles().place(in: path))
+            return FileSource(
+                path: path, format: format, resume: try knownFiles().place(in: path),
+                neededColumns: neededColumns)
         case .directory(let path):
             let known = position.flatMap { $0.path.hasPrefix(path + "/") ? FilePosition($0) : nil }
             return DirectorySource(folder: path, format: format, resume: known)
@@ -179,6 +188,24 @@ extension StreamWorker {
                 descriptor: STDIN_FILENO, name: configuration.source.path, format: format,
                 after: environment.inputs)
         }
+    }
+
+    /// The columns that a header must have, as far as they are known.
+    private var neededColumns: @Sendable () -> Set<String>? {
+        let (configuration, board) = (configuration, board)
+        let key = configuration.key?.column
+        @Sendable func all(_ columns: [String], time: String?) -> Set<String> {
+            Set(columns + [time, key].compactMap(\.self))
+        }
+        if let rows = configuration.longRows {
+            let columns = all(rows.series + rows.values, time: configuration.longRowsTime)
+            return { columns }
+        }
+        if let features = configuration.features {
+            let columns = all(features + configuration.categories, time: configuration.timeColumn)
+            return { columns }
+        }
+        return { board.snapshot.schema.map { all($0.columns, time: $0.time) } }
     }
 
     /// Where to go on in the files that were read, also under another configuration; the one of the newest commit is last.

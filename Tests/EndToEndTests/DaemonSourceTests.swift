@@ -106,6 +106,24 @@ import Testing
         #expect(try daemon.stream()?.recordsTotal == 25)
     }
 
+    @Test func aBadFirstLineOfAnEmptiedFileStopsNothing() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = PumpData()
+        try daemon.folder.write(PumpData.header + data.lines(20), to: "pump.csv")
+        try daemon.configure("  - {name: pump, source: {file: pump.csv}}")
+        try await daemon.start()
+        try await daemon.wait("20 records") { try daemon.stream()?.recordsTotal == 20 }
+        truncate(daemon.folder.file("pump.csv"), 0)
+        try daemon.folder.append("n/a,ERR,ERR,ERR\n" + data.lines(5), to: "pump.csv")
+        try await daemon.wait("5 more records and a line that is none") {
+            try daemon.stream().map { ($0.recordsTotal, $0.faultsTotal) == (25, 1) }
+        }
+        #expect(try daemon.quarantined() == ["n/a,ERR,ERR,ERR"])
+        try await daemon.wait("the warning") {
+            daemon.errorText.contains("its first line names none of its columns")
+        }
+    }
+
     @Test func aFullStandardErrorEndsNothing() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         try daemon.configure("  - {name: pump, source: {file: pump.csv}}")

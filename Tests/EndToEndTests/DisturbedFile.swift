@@ -83,10 +83,7 @@ struct DisturbedFile {
             try write(Substring(PumpData.header), to: path)
             size = Int64(PumpData.header.utf8.count)
         }
-        // A first line without a number would be taken for a header of other columns.
-        let first = size == 0 && hasNoHeader ? [data.lines(1)] : []
-        recordCount += first.count
-        let lines = first + lines(count, by: &chance)
+        let lines = lines(count, by: &chance)
         account(for: lines, from: size)
         let text = lines.joined()
         size += Int64(text.utf8.count)

@@ -85,6 +85,51 @@ import TestSupport
         #expect(batches.last?.header == Array("time,pressure,state".utf8))
     }
 
+    @Test(arguments: ["x,y,z", "bad", "12:30,n/a,off", "n/a,n/a,n/a", ",,off", "a,b,c,d"])
+    func lineThatIsNoHeaderOfWhatIsNeededStopsNothing(line: String) throws {
+        let file = try FollowedFile()
+        let needed: @Sendable () -> Set<String>? = { ["pressure"] }
+        var follower = FileFollower(
+            path: file.path, format: .csv, neededColumns: needed, now: longAfter)
+        file.append("time,pressure,state\n1,0.5,on\n")
+        _ = try drain(&follower)
+        file.truncate()
+        file.append("\(line)\n4,0.8,on\n")
+        let batches = try drain(&follower)
+        #expect(texts(batches) == [line, "4,0.8,on"])
+        #expect(batches.last?.header == Array("time,pressure,state".utf8))
+        #expect(batches.last?.hasStrayStart == true)
+        // And so it is after a restart.
+        file.append("5,0.9,on\n")
+        var second = FileFollower(
+            path: file.path, format: .csv, resume: batches.last?.resume, neededColumns: needed,
+            now: longAfter)
+        let resumed = try drain(&second)
+        #expect(texts(resumed) == ["5,0.9,on"])
+        #expect(resumed.first?.header == Array("time,pressure,state".utf8))
+        #expect(resumed.first?.hasStrayStart == false)
+    }
+
+    @Test func headerOfOtherColumnsIsOneOnceTheseAreNeeded() throws {
+        let file = try FollowedFile()
+        var follower = FileFollower(
+            path: file.path, format: .csv, neededColumns: { ["pressure"] }, now: longAfter)
+        file.append("time,pressure\n1,0.5\n")
+        _ = try drain(&follower)
+        file.truncate()
+        file.append("instant,bar\n2,0.6\n")
+        let batches = try drain(&follower)
+        #expect(texts(batches) == ["instant,bar", "2,0.6"])
+        file.append("3,0.7\n")
+        var second = FileFollower(
+            path: file.path, format: .csv, resume: batches.last?.resume,
+            neededColumns: { ["bar", "instant"] }, now: longAfter)
+        let resumed = try drain(&second)
+        #expect(texts(resumed) == ["3,0.7"])
+        #expect(resumed.first?.header == Array("instant,bar".utf8))
+        #expect(resumed.first?.resume?.prefixHash.contains(" ") == false, "it is its own")
+    }
+
     @Test func recordsAfterACopyAreReadUnderItsHeader() throws {
         let file = try FollowedFile()
         var first = FileFollower(path: file.path, format: .csv, now: longAfter)
