@@ -107,7 +107,8 @@ extension StreamWorker {
             $0.batchSecsTotal += (ContinuousClock.now - begin).inSeconds
         }
         putAwayKeys()
-        inputFailure = error
+        // An empty batch, as of a client that leaves, says nothing of the lines before.
+        if error != nil || !batch.lines.isEmpty { inputFailure = error }
         publish()
         return faults.count { $0.origin == nil }
     }

@@ -289,18 +289,22 @@ import Testing
         try await daemon.wait("the other configuration") {
             try daemon.stream("fleet")?.keys?.column == "machin"
         }
+        let batches = { try daemon.metric("flowguard_batches_total", of: "fleet") ?? 0 }
+        var before = 0.0
         do {
-            // The next batch that is well ends the message, also the empty one of a client that leaves.
             let client = try await daemon.client(of: "fleet.sock")
             defer { withExtendedLifetime(client) {} }
             try client.send(text)
-            try await daemon.wait("the message") {
-                try daemon.stream("fleet")?.lastError?.message.contains("machin") == true
+            try await daemon.wait("its lines in the quarantine") {
+                try daemon.stream("fleet")?.faultsTotal == 60
             }
+            before = try batches()
         }
-        try await daemon.wait("its lines in the quarantine") {
-            try daemon.stream("fleet")?.faultsTotal == 60
-        }
+        // What tells that the client has left is an empty batch, which makes nothing well.
+        try await daemon.wait("its end") { try batches() > before }
+        let refused = try #require(try daemon.stream("fleet"))
+        #expect(refused.state == .failing)
+        #expect(refused.lastError?.message.contains("machin") == true, "\(refused)")
         // The right name is all it takes.
         try configure("key: machine")
         daemon.signal(SIGHUP)
