@@ -119,7 +119,7 @@ public struct StreamStatus: Sendable, Hashable, Codable {
     public var keys: KeysMessage?
     /// Bytes of clients' lines that wait on disk.
     public var spooledBytes: Int64?
-    /// Files of a directory that could not be read, since the source was opened.
+    /// Files of a directory that could not be read, since the stream was first seen.
     public var failedFiles: Int?
     /// How changes of files are learned of: `inotify` or `polling`.
     public var watchMode: String?

@@ -1,12 +1,9 @@
-import Synchronization
-
 /// A folder whose files are read once, and then moved to `done` or `failed` in it.
 public final class DirectorySource: LineSource {
     /// The folder.
     public let name: String
 
     private let loop: FolderLoop<SpoolDirectory>
-    private let failedCount = Atomic(0)
 
     /// Reads the files of a folder.
     ///
@@ -36,20 +33,12 @@ public final class DirectorySource: LineSource {
     ///
     /// If that cannot be done now, `problem` says why and `next` tries again.
     public func didCommit(_ batch: LineBatch, faultCount: Int) {
-        let count = loop.change { directory in
-            directory.didCommit(batch, faultCount: faultCount)
-            return directory.failedCount
-        }
-        failedCount.store(count, ordering: .relaxed)
+        loop.change { $0.didCommit(batch, faultCount: faultCount) }
     }
 
     /// Moves the file that is being read to `failed`: it cannot be read.
     public func fail() {
-        let count = loop.change { directory in
-            directory.fail()
-            return directory.failedCount
-        }
-        failedCount.store(count, ordering: .relaxed)
+        loop.change { $0.fail() }
     }
 
     /// How many bytes of the folder's files were not delivered at the last look.
@@ -62,7 +51,7 @@ public final class DirectorySource: LineSource {
     public func problem() -> IngestError? { loop.now.problem }
 
     /// How many files went to `failed` since the start.
-    public func failedFileCount() -> Int { failedCount.load(ordering: .relaxed) }
+    public func failedFileCount() -> Int { loop.now.failedCount }
 
     /// `inotify`, or `polling` where the system does not tell what happens in the folder.
     public func watchMode() -> String? { loop.watchMode }

@@ -13,8 +13,15 @@ protocol Stepped: Sendable {
     var isIdle: Bool { get }
     /// What keeps a part of the files from being read.
     var problem: IngestError? { get }
+    /// Files that were given up.
+    var failedCount: Int { get }
     /// Where things happen that ask for a look.
     var places: WatchedPlaces { get }
+}
+
+extension Stepped {
+    /// None, of files that are followed.
+    var failedCount: Int { 0 }
 }
 
 /// Adds the waiting to files that are stepped, for the sources that read them.
@@ -32,6 +39,7 @@ final class FolderLoop<Files: Stepped>: Sendable {
         var backlogBytes: Int64 = 0
         var isCaughtUp = false
         var problem: IngestError?
+        var failedCount = 0
         fileprivate var isIdle = false
         fileprivate var isStopped = false
         fileprivate var hasFailed = false
@@ -102,6 +110,7 @@ final class FolderLoop<Files: Stepped>: Sendable {
             $0.isCaughtUp = files.isCaughtUp
             $0.isIdle = files.isIdle
             $0.problem = files.problem
+            $0.failedCount = files.failedCount
         }
     }
 }

@@ -57,6 +57,8 @@ package struct StreamSnapshot: Sendable {
     package var pointCounts: PointCounts?
     /// Dropped lines of the source that are among the counters.
     package var countedDrops: Int64 = 0
+    /// Failed files of the source that are among the counters.
+    package var countedFailures: Int64 = 0
     package var recordsPerSec = 0.0
     package var recordsPerDay = 0.0
     /// Whether it is of one key of a stream.
@@ -165,6 +167,13 @@ package final class StreamBoard: Sendable {
     package var droppedLines: Int64 {
         let snapshot = snapshot
         return snapshot.counters.dropped + max(0, inflow.droppedLines - snapshot.countedDrops)
+    }
+
+    /// Files that went to `failed` since the stream was first seen, also those that no commit has counted yet.
+    package var failedFiles: Int64 {
+        let snapshot = snapshot
+        return snapshot.counters.failedFiles
+            + max(0, Int64(inflow.failedFiles) - snapshot.countedFailures)
     }
 
     private static func refused(_ source: (any LineSource)?) -> Int {

@@ -14,7 +14,7 @@ extension StreamWorker {
             board.attach(nil)
             forgetInputs()
         }
-        countedDrops = 0
+        (countedDrops, countedFailures) = (0, 0)
         board.attach(source)
         board.hasStarted = true
         publish()
@@ -33,6 +33,7 @@ extension StreamWorker {
             await countLost(underway, of: source)
             // That a file is opened anew says nothing of it.
             if configuration.source.isFile { inputFailure = error }
+            try? await countFailedFiles()
             throw error
         }
         await countLost(nil, of: source)
@@ -97,6 +98,20 @@ extension StreamWorker {
             }
             forgetInput(batch.input)
         }
+        try await countFailedFiles()
+    }
+
+    /// Stores how many files the source has given up, if there are more.
+    private func countFailedFiles() async throws {
+        let failed = Int64(board.inflow.failedFiles)
+        guard failed > countedFailures else { return }
+        try await insist {
+            var next = state
+            next.counters.failedFiles += failed - countedFailures
+            try store(next, position: position)
+        }
+        countedFailures = failed
+        publish()
     }
 
     /// Leaves out the lines of a client that were committed before.

@@ -92,6 +92,8 @@ package actor StreamWorker {
     var hasEnded = false
     /// Lines that the source dropped and that are counted in the state.
     var countedDrops: Int64 = 0
+    /// Files that the source gave up and that are counted in the state.
+    var countedFailures: Int64 = 0
     /// What the log says of the spool.
     var toldSpoolLosses = SpoolLosses()
     /// Lines of the batch under way that its client sent before.
@@ -428,7 +430,7 @@ package actor StreamWorker {
         let needed = Int64(configuration.fit.firstAfterRecords)
         let held = heldCount
         let recordsPerDay = shownRecordsPerDay
-        let countedDrops = countedDrops
+        let (countedDrops, countedFailures) = (countedDrops, countedFailures)
         let pointCounts = pointCounts
         let keyCounts = keyCounts
         let isKey = loan != nil
@@ -455,6 +457,7 @@ package actor StreamWorker {
             snapshot.pointCounts = pointCounts
             snapshot.keys = keyCounts
             snapshot.countedDrops = countedDrops
+            snapshot.countedFailures = countedFailures
             snapshot.serving = serving
             snapshot.schema = modelSchema
             snapshot.pending = serving == nil ? held : needed

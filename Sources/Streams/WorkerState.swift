@@ -54,6 +54,8 @@ package struct WorkerState: Encodable {
         package var dropped: Int64 = 0
         /// Lines that clients had sent before and that were committed already.
         package var duplicates: Int64 = 0
+        /// Files of a directory that went to `failed`.
+        package var failedFiles: Int64 = 0
         /// Anomalies that were no alarm, by what kept them from it.
         package var suppressed: [String: Int64] = [:]
 
@@ -184,6 +186,7 @@ extension WorkerState.Counters: Codable {
         lost = try container.decodeIfPresent(Int64.self, forKey: .lost) ?? 0
         dropped = try container.decodeIfPresent(Int64.self, forKey: .dropped) ?? 0
         duplicates = try container.decodeIfPresent(Int64.self, forKey: .duplicates) ?? 0
+        failedFiles = try container.decodeIfPresent(Int64.self, forKey: .failedFiles) ?? 0
         suppressed =
             try container.decodeIfPresent([String: Int64].self, forKey: .suppressed) ?? [:]
     }

@@ -88,12 +88,14 @@ enum Metrics {
         let snapshot: StreamSnapshot
         let inflow: StreamBoard.Inflow
         let droppedLines: Int64
+        let failedFiles: Int64
 
         init(worker: StreamWorker) {
             name = worker.name
             snapshot = worker.board.snapshot
             inflow = worker.board.inflow
             droppedLines = worker.board.droppedLines
+            failedFiles = worker.board.failedFiles
         }
 
         struct Metric {
@@ -170,8 +172,8 @@ enum Metrics {
                 Metric(
                     name: "flowguard_failed_files", type: "gauge",
                     help:
-                        "Files of a directory that could not be read, since the source was opened."
-                ) { Double($0.inflow.failedFiles) },
+                        "Files of a directory that could not be read, since the stream was first seen."
+                ) { Double($0.failedFiles) },
                 Metric(name: "flowguard_anomalies_total", type: "counter", help: "Anomalies found.")
                 {
                     Double($0.snapshot.counters.anomalies)

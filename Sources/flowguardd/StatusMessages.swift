@@ -66,7 +66,7 @@ enum StatusMessages {
         status.duplicatesTotal = snapshot.counters.duplicates
         status.points = snapshot.pointCounts.map { PointsMessage($0) }
         status.spooledBytes = inflow.spooledBytes
-        status.failedFiles = inflow.failedFiles
+        status.failedFiles = Int(worker.board.failedFiles)
         status.watchMode = inflow.watchMode
         status.suppressed = snapshot.counters.suppressedCounts
         status.drift = drift(snapshot)

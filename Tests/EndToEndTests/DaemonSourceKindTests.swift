@@ -213,6 +213,11 @@ import Testing
         try put(PumpData.header + data.lines(7), "a.csv")
         try await wait(daemon, for: 407)
         try await daemon.wait("the second file of that name") { has("done/a.csv.1") }
+        // What has failed stays counted.
+        #expect(try await daemon.stop().code == 0)
+        try await daemon.start()
+        #expect(try daemon.stream()?.failedFiles == 2)
+        #expect(try daemon.metric("flowguard_failed_files") == 2)
         #expect(try await daemon.stop().code == 0)
     }
 
