@@ -58,7 +58,7 @@ public final class DirectorySource: LineSource {
 }
 
 extension SpoolDirectory: Stepped {
-    var isCaughtUp: Bool { isIdle && !isWaiting }
+    var isCaughtUp: Bool { isIdle && !isWaiting && !isStalled }
 
     var places: WatchedPlaces { [folder + "/": [""]] }
 }

@@ -169,4 +169,10 @@ extension IngestError {
         if case .cannotOpen(_, let code) = self { return code == EACCES || code == EPERM }
         return false
     }
+
+    /// Whether the process has too little of something, so that other files could not be opened either.
+    var isShortage: Bool {
+        if case .cannotOpen(_, let code) = self { return [EMFILE, ENFILE, ENOMEM].contains(code) }
+        return false
+    }
 }

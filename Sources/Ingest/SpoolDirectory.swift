@@ -5,11 +5,16 @@ import Glibc
 /// A file is taken once it has been quiet for `settleTime`; names that begin with a dot or end in `.tmp`, `.part` or `~`
 /// are left alone. When its last batch is committed it is moved to `done`, or to `failed` if it could not be read or held
 /// no record. A crash in between leaves it where it is, with a position at its end: it is moved then, and not read again.
+///
+/// A file that cannot be read, as on a damaged disk, is tried again every `leaveAloneFor` while the others are read. Once a
+/// batch of it was given the others wait, since the place in one file only is remembered: after `retryFor` it goes to `failed`.
 package struct SpoolDirectory: Sendable {
     /// How long a file must not have changed before it is read.
     package static let settleTime = Duration.seconds(1)
-    /// How long a file that may not be read, or not be moved to `failed`, is left alone while it does not change.
+    /// How long a file that cannot be read, or not be moved to `failed`, is left alone while it does not change.
     package static let leaveAloneFor = Duration.seconds(10)
+    /// How long a file that was begun and cannot be read on is tried.
+    package static let retryFor = Duration.seconds(60)
     private static let readBytes = 256 << 10
     /// Files of one name in `done`, apart by a number at their ends.
     private static let mostNamesakes = 10_000
@@ -35,10 +40,23 @@ package struct SpoolDirectory: Sendable {
     package private(set) var failedCount = 0
     /// Why a file is not read, or not moved.
     package var problem: IngestError? {
-        moveProblem ?? waiting.sorted { $0.key < $1.key }.lazy.compactMap { $0.value.problem }.first
+        moveProblem ?? stalled?.problem
+            ?? waiting.sorted { $0.key < $1.key }.lazy.compactMap { $0.value.problem }.first
     }
     /// Why the file that was read last could not be moved.
     private var moveProblem: IngestError?
+    /// The file that was begun and cannot be read on.
+    private var stalled: Stalled?
+    /// Whether there is one.
+    package var isStalled: Bool { stalled != nil }
+
+    private struct Stalled {
+        let path: String
+        let problem: IngestError
+        /// Since when, and when it is tried again, by the uptime.
+        let since: Duration
+        let until: Duration
+    }
 
     private struct Reading {
         let path: String
@@ -49,6 +67,8 @@ package struct SpoolDirectory: Sendable {
         var recordCount: Int?
         var faultCount = 0
         var isAtEnd = false
+        /// Whether a batch of it was given, by this process or one before.
+        var isBegun = false
     }
 
     /// What a file is like as long as it does not change.
@@ -105,12 +125,51 @@ package struct SpoolDirectory: Sendable {
         }
         do throws(IngestError) {
             let batch = try lines(of: &current)
+            if batch != nil {
+                current.isBegun = true
+                stalled = nil
+            }
             reading = current
             return batch
         } catch {
-            resume = position(in: current)
-            throw error
+            if current.isBegun {
+                try stall(at: position(in: current), because: error)
+            } else {
+                leaveAlone(current.path, because: error)
+            }
+            return nil
         }
+    }
+
+    /// Leaves a file alone of which nothing was given.
+    private mutating func leaveAlone(_ path: String, because error: IngestError) {
+        guard let status = Descriptor.status(path: path) else { return }
+        waiting[path] = Waiting(
+            mark: Mark(status), until: uptime() + Self.leaveAloneFor, problem: error)
+    }
+
+    /// Leaves a file that was begun alone, to go on in it after a while; at last it goes to `failed`.
+    ///
+    /// - Throws: Why, once it is moved there.
+    private mutating func stall(
+        at position: FilePosition, because error: IngestError
+    ) throws(IngestError) {
+        let now = uptime()
+        let since = stalled.flatMap { $0.path == position.path ? $0.since : nil } ?? now
+        guard now - since < Self.retryFor else { return try giveUp(position.path, because: error) }
+        resume = position
+        stalled = Stalled(
+            path: position.path, problem: error, since: since, until: now + Self.leaveAloneFor)
+    }
+
+    /// Moves a file that was begun, and is no use any more, to `failed`.
+    ///
+    /// - Throws: Why, once the file is moved. Where it cannot be moved, `problem` says so.
+    private mutating func giveUp(_ path: String, because error: IngestError) throws(IngestError) {
+        (resume, stalled) = (nil, nil)
+        failedCount += 1
+        leave(path)
+        if waiting[path] == nil { throw error }
     }
 
     private mutating func lines(of current: inout Reading) throws(IngestError) -> LineBatch? {
@@ -145,9 +204,13 @@ package struct SpoolDirectory: Sendable {
     // MARK: Choosing
 
     private mutating func openNext() throws(IngestError) {
-        if let resume, try goOn(at: resume) { return }
-        resume = nil
-        moveProblem = nil
+        if let stalled, uptime() < stalled.until { return }
+        if let resume {
+            if try goOn(at: resume) { return }
+            // It is there, and cannot be read now.
+            if let stalled, uptime() < stalled.until { return }
+        }
+        (resume, stalled, moveProblem) = (nil, nil, nil)
         // A folder of many files is not listed for each of them.
         if uptime() - listedAt < Self.settleTime, try openDue() { return }
         try list()
@@ -196,7 +259,7 @@ package struct SpoolDirectory: Sendable {
         waiting = stillThere
     }
 
-    /// Opens a file from its start; one that may not be read is left alone for a while, and the others are read.
+    /// Opens a file from its start; one that cannot be read is left alone for a while, and the others are read.
     private mutating func open(_ path: String) throws(IngestError) -> Reading? {
         do throws(IngestError) {
             guard let descriptor = try Descriptor.open(path) else { return nil }
@@ -207,56 +270,54 @@ package struct SpoolDirectory: Sendable {
                 path: path, handle: FileFollower.Handle(descriptor, status), framer: framer(path),
                 prefix: [], recordCount: 0)
         } catch {
-            guard error.isRefusal else { throw error }
-            waiting[path]?.problem = error
-            waiting[path]?.until = uptime() + Self.leaveAloneFor
+            guard !error.isShortage else { throw error }
+            leaveAlone(path, because: error)
             return nil
         }
     }
 
     /// Goes on in a file that was begun before, or moves it if it was read to its end.
     ///
-    /// - Returns: `false` if it is not there any more: one of the same name is another file.
+    /// One that may not be read any more goes to `failed`, one that cannot be read stalls: neither waits as one that was not
+    /// begun does, since only the place in one file is remembered.
+    ///
+    /// - Returns: `false` if it is not read: it is not there any more, or is another file of the same name, or see above.
     private mutating func goOn(at position: FilePosition) throws(IngestError) -> Bool {
         guard position.path.hasPrefix(folder + "/"),
             let status = Descriptor.status(path: position.path), status.isRegular,
-            FileIdentity(status) == FileIdentity(position),
-            let descriptor = try openAgain(position.path),
-            try position.isIn(descriptor, status: status, name: position.path)
+            FileIdentity(status) == FileIdentity(position)
         else { return false }
+        let handle: FileFollower.Handle
+        let opened: FileFollower.OpenFile
+        do throws(IngestError) {
+            guard let descriptor = try Descriptor.open(position.path),
+                try position.isIn(descriptor, status: status, name: position.path)
+            else { return false }
+            handle = FileFollower.Handle(descriptor, status)
+            var reader = FileFollower(path: position.path, format: format, limits: limits)
+            opened = try reader.open(handle, at: position)
+        } catch {
+            guard !error.isShortage else { throw error }
+            // Nobody takes the right to read a file back by chance.
+            if error.isRefusal {
+                try giveUp(position.path, because: error)
+            } else {
+                try stall(at: position, because: error)
+            }
+            return false
+        }
         guard position.offset < status.size else {
             try move(position.path, to: "done")
             return false
         }
-        let handle = FileFollower.Handle(descriptor, status)
-        var reader = FileFollower(path: position.path, format: format, limits: limits)
-        let opened = try reader.open(handle, at: position)
         resume = nil
         reading = Reading(
             path: position.path, handle: handle,
             framer: framer(
                 position.path, offset: position.offset, lineNumber: position.lineNumber,
                 header: opened.framer.header, tail: opened.framer.tail),
-            prefix: opened.prefix, recordCount: nil)
+            prefix: opened.prefix, recordCount: nil, isBegun: true)
         return true
-    }
-
-    /// Opens a file that was begun; one that may not be read any more goes to `failed`.
-    ///
-    /// It cannot wait as one that was not begun does: only the place in one file is remembered, and that is to be another's.
-    ///
-    /// - Throws: Why, once the file is moved. Where it cannot be moved, `problem` says so.
-    private mutating func openAgain(_ path: String) throws(IngestError) -> Descriptor? {
-        do throws(IngestError) {
-            return try Descriptor.open(path)
-        } catch {
-            guard error.isRefusal else { throw error }
-            resume = nil
-            failedCount += 1
-            leave(path)
-            guard waiting[path] == nil else { return nil }
-            throw error
-        }
     }
 
     private static func isComplete(_ name: String) -> Bool {

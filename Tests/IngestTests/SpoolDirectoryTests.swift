@@ -189,6 +189,80 @@ import TestSupport
         chmod(folder.path, 0o755)
     }
 
+    @Test func fileThatGivesErrorsHoldsUpNoOther() throws {
+        // Reading the memory of a process at 0 is an input/output error, as reading a damaged disk is.
+        #expect(symlink("/proc/self/mem", folder.file("a.csv")) == 0)
+        append("a\n2\n", to: "b.csv")
+        var directory = self.directory()
+        #expect(try drain(&directory) == ["2"])
+        #expect(directory.problem == .cannotRead(input: folder.file("a.csv"), errno: EIO))
+        #expect(directory.isIdle)
+        unlink(folder.file("a.csv"))
+        append("a\n1\n", to: "a.csv")
+        #expect(try drain(&directory) == ["1"])
+        #expect(directory.problem == nil)
+        #expect(directory.failedCount == 0)
+    }
+
+    /// Gives the first of two records of a file, and then errors where the second is read.
+    private func directoryWithABegunFile() throws -> SpoolDirectory {
+        append("a\n1\n2\n", to: "a.csv")
+        var directory = self.directory(limits: .init(lines: 1, bytes: 1 << 20))
+        let begun = try #require(try settled(&directory))
+        #expect(begun.texts == ["1"])
+        directory.didCommit(begun, faultCount: 0)
+        append("a\n3\n", to: "b.csv")
+        let path = folder.file("a.csv")
+        let memory = open("/proc/self/mem", O_RDONLY | O_CLOEXEC)
+        defer { close(memory) }
+        let number = try #require(
+            (0..<1_024).first { number in
+                var target = [UInt8](repeating: 0, count: 4_096)
+                let count = readlink("/proc/self/fd/\(number)", &target, target.count)
+                return count > 0 && String(decoding: target[..<count], as: UTF8.self) == path
+            })
+        #expect(dup2(memory, Int32(number)) == number)
+        for _ in 0..<3 {
+            #expect(try directory.step() == nil)
+            #expect(directory.isStalled)
+            #expect(directory.problem == .cannotRead(input: path, errno: EIO))
+        }
+        #expect(directory.isIdle)
+        return directory
+    }
+
+    @Test func begunFileThatGivesErrorsIsReadOnOnceItDoesNot() throws {
+        var directory = try directoryWithABegunFile()
+        clock.advance(by: SpoolDirectory.leaveAloneFor)
+        #expect(try drain(&directory) == ["2", "3"])
+        #expect(directory.problem == nil && !directory.isStalled)
+        #expect(has("done/a.csv") && has("done/b.csv"))
+        #expect(directory.failedCount == 0)
+    }
+
+    @Test func begunFileThatGivesErrorsForAMinuteGoesToFailed() throws {
+        var directory = try directoryWithABegunFile()
+        // As long as somebody may write and has a lease, the file cannot be opened.
+        signal(SIGIO, SIG_IGN)
+        let writer = open(folder.file("a.csv"), O_RDWR | O_CLOEXEC)
+        defer { close(writer) }
+        // F_SETLEASE, which Glibc's module leaves out.
+        #expect(fcntl(writer, 1_024, Int32(F_WRLCK)) == 0)
+        var time = Duration.zero
+        while time + SpoolDirectory.leaveAloneFor < SpoolDirectory.retryFor {
+            clock.advance(by: SpoolDirectory.leaveAloneFor)
+            time += SpoolDirectory.leaveAloneFor
+            #expect(try directory.step() == nil)
+            #expect(directory.isStalled && directory.failedCount == 0)
+        }
+        clock.advance(by: SpoolDirectory.leaveAloneFor)
+        let reason = IngestError.cannotOpen(path: folder.file("a.csv"), errno: EAGAIN)
+        #expect(throws: reason) { try directory.step() }
+        #expect(has("failed/a.csv") && !has("a.csv"))
+        #expect(directory.failedCount == 1)
+        #expect(try drain(&directory) == ["3"])
+    }
+
     @Test func fileThatCannotBeMovedToFailedIsGivenOnce() throws {
         append("x\n1\n", to: "a.csv")
         append("a\n2\n", to: "b.csv")
