@@ -97,7 +97,7 @@ public struct StreamStatus: Sendable, Hashable, Codable {
     public var nextFitAt: Date?
     /// How far the first model is; `nil` once there is one.
     public var learning: LearningProgress?
-    /// Bytes of the source that are not read yet.
+    /// Bytes of the source that are not committed yet.
     public var backlogBytes: Int64
     /// Clients on the socket.
     public var connections: Int

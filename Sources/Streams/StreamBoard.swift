@@ -92,6 +92,9 @@ package struct StreamSnapshot: Sendable {
     package var confirmedCount = 0
     /// How many keys there are; `nil` for a stream without.
     package var keys: KeyCounts?
+    /// Bytes of a file that were taken and are not committed: of the batch under way, and of the one after it.
+    package var underwayBytes: Int64 = 0
+    package var aheadBytes: Int64 = 0
     package var batchesTotal: Int64 = 0
     package var batchSecsTotal = 0.0
 }
@@ -126,7 +129,7 @@ package final class StreamBoard: Sendable {
 
     /// How a source does.
     package struct Inflow {
-        /// Bytes of the file that are not read yet.
+        /// Bytes of the file that are not committed yet.
         package var backlogBytes: Int64
         /// Clients on the socket.
         package var connections: Int
@@ -150,10 +153,13 @@ package final class StreamBoard: Sendable {
 
     /// How far a file is behind, and how many clients a socket has.
     package var inflow: Inflow {
-        let (source, before) = content.withLock { ($0.source, $0.refusedBefore) }
+        let (source, before, taken) = content.withLock {
+            ($0.source, $0.refusedBefore, $0.snapshot.underwayBytes + $0.snapshot.aheadBytes)
+        }
         let socket = source as? SocketSource
         return Inflow(
-            backlogBytes: source?.backlogBytes() ?? 0, connections: source?.connectionCount() ?? 0,
+            backlogBytes: (source?.backlogBytes() ?? 0) + taken,
+            connections: source?.connectionCount() ?? 0,
             refusedConnections: before + Self.refused(source),
             droppedLines: socket?.droppedLineCount() ?? 0,
             spooledBytes: socket?.spooledByteCount() ?? 0,
@@ -185,9 +191,18 @@ package final class StreamBoard: Sendable {
         let isStopping = content.withLock { content in
             content.refusedBefore += Self.refused(content.source)
             content.source = source
+            (content.snapshot.underwayBytes, content.snapshot.aheadBytes) = (0, 0)
             return content.stoppingSince != nil
         }
         if isStopping { source?.stop() }
+    }
+
+    /// Notes how much was taken of a source ahead, unless that was left meanwhile.
+    func noteAhead(_ bytes: Int64, of source: FileSource) {
+        content.withLock { content in
+            guard let current = content.source as? FileSource, current === source else { return }
+            content.snapshot.aheadBytes = bytes
+        }
     }
 
     /// How long a worker that is to stop may go on taking what its clients have sent.

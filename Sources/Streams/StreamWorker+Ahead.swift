@@ -20,6 +20,20 @@ extension StreamWorker {
         return ahead?.batch
     }
 
+    /// Counts a file's batch as backlog until it is committed.
+    func beginBacklog(of batch: LineBatch) {
+        guard configuration.source.isFile else { return }
+        underwayBytes = Int64(batch.bytes.count)
+        let bytes = underwayBytes
+        board.update { ($0.underwayBytes, $0.aheadBytes) = (bytes, 0) }
+    }
+
+    /// A batch is none any more that its source takes back, or has done with.
+    func endBacklog() {
+        underwayBytes = 0
+        board.update { $0.underwayBytes = 0 }
+    }
+
     /// Begins to take and decode the batch after this one, where the file is known to hold one.
     ///
     /// What is taken ahead and never committed is read again: the file's place is committed with the batch. Other sources
@@ -30,8 +44,9 @@ extension StreamWorker {
         else { return }
         let decoders = inputs.compactMapValues(\.decoder)
         let generation = decoderGeneration
-        aheadTask = Task.detached {
+        aheadTask = Task.detached { [board] in
             guard let batch = try await source.next() else { return nil }
+            board.noteAhead(Int64(batch.bytes.count), of: source)
             var decoder = decoders[batch.input]
             // What it throws is thrown when the batch has its turn, and is decoded then.
             let decoded = try? decoder?.decode(batch)
@@ -52,5 +67,6 @@ extension StreamWorker {
     func forgetAhead() {
         aheadTask = nil
         ahead = nil
+        underwayBytes = 0
     }
 }

@@ -107,6 +107,7 @@ extension StreamWorker {
             $0.batchSecsTotal += (ContinuousClock.now - begin).inSeconds
         }
         putAwayKeys()
+        underwayBytes = 0
         // An empty batch, as of a client that leaves, says nothing of the lines before.
         if error != nil || !batch.lines.isEmpty { inputFailure = error }
         publish()

@@ -25,6 +25,7 @@ extension StreamWorker {
                 board.beat(isBusy: true)
                 defer { board.beat(isBusy: false) }
                 underway = batch
+                beginBacklog(of: batch)
                 try await take(batch, from: source)
                 underway = nil
                 await waitForRoom()
@@ -97,6 +98,7 @@ extension StreamWorker {
                 throw error
             }
             forgetInput(batch.input)
+            endBacklog()
         }
         try await countFailedFiles()
     }

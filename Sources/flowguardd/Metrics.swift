@@ -192,7 +192,7 @@ enum Metrics {
                 },
                 Metric(
                     name: "flowguard_backlog_bytes", type: "gauge",
-                    help: "Bytes of the file not read yet."
+                    help: "Bytes of the file not committed yet."
                 ) {
                     Double($0.inflow.backlogBytes)
                 },

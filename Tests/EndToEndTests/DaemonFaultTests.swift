@@ -104,10 +104,17 @@ import Testing
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         var data = try await daemon.startWithModel()
         let lock = try StoreLock(daemon.folder.file("state/flowguard.sqlite"))
-        try daemon.folder.append(data.lines(500) { $0 % 100 == 0 }, to: "pump.csv")
+        // A batch is on its way into the store, one is decoded, and the rest lies in the file: all of it is behind.
+        let lines = data.lines(40_000) { $0 % 1_000 == 0 }
+        daemon.signal(SIGSTOP)
+        try daemon.folder.append(lines, to: "pump.csv")
+        daemon.signal(SIGCONT)
         _ = try await serves(daemon, while: "another process has held its write lock", data: data)
+        #expect(try daemon.stream()?.backlogBytes == Int64(lines.utf8.count))
+        #expect(try daemon.metric("flowguard_backlog_bytes") == Double(lines.utf8.count))
         try lock.release()
-        try await recovers(daemon, to: 1_100)
+        try await recovers(daemon, to: 40_600)
+        #expect(try daemon.stream()?.backlogBytes == 0)
     }
 
     @Test func aDamagedWriteAheadLogCostsNoRecordOfAFile() async throws {

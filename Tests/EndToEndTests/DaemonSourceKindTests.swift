@@ -213,11 +213,15 @@ import Testing
         try put(PumpData.header + data.lines(7), "a.csv")
         try await wait(daemon, for: 407)
         try await daemon.wait("the second file of that name") { has("done/a.csv.1") }
+        // Nor is one behind that has failed.
+        try put("no,such,columns\n1,2,3\n", "z.csv")
+        try await daemon.wait("one more") { try daemon.stream()?.failedFiles == 3 }
+        try await daemon.wait("no backlog") { try daemon.stream()?.backlogBytes == 0 }
         // What has failed stays counted.
         #expect(try await daemon.stop().code == 0)
         try await daemon.start()
-        #expect(try daemon.stream()?.failedFiles == 2)
-        #expect(try daemon.metric("flowguard_failed_files") == 2)
+        #expect(try daemon.stream()?.failedFiles == 3)
+        #expect(try daemon.metric("flowguard_failed_files") == 3)
         #expect(try await daemon.stop().code == 0)
     }
 
