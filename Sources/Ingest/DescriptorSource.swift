@@ -24,8 +24,18 @@ public final class DescriptorSource: LineSource {
     /// It is asked for its end, which it does not tell if its last writer had left before it was opened. Until something was
     /// read, an end tells of no writer: the first one is waited for, unless it will come elsewhere.
     struct NamedPipe: Sendable {
-        /// Whether its path does not lead to it any more.
-        var isLeft: @Sendable () -> Bool
+        /// What its path leads to.
+        enum Place {
+            case here
+            /// Nothing, or no pipe.
+            case gone
+            /// Another pipe.
+            case replaced
+        }
+
+        /// How long nothing has come when the pipe is left for another one.
+        var leaveAfter: Duration
+        var place: @Sendable () -> Place
     }
 
     private struct State {
@@ -33,6 +43,10 @@ public final class DescriptorSource: LineSource {
         var framer: LineFramer
         var chunk: [UInt8]
         var isDone = false
+        /// Since when nothing has come though another pipe has the path.
+        var quietSince: ContinuousClock.Instant?
+        /// Whether a pipe is left though it has writers.
+        var isLeft = false
         /// Whether reading has thrown.
         var hasFailed = false
     }
@@ -145,15 +159,22 @@ public final class DescriptorSource: LineSource {
         while !state.isDone {
             let isFull = state.framer.hasCompleteLine && state.framer.pendingCount >= readBytes
             let hasLine = state.framer.hasCompleteLine
-            if !state.bytes.isAtEnd, !isFull, !isStopped.load(ordering: .relaxed),
+            let isAtEnd = state.bytes.isAtEnd || state.isLeft
+            if !isAtEnd, !isFull, !isStopped.load(ordering: .relaxed),
                 try state.bytes.wait(atMost: hasLine ? 0 : 100)
                     || (!hasLine && asksForEnd(after: state.bytes))
             {
+                let before = state.bytes.offset
                 try readOnce(&state)
+                if state.bytes.offset > before {
+                    state.quietSince = nil
+                } else if !state.bytes.isAtEnd {
+                    leaveQuietPipe(&state)
+                }
                 continue
             }
             if isStopped.load(ordering: .relaxed), !state.framer.hasCompleteLine { return nil }
-            if let batch = state.framer.takeBatch(atEnd: state.bytes.isAtEnd) {
+            if let batch = state.framer.takeBatch(atEnd: isAtEnd) {
                 state.isDone = batch.isLast
                 holdsLines.store(state.framer.hasCompleteLine, ordering: .relaxed)
                 return batch
@@ -163,7 +184,18 @@ public final class DescriptorSource: LineSource {
     }
 
     private func asksForEnd(after bytes: InputBytes) -> Bool {
-        pipe.map { bytes.offset > 0 || $0.isLeft() } ?? false
+        pipe.map { bytes.offset > 0 || $0.place() != .here } ?? false
+    }
+
+    /// Leaves a pipe of which nothing comes, once another one has had its path for long enough.
+    private func leaveQuietPipe(_ state: inout State) {
+        guard let pipe, pipe.place() == .replaced else {
+            state.quietSince = nil
+            return
+        }
+        let since = state.quietSince ?? .now
+        state.quietSince = since
+        state.isLeft = .now - since >= pipe.leaveAfter
     }
 
     private func readOnce(_ state: inout State) throws(IngestError) {

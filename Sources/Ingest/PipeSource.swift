@@ -9,8 +9,12 @@ import Synchronization
 ///
 /// A pipe that systemd holds open for reading and writing has no last writer: all that comes is one input.
 ///
-/// A pipe that another one has taken the place of is read until its last writer has left, and then the other one.
+/// A pipe that another one has taken the place of is read until its last writer has left or nothing has come for `leaveAfter`,
+/// and then the other one: a writer that stays and is silent would keep those of the new pipe waiting for ever.
 public final class PipeSource: LineSource {
+    /// How long nothing has come when a pipe is left for another one.
+    public static let leaveAfter = Duration.seconds(5)
+
     /// The path of the pipe.
     public let name: String
 
@@ -18,6 +22,7 @@ public final class PipeSource: LineSource {
     private let limits: BatchLimits
     private let mode: UInt16
     private let activated: Int32?
+    private let leaveAfter: Duration
     private let state = Mutex(State())
 
     private struct State {
@@ -36,15 +41,17 @@ public final class PipeSource: LineSource {
     ///   - mode: The permissions of a pipe that is made.
     ///   - limits: How much goes into a batch.
     ///   - activated: The pipe, if it is open already; it stays the caller's.
+    ///   - leaveAfter: How long nothing has come when the pipe is left for another one that has its path.
     public init(
         path: String, format: FormatOptions, mode: UInt16 = 0o660, limits: BatchLimits = .init(),
-        activated: Int32? = nil
+        activated: Int32? = nil, leaveAfter: Duration = PipeSource.leaveAfter
     ) {
         name = path
         self.format = format
         self.limits = limits
         self.mode = mode
         self.activated = activated
+        self.leaveAfter = leaveAfter
     }
 
     /// Opens the pipe, and makes it where there is none.
@@ -110,9 +117,11 @@ public final class PipeSource: LineSource {
     private func pipe(_ descriptor: Descriptor) -> DescriptorSource.NamedPipe {
         // What systemd holds open is the pipe, whatever its path leads to.
         let own = activated == nil ? try? descriptor.status(name: name) : nil
-        return DescriptorSource.NamedPipe { [name] in
-            guard let own else { return false }
-            return Descriptor.status(path: name).map { FileIdentity($0) } != FileIdentity(own)
+        return DescriptorSource.NamedPipe(leaveAfter: leaveAfter) { [name] in
+            guard let own else { return .here }
+            guard let now = Descriptor.status(path: name) else { return .gone }
+            if FileIdentity(now) == FileIdentity(own) { return .here }
+            return now.kind == S_IFIFO ? .replaced : .gone
         }
     }
 

@@ -134,6 +134,27 @@ extension PipeSourceTests {
     }
 }
 
+extension PipeSourceTests {
+    @Test func formerPipeIsLeftForTheNextWhenItsWriterStaysAndIsSilent() async throws {
+        let path = directory.file("in")
+        let source = PipeSource(path: path, format: .csv, leaveAfter: .milliseconds(300))
+        try source.start()
+        let writer = open(path, O_WRONLY | O_NONBLOCK)
+        defer { close(writer) }
+        #expect(Glibc.write(writer, "a\n1\n2", 5) == 5)
+        #expect(try await source.next()?.texts == ["1"])
+        replacePipe()
+        // A writer of the new pipe waits until it is read.
+        async let read = collect(source) { $0.last?.texts == ["4"] }
+        try await writeOnceItIsRead("b\n4\n")
+        let batches = try await read
+        #expect(batches.map(\.texts) == [["2"], ["4"]], "a half line is one at the end")
+        #expect(batches.first?.isLast == true)
+        #expect(batches.last?.header == Array("b".utf8))
+        source.stop()
+    }
+}
+
 @Suite(.timeLimit(.minutes(1))) struct DatagramSourceTests {
     private let directory: TemporaryDirectory
 
