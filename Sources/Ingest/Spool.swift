@@ -101,6 +101,26 @@ package final class Spool: Sendable {
         return names.contains { number(ofSegment: $0) != nil }
     }
 
+    /// The bytes of the segments in a folder that lie behind a position; all, where it is not known.
+    package static func unreadBytes(in folder: String, behind position: SpoolPosition?) -> Int64 {
+        let names = (try? Descriptor.names(in: folder)) ?? []
+        return names.reduce(0) { sum, name in
+            guard let number = number(ofSegment: name), number >= position?.segment ?? 0,
+                let size = Descriptor.status(path: folder + "/" + name)?.size
+            else { return sum }
+            let read = number == position?.segment ? position?.offset ?? 0 : 0
+            return sum + max(0, size - read)
+        }
+    }
+
+    /// Removes a folder with its segments; not one that holds anything else.
+    package static func remove(_ folder: String) {
+        for name in (try? Descriptor.names(in: folder)) ?? [] where number(ofSegment: name) != nil {
+            unlink(folder + "/" + name)
+        }
+        rmdir(folder)
+    }
+
     /// Whether another batch may be appended.
     var hasRoom: Bool { byteCount < limit }
 

@@ -165,6 +165,8 @@ struct ControlServer: Sendable {
         var warnings = status.warnings
         if let warning = anomalyLog.warning { warnings.append(warning) }
         if let problem = anomalyLog.currentProblem { warnings.append("anomaly log: \(problem)") }
+        warnings += try directory.leftSpools(of: pool.workers.map(\.configuration), store: store)
+            .map(\.description)
         return StatusReport(
             pid: getpid(), uptimeSecs: (status.uptimeSecs * 10).rounded() / 10, time: Date(),
             configuration: status.configuration.path, stateDirectory: directory.path,

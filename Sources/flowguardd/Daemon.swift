@@ -82,6 +82,7 @@ struct Daemon {
         } catch {
             throw DaemonError.store(error)
         }
+        Self.tellOfSpools(leftBy: configuration.streams, in: directory, store, logger)
         let core = BLASCore.prepare()
         let anomalyLog = try AnomalyLogWriter(
             path: configuration.log.anomalies, positionPath: directory.logPositionPath,
@@ -106,7 +107,10 @@ struct Daemon {
         let notifier = SystemdNotifier()
         let supervisor = Supervisor(
             pool: pool, status: status, anomalyLog: anomalyLog, readiness: readiness,
-            notifier: notifier, logger: logger)
+            notifier: notifier, logger: logger
+        ) {
+            Self.tellOfSpools(leftBy: $0, in: directory, store, logger)
+        }
         services.append(supervisor)
         logger.info(
             "starting",
@@ -132,6 +136,25 @@ struct Daemon {
         // Folds the write-ahead log into the file; what is not folded now is at the next start.
         try? store.close()
         logger.info("stopped")
+    }
+
+    /// Logs what waits on disk for streams that are not read any more.
+    static func tellOfSpools(
+        leftBy streams: [StreamConfiguration], in directory: StateDirectory, _ store: StateStore,
+        _ logger: Logger
+    ) {
+        do {
+            for spool in try directory.leftSpools(of: streams, store: store, removesEmpty: true) {
+                logger.warning(
+                    "lines wait for a stream that is not configured",
+                    metadata: [
+                        "stream": "\(spool.stream)", "path": "\(spool.path)",
+                        "bytes": "\(spool.bytes)",
+                    ])
+            }
+        } catch {
+            logger.warning("spools not looked at", metadata: ["error": "\(error)"])
+        }
     }
 
     private var quietLogger: Logger {
@@ -180,6 +203,8 @@ struct Supervisor: Service {
     let readiness: Readiness
     let notifier: SystemdNotifier
     let logger: Logger
+    /// Called with the streams of another configuration, once those before have ended.
+    let didReload: @Sendable ([StreamConfiguration]) -> Void
 
     /// A worker that is busy for so long without progress is stuck.
     private static let stallLimit = Duration.seconds(120)
@@ -267,6 +292,7 @@ struct Supervisor: Service {
             }
         }
         await pool.apply(new.streams)
+        didReload(new.streams)
         var needsRestart: [String] = []
         if new.stateDirectory != running.stateDirectory { needsRestart.append("state_directory") }
         if new.runtimeDirectory != running.runtimeDirectory {

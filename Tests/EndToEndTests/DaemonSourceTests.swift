@@ -124,6 +124,31 @@ import Testing
         }
     }
 
+    @Test func aSpoolThatNoStreamReadsIsTold() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        let files = FileManager.default
+        let spools = daemon.folder.file("state/spool")
+        for name in ["gone", "empty", "pump"] {
+            try files.createDirectory(
+                atPath: spools + "/" + name, withIntermediateDirectories: true)
+        }
+        try daemon.folder.write([UInt8](repeating: 0, count: 1_000), to: "state/spool/gone/1.spool")
+        try daemon.configure("  - {name: pump, source: {socket: run/pump.sock}}")
+        try await daemon.start()
+        let told =
+            "1000 bytes of lines wait for the socket of stream 'gone', which is not in the "
+            + "configuration: put it back to have them read, or remove the folder"
+        #expect(try daemon.status().warnings == ["\(spools)/gone: \(told)"])
+        #expect(daemon.errorText.contains("lines wait for a stream that is not configured"))
+        #expect(try files.contentsOfDirectory(atPath: spools).sorted() == ["gone", "pump"])
+        try files.removeItem(atPath: spools + "/gone")
+        #expect(try daemon.status().warnings.isEmpty)
+        // A stream that leaves leaves nothing where its spool is empty.
+        try daemon.configure("  - {name: other, source: {socket: run/pump.sock}}")
+        try await daemon.reload(1)
+        #expect(try files.contentsOfDirectory(atPath: spools).isEmpty)
+    }
+
     @Test func aFullStandardErrorEndsNothing() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         try daemon.configure("  - {name: pump, source: {file: pump.csv}}")
