@@ -112,9 +112,6 @@ public struct AnomalyMessage: Sendable, Hashable, Decodable {
         self.note = note
     }
 
-    /// What commands call it by: the stream, or `STREAM/KEY`.
-    public var streamName: String { key.map { "\(stream)/\($0)" } ?? stream }
-
     /// The JSON object, without a newline at its end.
     ///
     /// Keys in a fixed order; log-likelihoods to 1e-5 nats; p-values to five significant digits, with an exponent

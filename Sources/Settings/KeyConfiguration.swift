@@ -19,8 +19,10 @@ public struct KeyConfiguration: Sendable, Hashable {
 ///
 /// The name of a stream holds no `/`; that of a key may.
 public enum KeyedName {
-    /// The whole name.
-    public static func join(_ stream: String, _ key: String) -> String { stream + "/" + key }
+    /// The whole name; without a key that of the stream.
+    public static func join(_ stream: String, _ key: String?) -> String {
+        key.map { stream + "/" + $0 } ?? stream
+    }
 
     /// The two parts; the key is `nil` where a stream as a whole is meant.
     public static func split(_ name: String) -> (stream: String, key: String?) {

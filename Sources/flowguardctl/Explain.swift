@@ -1,6 +1,7 @@
 import ArgumentParser
 import Control
 import Foundation
+import Settings
 
 /// One anomaly, feature by feature.
 struct ExplainCommand: Command {
@@ -47,7 +48,8 @@ struct ExplainView {
     func text(_ message: AnomalyMessage) -> String {
         let ink = Ink(pValue: message.pValue)
         var text = terminal.paint(
-            "anomaly \(message.id) of \(printable(message.streamName))", .bold)
+            "anomaly \(message.id) of "
+                + printable(KeyedName.join(message.stream, message.key)), .bold)
         if let episode = message.episode { text += ", episode \(episode)" }
         text += "\n\n"
         let found = Format.time(message.time)

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Control
 import Foundation
+import Settings
 
 /// The anomalies, newest last.
 struct TailCommand: Command {
@@ -133,12 +134,13 @@ struct AnomalyPrinter {
     }
 
     private mutating func text(_ message: AnomalyMessage) -> String {
-        let isNew = message.episode == nil || episodes[message.streamName] != message.episode
-        episodes[message.streamName] = message.episode
+        let name = KeyedName.join(message.stream, message.key)
+        let isNew = message.episode == nil || episodes[name] != message.episode
+        episodes[name] = message.episode
         let ink = Ink(pValue: message.pValue)
         let id = String(message.id)
         let time = Format.time(message.recordTime ?? message.time)
-        let stream = printable(message.streamName)
+        let stream = printable(name)
         let probability = Format.probability(message.pValue)
             .padding(toLength: 7, withPad: " ", startingAt: 0)
         let mark = isNew ? "!" : "|"

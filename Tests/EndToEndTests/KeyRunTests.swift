@@ -216,7 +216,7 @@ import Testing
 
         let what = "seed \(Soak.seed)"
         func outcome(_ anomaly: AnomalyMessage) -> String {
-            "\(anomaly.offset) \(anomaly.streamName) \(anomaly.episode ?? 0) \(anomaly.summary)"
+            "\(anomaly.offset) \(anomaly.key ?? "") \(anomaly.episode ?? 0) \(anomaly.summary)"
         }
         let found = try killed.everyAnomaly("fleet").map(outcome)
         let expected = try calm.everyAnomaly("fleet").map(outcome)

@@ -39,6 +39,8 @@ struct KeyConfigurationTests {
         #expect(own.history.isEmpty)
         #expect(own.budget == whole.budget)
         #expect(KeyedName.split("p") == ("p", nil))
+        #expect(KeyedName.join("p", "7/a") == own.name)
+        #expect(KeyedName.join("p", nil) == "p")
     }
 
     @Test func aColumnInTwoRolesIsTold() {
