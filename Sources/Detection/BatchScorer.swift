@@ -39,13 +39,20 @@ public struct BatchScorer {
         public var scoredCount: Int
     }
 
+    /// The column that tells series apart; `nil`: all records are of one.
+    public private(set) var key: String?
+
     private let detector: Detector
     private let threshold: Threshold
     private let format: FormatOptions
     private let output: Output
     private let explains: Bool
+    private let requiresKey: Bool
     private var decoder: RecordDecoder
-    private var state = ContextState()
+    /// What is remembered of each series.
+    private var states: [String: ContextState] = [:]
+    /// Series that are remembered; of more, those that a batch has no record of begin anew.
+    private static let mostSeries = 10_000
     private var hasWrittenHeader = false
     /// The columns of the output where the input has none: the keys of the first batch.
     private var keyColumns: [String] = []
@@ -55,11 +62,16 @@ public struct BatchScorer {
 
     /// Makes a scorer for one input.
     ///
-    /// - Parameter explains: Anomalies get their reasons, in the form of the anomaly log. The default is false.
+    /// - Parameters:
+    ///   - explains: Anomalies get their reasons, in the form of the anomaly log. The default is false.
+    ///   - key: The column that tells series apart, each with a past of its own; records without a text in it are one more. The
+    ///     default is that all records are of one.
+    ///   - requiresKey: Whether a header must have this column; else the records under one without it are of one series. The
+    ///     default is false.
     /// - Precondition: Only NDJSON output has a place for reasons, and only points become points.
     public init(
         detector: Detector, threshold: Threshold, format: FormatOptions, output: Output,
-        explains: Bool = false
+        explains: Bool = false, key: String? = nil, requiresKey: Bool = false
     ) {
         precondition(!explains || output == .ndjson, "reasons need NDJSON output")
         precondition(output != .influx || format.format == .influx, "points are made of points")
@@ -68,7 +80,14 @@ public struct BatchScorer {
         self.format = format
         self.output = output
         self.explains = explains
-        decoder = RecordDecoder(format: format, schema: detector.schema)
+        self.key = key
+        self.requiresKey = requiresKey
+        var schema = detector.schema
+        if let key {
+            schema.categories.append(key)
+            schema.optional.insert(key)
+        }
+        decoder = RecordDecoder(format: format, schema: schema)
     }
 
     /// Scores the lines of a batch.
@@ -79,11 +98,11 @@ public struct BatchScorer {
     ) throws(DetectionError) -> Result {
         let decoded: DecodedBatch
         do {
-            decoded = try decoder.decode(batch)
+            decoded = try decode(batch)
         } catch {
             throw .ingest(error)
         }
-        let scores = detector.score(decoded.records, state: &state, parallel: parallel)
+        let judged = judge(decoded.records, parallel: parallel)
         var writer = LineWriter(
             batch: batch, format: format, output: output, schema: detector.schema)
         if !hasWrittenHeader {
@@ -100,8 +119,6 @@ public struct BatchScorer {
         for fault in decoded.faults where reasons[fault.lineIndex] == nil {
             reasons[fault.lineIndex] = fault
         }
-        let verdicts = explains ? detector.verdicts(scores, threshold: threshold) : []
-        var explained = verdicts[...]
         var record = 0
         var anomalies = 0
         for line in batch.lines.indices {
@@ -112,17 +129,81 @@ public struct BatchScorer {
                 writer.write(line: line, fault: reasons[line])
                 continue
             }
-            let isAnomaly = scores.isAnomaly(record, threshold: threshold)
-            if isAnomaly { anomalies += 1 }
-            let verdict = explained.first?.row == record ? explained.removeFirst() : nil
+            if judged.isAnomaly[record] { anomalies += 1 }
             writer.write(
-                line: line, logLikelihood: scores.logLikelihood[record],
-                pValue: scores.pValue[record], isAnomaly: isAnomaly, verdict: verdict)
+                line: line, logLikelihood: judged.logLikelihood[record],
+                pValue: judged.pValue[record], isAnomaly: judged.isAnomaly[record],
+                verdict: judged.verdicts[record])
             record += 1
         }
         return Result(
             output: writer.bytes, faults: decoded.faults, anomalyCount: anomalies,
             scoredCount: record)
+    }
+
+    /// Decodes a batch; where the header lacks the key, and may, all records are of one series from here on.
+    private mutating func decode(_ batch: LineBatch) throws(IngestError) -> DecodedBatch {
+        do throws(IngestError) {
+            return try decoder.decode(batch)
+        } catch {
+            guard !requiresKey, let key, case .missingColumns(_, [key], _) = error else {
+                throw error
+            }
+            self.key = nil
+            decoder = RecordDecoder(format: format, schema: detector.schema)
+            return try decoder.decode(batch)
+        }
+    }
+
+    /// What the detector says of the records of a batch, in their order.
+    private struct Judged {
+        var logLikelihood: [Double]
+        var pValue: [Double]
+        var isAnomaly: [Bool]
+        /// By row; only where reasons are asked for.
+        var verdicts: [Int: Verdict] = [:]
+
+        init(count: Int) {
+            logLikelihood = [Double](repeating: 0, count: count)
+            pValue = logLikelihood
+            isAnomaly = [Bool](repeating: false, count: count)
+        }
+    }
+
+    /// Judges each series by its own past.
+    private mutating func judge(_ records: RecordBatch, parallel: ParallelFor) -> Judged {
+        var judged = Judged(count: records.rowCount)
+        guard let key else {
+            take(records, of: "", rows: Array(0..<records.rowCount), parallel, into: &judged)
+            return judged
+        }
+        let series = records.split(byCategory: key)
+        for one in series {
+            take(one.records, of: one.key, rows: one.rows, parallel, into: &judged)
+        }
+        if states.count > Self.mostSeries {
+            let newest = Set(series.map(\.key))
+            states = states.filter { newest.contains($0.key) }
+        }
+        return judged
+    }
+
+    /// - Parameter rows: Where the records lie in the batch.
+    private mutating func take(
+        _ records: RecordBatch, of series: String, rows: [Int], _ parallel: ParallelFor,
+        into judged: inout Judged
+    ) {
+        let scores = detector.score(
+            records, state: &states[series, default: ContextState()], parallel: parallel)
+        for (index, row) in rows.enumerated() {
+            judged.logLikelihood[row] = scores.logLikelihood[index]
+            judged.pValue[row] = scores.pValue[index]
+            judged.isAnomaly[row] = scores.isAnomaly(index, threshold: threshold)
+        }
+        guard explains else { return }
+        for verdict in detector.verdicts(scores, threshold: threshold) {
+            judged.verdicts[rows[verdict.row]] = verdict
+        }
     }
 
     /// The keys of NDJSON lines and points in the order of their appearance, the model's among them in any case.

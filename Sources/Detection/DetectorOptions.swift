@@ -47,6 +47,10 @@ public struct DetectorOptions: Sendable, Hashable, Codable {
     ///
     /// The default, `nil`, is that a record must have every value.
     public var missing: MissingPolicies?
+    /// The column that told apart the machines whose records the fit learned from.
+    ///
+    /// The default, `nil`, is that they were of one series.
+    public var key: String?
 
     /// The largest number of members.
     public static let maximumMembers = 16

@@ -153,6 +153,7 @@ extension StreamWorker {
         var options = configuration.detectorOptions
         options.falseAlarmProbability =
             askedProbability ?? budget.probability(recordsPerDay: measuredRecordsPerDay())
+        options.key = configuration.key?.column
         var job = FitJob(
             training: RecordBatch(schema: schema), newest: RecordBatch(schema: schema),
             before: try window.records(selection.before), champion: champion?.detector,

@@ -194,6 +194,7 @@ struct FitCommand: Command {
         reader.faults.finish()
         var options = options(configured, reader.records)
         options.missing = policies
+        options.key = key
         let records = key.map { reader.records.grouped(byCategory: $0) } ?? reader.records
         let fitted = try Detector.fit(
             records, options: options, from: former, parallel: threads.parallel,

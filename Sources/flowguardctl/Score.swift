@@ -94,7 +94,9 @@ struct ScoreCommand: Command {
             is the input's columns and log_likelihood,p_value,anomaly; scores is the log-likelihood \
             alone. Columns are matched by name; those that the model does not know pass through. A \
             line that cannot be scored keeps its place with empty scores, and its reason goes to \
-            standard error. With --stream, CSV and times are read as the stream has them. With --explain an anomaly has its features, with the value that was expected of \
+            standard error. With --stream, CSV and times are read as the stream has them. Where the model learned from \
+            several machines that a column tells apart, each is judged by its own past; with --key, by that column. \
+            With --explain an anomaly has its features, with the value that was expected of \
             each and what it contributes in nats, and a summary in words, as in the anomaly log.
 
             EXAMPLES
@@ -113,6 +115,12 @@ struct ScoreCommand: Command {
 
     @OptionGroup var model: ModelOptions
     @OptionGroup var input: InputOptions
+
+    @Option(
+        help: ArgumentHelp(
+            "The column that tells machines apart whose records are mixed: the past of each is its own. (default: that of the fit, where the input has it)",
+            valueName: "column"))
+    var key: String?
 
     @Option(
         help: ArgumentHelp(
@@ -157,7 +165,8 @@ struct ScoreCommand: Command {
         var scorer = BatchScorer(
             detector: detector, threshold: threshold, format: format,
             output: outputFormat ?? (explain ? .ndjson : .like(format.format)),
-            explains: explain)
+            explains: explain, key: key ?? detector.options.key, requiresKey: key != nil)
+        let learnedKey = scorer.key
         let parallel = threads.parallel
         var faults = FaultReport(consequence: "not scored")
         var anomalies = 0
@@ -178,6 +187,11 @@ struct ScoreCommand: Command {
             scored += result.scoredCount
         }
         faults.finish()
+        if let learnedKey, scorer.key == nil {
+            StandardError.write(
+                "note: \(source.name): scored as one series: it has no column "
+                    + "'\(printable(learnedKey))', by which the model was fitted\n")
+        }
         guard !isEmpty else {
             throw CommandFailure(
                 "\(source.name): expected records, found nothing", status: .noInput)

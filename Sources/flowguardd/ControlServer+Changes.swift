@@ -203,7 +203,9 @@ extension ControlServer {
                 .contentTooLarge, "a body to score has at most \(Self.maximumScoreBytes) bytes",
                 hint: "send it in parts, or export the model and score without the daemon")
         }
-        let scoring = ScoredBody(body, serving: serving, format: format, output: output)
+        let scoring = ScoredBody(
+            body, serving: serving, format: format, output: output,
+            key: worker.configuration.key?.column)
         // What is wrong with the header shows before the reply begins.
         let first = try await scoring.next()
         return Response(

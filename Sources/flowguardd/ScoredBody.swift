@@ -30,7 +30,7 @@ actor ScoredBody {
 
     init(
         _ body: ByteBuffer, serving: ServingModel, format: FormatOptions,
-        output: BatchScorer.Output
+        output: BatchScorer.Output, key: String?
     ) {
         self.body = body
         features = serving.detector.schema.columns
@@ -38,8 +38,8 @@ actor ScoredBody {
             format: format, limits: BatchLimits(lines: 4_096, bytes: Self.pieceBytes), input: 1,
             name: "the request")
         scorer = BatchScorer(
-            detector: serving.detector, threshold: serving.threshold, format: format, output: output
-        )
+            detector: serving.detector, threshold: serving.threshold, format: format,
+            output: output, key: key)
     }
 
     /// The next lines with their scores; `nil` after the last.

@@ -365,6 +365,50 @@ import Testing
         }
     }
 
+    @Test func scoreJudgesEachMachineOfATableByItsOwnPast() throws {
+        let runner = try CommandRunner()
+        var fleet = Fleet(["a", "b", "c"])
+        try runner.folder.write(Self.header + fleet.lines(steps: 200), to: "fleet.csv")
+        let fitted = try runner.run(["fit", "-o", "m.model", "--key", "machine", "fleet.csv"])
+        #expect(fitted.code == 0, "\(fitted.error)")
+        #expect(fitted.error.contains("looks back"), "its past matters: \(fitted.error)")
+        let mixed = fleet.lines(steps: 40) { machine, step in machine == 1 && step > 230 }
+        func scored(_ lines: String, _ more: [String] = []) throws -> [Substring] {
+            let outcome = try runner.run(
+                ["score", "--model", "m.model"] + more, input: Self.header + lines)
+            #expect(outcome.code == 0 && outcome.error.isEmpty, "\(outcome.error)")
+            return outcome.output.split(separator: "\n").dropFirst().map { $0 }
+        }
+        func ofMachine(_ name: String, _ lines: [Substring]) -> [Substring] {
+            lines.filter { $0.split(separator: ",")[1] == name }
+        }
+        let together = try scored(mixed)
+        #expect(together.count == 120)
+        for machine in fleet.machines {
+            let own = ofMachine(machine, mixed.split(separator: "\n"))
+            #expect(
+                try scored(own.map { $0 + "\n" }.joined()) == ofMachine(machine, together))
+        }
+        // Lines of no machine are one more series.
+        let nameless = mixed.replacing(",c,", with: ",,")
+        #expect(try scored(nameless).map { $0.replacing(",,", with: ",c,") } == together)
+
+        let renamed = try runner.run(
+            ["score", "--model", "m.model", "--key", "pump"],
+            input: Self.header.replacing("machine", with: "pump") + mixed)
+        #expect(renamed.output.split(separator: "\n").dropFirst().elementsEqual(together))
+        let unknown = try runner.run(
+            ["score", "--model", "m.model", "--key", "pump"], input: Self.header + mixed)
+        #expect(unknown.code == 1)
+        #expect(unknown.error.contains("expected the column 'pump', found 'time', 'machine'"))
+        let keyless = try runner.run(
+            ["score", "--model", "m.model"], input: "time,flow,pressure\n1700000000,10,50\n")
+        #expect(keyless.code == 0)
+        #expect(
+            keyless.error == "note: standard input: scored as one series: it has no column "
+                + "'machine', by which the model was fitted\n")
+    }
+
     @Test func aReplayFindsWhatTheDaemonFinds() async throws {
         let runner = try CommandRunner()
         let daemon = DaemonProcess(folder: runner.folder)
