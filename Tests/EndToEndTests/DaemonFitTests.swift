@@ -165,7 +165,11 @@ import Testing
         daemon.signal(SIGHUP)
         try await daemon.wait("the end of a stream") { try daemon.stream(waiting) == nil }
         #expect(try daemon.status().streams.first?.fit?.state == "running")
-        #expect(try await daemon.stop().took < .seconds(5))
+        #expect(try await daemon.stop().took < .seconds(30))
+        let store = try StateStore(path: daemon.folder.file("state/flowguard.sqlite"))
+        for name in ["pump", "other"] {
+            #expect(try store.fits(stream: name, limit: 1).first?.state == .cancelled, "\(name)")
+        }
     }
 
     @Test func wrongTimesNeitherEndTheDaemonNorTheDetection() async throws {
