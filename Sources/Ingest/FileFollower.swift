@@ -15,9 +15,7 @@ import Glibc
 /// emptied file went on: it is then read under the header before. So it is if its first line names
 /// none of that header's columns and lacks one that is needed: one bad line must not stop all others.
 ///
-/// - Note: What is written and then truncated between two looks is gone, unless a copy has it. A
-///   file that was emptied while nobody looked is read under its own header only, unless a copy of
-///   it is found.
+/// - Note: What is written and then truncated between two looks is gone, unless a copy has it.
 package struct FileFollower: Sendable {
     /// The fewest first bytes by which alone a copy of the file is known again.
     static let copyPrefixMinimum = 256

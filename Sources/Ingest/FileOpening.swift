@@ -63,7 +63,7 @@ extension FileFollower {
         }
         // The path was opened before: what is rotated away from now on is that file.
         let handle = descriptor.flatMap { descriptor in status.map { Handle(descriptor, $0) } }
-        let lastHeader = resume?.inheritedHeader ?? lastHeader
+        let lastHeader = resume?.header ?? lastHeader
         if let left,
             let missed = try openRotated(after: left, before: handle, lastHeader: lastHeader)
         {

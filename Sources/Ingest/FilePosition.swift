@@ -17,8 +17,8 @@ public struct FilePosition: Sendable, Hashable, Codable {
     public var inode: UInt64
     /// The 64-bit FNV-1a hash of the bytes that the file is known by, 16 hexadecimal digits.
     ///
-    /// If the file may have no header line of its own, because it was emptied under a writer that
-    /// went on, a space follows and the header it is read under, each byte as two digits.
+    /// A space follows and the header that the file is read under, each byte as two digits; an equals sign before them if it is
+    /// the file's own. Without one the file may have none, because it was emptied under a writer that went on.
     public var prefixHash: String
     /// How many of the first bytes are hashed: those before `offset`, at most 1024.
     ///
@@ -67,18 +67,35 @@ extension FilePosition {
         let offset = framer.consumedOffset
         let first = prefix.prefix(Int(min(offset, Int64(Self.prefixLimit))))
         let last = framer.tail.suffix(Self.tailLength(offset: offset, prefixLength: first.count))
-        let header = framer.inheritedHeader.map { " " + Self.hexadecimal($0) } ?? ""
+        let header =
+            framer.inheritedHeader.map { " " + Self.hexadecimal($0) }
+            ?? framer.header.map { " " + Self.ownMark + Self.hexadecimal($0) } ?? ""
         self.init(
             path: path, device: device, inode: inode,
             prefixHash: Self.hash(Array(first) + last) + header, prefixLength: first.count,
             offset: offset, lineNumber: framer.lineNumber, modifiedAt: modifiedAt)
     }
 
+    /// What stands before a file's own header.
+    private static let ownMark = "="
+
     /// The header that the file is read under if it has none of its own.
     var inheritedHeader: [UInt8]? {
+        headerText.flatMap { $0.hasPrefix(Self.ownMark) ? nil : Self.bytes($0) }
+    }
+
+    /// The header that the file is read under, its own or another's; `nil` in a position of an earlier build under its own.
+    var header: [UInt8]? {
+        headerText.flatMap { Self.bytes($0.hasPrefix(Self.ownMark) ? $0.dropFirst() : $0) }
+    }
+
+    private var headerText: Substring? {
         let parts = prefixHash.split(separator: " ")
-        guard parts.count == 2 else { return nil }
-        let digits = parts[1].utf8.map { Character(Unicode.Scalar($0)).hexDigitValue }
+        return parts.count == 2 ? parts[1] : nil
+    }
+
+    private static func bytes(_ hexadecimal: Substring) -> [UInt8]? {
+        let digits = hexadecimal.utf8.map { Character(Unicode.Scalar($0)).hexDigitValue }
         guard digits.count.isMultiple(of: 2) else { return nil }
         var bytes: [UInt8] = []
         for index in stride(from: 0, to: digits.count, by: 2) {

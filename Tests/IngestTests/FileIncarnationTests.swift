@@ -51,6 +51,30 @@ import TestSupport
         #expect(emptied.first?.header == Array("time,pressure".utf8))
     }
 
+    @Test func recordsOfAFileThatWasEmptiedWhileNobodyLookedAreReadUnderTheHeaderBefore() throws {
+        let file = try FollowedFile()
+        var first = FileFollower(path: file.path, format: .csv, now: longAfter)
+        file.append("time,pressure\n1,0.5\n2,0.6\n")
+        let position = try drain(&first).last?.resume
+        file.truncate()
+        file.append("3,0.7\n")
+        var second = FileFollower(
+            path: file.path, format: .csv, resume: position, now: longAfter)
+        let batches = try drain(&second)
+        #expect(texts(batches) == ["3,0.7"])
+        #expect(batches.first?.header == Array("time,pressure".utf8))
+        // A header that looks like a record under itself stays a header.
+        file.truncate()
+        file.append("1,2\n3,4\n")
+        var third = FileFollower(path: file.path, format: .csv, now: longAfter)
+        let own = try drain(&third).last?.resume
+        file.append("5,6\n")
+        var fourth = FileFollower(path: file.path, format: .csv, resume: own, now: longAfter)
+        let resumed = try drain(&fourth)
+        #expect(texts(resumed) == ["5,6"])
+        #expect(resumed.first?.header == Array("1,2".utf8))
+    }
+
     @Test func headerOfAnEmptiedFileIsItsOwnIfItHasOne() throws {
         let headers = [
             "a,b", "b,a", "a,b,3", "x,2,c", "mode,text", "a,2", "2,3",
@@ -127,7 +151,7 @@ import TestSupport
         let resumed = try drain(&second)
         #expect(texts(resumed) == ["3,0.7"])
         #expect(resumed.first?.header == Array("instant,bar".utf8))
-        #expect(resumed.first?.resume?.prefixHash.contains(" ") == false, "it is its own")
+        #expect(resumed.first?.resume?.prefixHash.contains(" =") == true, "it is its own")
     }
 
     @Test func recordsAfterACopyAreReadUnderItsHeader() throws {
