@@ -23,16 +23,11 @@ extension StreamWorker {
     /// Counts a file's batch as backlog until it is committed.
     func beginBacklog(of batch: LineBatch) {
         guard configuration.source.isFile else { return }
-        underwayBytes = Int64(batch.bytes.count)
-        let bytes = underwayBytes
-        board.update { ($0.underwayBytes, $0.aheadBytes) = (bytes, 0) }
+        board.update { ($0.underwayBytes, $0.aheadBytes) = (Int64(batch.bytes.count), 0) }
     }
 
     /// A batch is none any more that its source takes back, or has done with.
-    func endBacklog() {
-        underwayBytes = 0
-        board.update { $0.underwayBytes = 0 }
-    }
+    func endBacklog() { board.update { $0.underwayBytes = 0 } }
 
     /// Begins to take and decode the batch after this one, where the file is known to hold one.
     ///
@@ -67,6 +62,5 @@ extension StreamWorker {
     func forgetAhead() {
         aheadTask = nil
         ahead = nil
-        underwayBytes = 0
     }
 }

@@ -105,9 +105,9 @@ extension StreamWorker {
         board.update {
             $0.batchesTotal += 1
             $0.batchSecsTotal += (ContinuousClock.now - begin).inSeconds
+            $0.underwayBytes = 0
         }
         putAwayKeys()
-        underwayBytes = 0
         // An empty batch, as of a client that leaves, says nothing of the lines before.
         if error != nil || !batch.lines.isEmpty { inputFailure = error }
         publish()

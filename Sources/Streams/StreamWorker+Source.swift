@@ -34,7 +34,7 @@ extension StreamWorker {
             await countLost(underway, of: source)
             // That a file is opened anew says nothing of it.
             if configuration.source.isFile { inputFailure = error }
-            try? await countFailedFiles()
+            try? await countFailedFiles(of: source)
             throw error
         }
         await countLost(nil, of: source)
@@ -100,12 +100,13 @@ extension StreamWorker {
             forgetInput(batch.input)
             endBacklog()
         }
-        try await countFailedFiles()
+        try await countFailedFiles(of: source)
     }
 
-    /// Stores how many files the source has given up, if there are more.
-    private func countFailedFiles() async throws {
-        let failed = Int64(board.inflow.failedFiles)
+    /// Stores how many files of a directory were given up, if there are more.
+    private func countFailedFiles(of source: any LineSource) async throws {
+        guard let source = source as? DirectorySource else { return }
+        let failed = Int64(source.failedFileCount())
         guard failed > countedFailures else { return }
         try await insist {
             var next = state

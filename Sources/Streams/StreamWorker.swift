@@ -101,8 +101,6 @@ package actor StreamWorker {
     var inputs: [Int: OpenInput] = [:]
     /// Counts how often the decoders were forgotten.
     var decoderGeneration = 0
-    /// Bytes of a file's batch that is on its way into the store.
-    var underwayBytes: Int64 = 0
     /// Takes and decodes the next batch of a file meanwhile.
     var aheadTask: Task<BatchAhead?, any Error>?
     /// The batch under way, if it was taken ahead.
@@ -433,7 +431,6 @@ package actor StreamWorker {
         let held = heldCount
         let recordsPerDay = shownRecordsPerDay
         let (countedDrops, countedFailures) = (countedDrops, countedFailures)
-        let underwayBytes = underwayBytes
         let pointCounts = pointCounts
         let keyCounts = keyCounts
         let isKey = loan != nil
@@ -461,7 +458,6 @@ package actor StreamWorker {
             snapshot.keys = keyCounts
             snapshot.countedDrops = countedDrops
             snapshot.countedFailures = countedFailures
-            snapshot.underwayBytes = underwayBytes
             snapshot.serving = serving
             snapshot.schema = modelSchema
             snapshot.pending = serving == nil ? held : needed
