@@ -11,6 +11,10 @@ public struct Scores: Sendable {
     /// The probability of a record as improbable as each, among those whose windows are full; NaN where they are not.
     var lowProbability: [Double]
     var rows: Encoder.Rows
+    /// Calibration scores of records whose windows are full.
+    let settled: ScoreTail
+    /// Those of records whose windows are not, by how many are.
+    let beginnings: [ScoreTail]
 
     /// The time of each record in seconds since 1970, UTC; NaN where there is none.
     public var times: [Double] { rows.records.times }
@@ -22,13 +26,23 @@ public struct Scores: Sendable {
 
     /// The tail that a record lies in, or `nil` when it is normal.
     ///
-    /// Where its windows are not full, and the threshold was not set by hand, the p-value decides, which then comes from records like it, and the upper tail does not count.
+    /// Where its windows are not full the upper tail does not count.
     func tail(of row: Int, threshold: Threshold) -> Tail? {
-        let tail = threshold.tail(of: logLikelihood[row])
-        guard rows.unsettled[row] != nil else { return tail }
-        let isLow =
-            threshold.kind == .manual ? tail == .low : pValue[row] < threshold.probability
-        return isLow ? .low : nil
+        guard rows.unsettled[row] != nil else { return threshold.tail(of: logLikelihood[row]) }
+        return logLikelihood[row] < lowThreshold(of: row, threshold) ? .low : nil
+    }
+
+    /// The log-likelihood below which a record is an anomaly.
+    ///
+    /// Where its windows are not full, what a budget gives comes from records like it; a log-likelihood set by hand holds for all.
+    func lowThreshold(of row: Int, _ threshold: Threshold) -> Double {
+        guard let fullWindows = rows.unsettled[row] else { return threshold.logLikelihood }
+        let probability = threshold.probability * Calibration.lowShare
+        // A person may choose a budget, too: it gives what the calibration gives.
+        guard threshold.logLikelihood == settled.threshold(probability: probability) else {
+            return threshold.logLikelihood
+        }
+        return beginnings[fullWindows].threshold(probability: probability)
     }
 }
 
@@ -43,7 +57,8 @@ extension Scores {
             logLikelihood: Array(concatenating: parts.map(\.logLikelihood)),
             pValue: Array(concatenating: parts.map(\.pValue)),
             lowProbability: Array(concatenating: parts.map(\.lowProbability)),
-            rows: Encoder.Rows(joining: parts.map(\.rows), records: records, gaps: gaps))
+            rows: Encoder.Rows(joining: parts.map(\.rows), records: records, gaps: gaps),
+            settled: parts[0].settled, beginnings: parts[0].beginnings)
     }
 }
 
@@ -163,7 +178,7 @@ public struct Detector: Sendable {
         }
         return Scores(
             logLikelihood: logLikelihood, pValue: pValue, lowProbability: lowProbability,
-            rows: rows)
+            rows: rows, settled: calibration.low, beginnings: beginnings)
     }
 
     /// How many of the records come after a gap in time.
@@ -197,8 +212,13 @@ public struct Detector: Sendable {
     /// A threshold set by hand, with the false-alarm probability that it amounts to.
     ///
     /// The upper one stays where the calibration has it: a stuck sensor is still found.
-    public func threshold(logLikelihood: Double) -> Threshold {
-        let calibrated = threshold(falseAlarmProbability: options.falseAlarmProbability)
+    ///
+    /// - Parameter falseAlarmProbability: What the upper one spends a tenth of; `nil`: that of the options.
+    public func threshold(
+        logLikelihood: Double, falseAlarmProbability: Double? = nil
+    ) -> Threshold {
+        let calibrated = threshold(
+            falseAlarmProbability: falseAlarmProbability ?? options.falseAlarmProbability)
         return Threshold(
             kind: .manual, logLikelihood: logLikelihood,
             upperLogLikelihood: calibrated.upperLogLikelihood,

@@ -153,7 +153,7 @@ extension Detector {
             options: options, summary: summary, encoder: encoder,
             flows: FlowMixture(training.flows),
             calibration: calibration,
-            beginnings: held.begun.map { ScoreTail(scores: $0.isEmpty ? [0] : $0) },
+            beginnings: held.begun.map { $0.isEmpty ? calibration.low : ScoreTail(scores: $0) },
             constantPenalty: greatest - least + log(Double(records.rowCount + 2)),
             lineage: turns.count > 1 ? nil : ground.lineage)
         return (detector, summary)

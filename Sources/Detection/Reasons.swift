@@ -124,13 +124,7 @@ extension Detector {
     private func verdict(_ scores: Scores, row: Int, threshold: Threshold) -> Verdict {
         let value = scores.logLikelihood[row]
         let tail = scores.tail(of: row, threshold: threshold) ?? .low
-        let low =
-            scores.rows.unsettled[row].flatMap {
-                threshold.kind == .manual
-                    ? nil
-                    : beginnings[$0].threshold(
-                        probability: threshold.probability * Calibration.lowShare)
-            } ?? threshold.logLikelihood
+        let low = scores.lowThreshold(of: row, threshold)
         let crossed = tail == .low ? low : threshold.upperLogLikelihood ?? value
         let changed = scores.rows.changedConstants[row] ?? []
         let new = (scores.rows.discrete.neverSeen[row] ?? []).map {

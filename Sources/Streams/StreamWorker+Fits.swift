@@ -151,6 +151,7 @@ extension StreamWorker {
             fittedThrough: champion.map { _ in state.fittedThrough },
             changed: board.snapshot.fit?.trigger == Self.driftTrigger ? changedRecords : nil)
         var options = configuration.detectorOptions
+        // A log-likelihood set by hand asks for none: the budget's own is that of the configuration.
         options.falseAlarmProbability =
             askedProbability ?? budget.probability(recordsPerDay: measuredRecordsPerDay())
         options.key = configuration.key?.column

@@ -99,10 +99,10 @@ extension StreamWorker {
             threshold.kind = .manual
             return (threshold, "set by hand: " + Self.text(of: budget, recordsPerDay: rate), rate)
         case .logLikelihood(let value):
-            return (
-                detector.threshold(logLikelihood: value), "set by hand: log-likelihood \(value)",
-                rate
-            )
+            let threshold = detector.threshold(
+                logLikelihood: value,
+                falseAlarmProbability: budget.probability(recordsPerDay: rate))
+            return (threshold, "set by hand: log-likelihood \(value)", rate)
         }
     }
 
@@ -176,12 +176,12 @@ extension StreamWorker {
         return state.pace.largestPValue(probability: serving.threshold.probability)
     }
 
-    /// The probability that the budget amounts to.
+    /// The probability that the budget amounts to; `nil`: a log-likelihood that a person set has none.
     var askedProbability: Double? {
         switch state.choice {
         case .configured: budget.probability(recordsPerDay: recordsPerDay)
         case .budget(let budget): budget.probability(recordsPerDay: recordsPerDay)
-        case .logLikelihood: serving?.threshold.probability
+        case .logLikelihood: nil
         }
     }
 }

@@ -109,6 +109,31 @@ import Testing
         #expect(found > 1_000, "\(found) of 2,000 faults found")
     }
 
+    /// Of fewer than 40 scores no p-value is as small as what is asked for: below all of them is an anomaly even so.
+    @Test func aFirstRecordBelowAllThatWereSeenIsAnAnomaly() throws {
+        let detector = try fit([3], sensors(41, seed: 6))
+        let budget = detector.threshold(falseAlarmProbability: 1e-3)
+        func verdict(_ record: [Double], _ threshold: Threshold) -> Verdict? {
+            var state = ContextState()
+            let records = Fixture.record(record, like: sensors(1, seed: 7), time: 0)
+            let scores = detector.score(records, state: &state)
+            return detector.verdicts(scores, threshold: threshold).first
+        }
+        let wild = try #require(verdict([1e6, -1e6], budget))
+        #expect(wild.tail == .low && wild.pValue > 1e-3)
+        #expect(wild.logLikelihood < wild.threshold)
+        #expect(verdict([30, 4], budget) == nil)
+        // Whoever chose the budget: the same record has the same verdict.
+        var byHand = budget
+        byHand.kind = .manual
+        #expect(verdict([1e6, -1e6], byHand) == wild)
+        // A log-likelihood set by hand is what a record is held against, also the first one.
+        let low = detector.threshold(logLikelihood: 2 * wild.logLikelihood)
+        #expect(verdict([1e6, -1e6], low) == nil)
+        let high = detector.threshold(logLikelihood: 1_000)
+        #expect(verdict([30, 4], high)?.threshold == 1_000)
+    }
+
     @Test func slowShiftIsALevelAndASpikeIsNot() throws {
         let detector = try fit(nil, sensors(4_000, seed: 1))
         let threshold = detector.threshold(falseAlarmProbability: 1e-3)

@@ -312,7 +312,11 @@ import Testing
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         var data = try await daemon.startWithModel()
         let body = Array("{\"log_likelihood\":-123.5}".utf8)
+        let upper = try #require(try daemon.stream()?.threshold?.upperLogLikelihood)
         #expect(try daemon.request("PUT", "/v1/streams/pump/threshold", body: body).status == 200)
+        // What is too likely stays so, and nobody has asked for any rate of alarms.
+        #expect(try daemon.stream()?.threshold?.upperLogLikelihood == upper)
+        #expect(try daemon.stream()?.asked == AlarmRate(perDay: nil, probability: nil))
 
         try daemon.folder.append(data.lines(3_000), to: "pump.csv")
         try await daemon.wait("the records") { try daemon.stream()?.recordsTotal == 3_600 }
@@ -332,6 +336,7 @@ import Testing
         // Back to the first model, then back to the configuration's threshold.
         #expect(try daemon.request("POST", "/v1/streams/pump/models/1/activate").status == 200)
         #expect(try daemon.stream()?.model?.id == 1)
+        #expect(try daemon.stream()?.threshold?.upperLogLikelihood == upper)
         let reset = Array("{\"reset\":true}".utf8)
         #expect(try daemon.request("PUT", "/v1/streams/pump/threshold", body: reset).status == 200)
         #expect(try daemon.stream()?.threshold?.kind == "calibrated")
