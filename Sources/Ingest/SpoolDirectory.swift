@@ -283,7 +283,7 @@ package struct SpoolDirectory: Sendable {
     ///
     /// - Returns: `false` if it is not read: it is not there any more, or is another file of the same name, or see above.
     private mutating func goOn(at position: FilePosition) throws(IngestError) -> Bool {
-        guard position.path.hasPrefix(folder + "/"),
+        guard position.path.utf8.starts(with: (folder + "/").utf8),
             let status = Descriptor.status(path: position.path), status.isRegular,
             FileIdentity(status) == FileIdentity(position)
         else { return false }

@@ -25,9 +25,12 @@ public enum KeyedName {
     }
 
     /// The two parts; the key is `nil` where a stream as a whole is meant.
+    ///
+    /// A key may begin with a mark that combines with the `/` before it: as a scalar that is there all the same.
     public static func split(_ name: String) -> (stream: String, key: String?) {
-        guard let slash = name.firstIndex(of: "/") else { return (name, nil) }
-        return (String(name[..<slash]), String(name[name.index(after: slash)...]))
+        let scalars = name.unicodeScalars
+        guard let slash = scalars.firstIndex(of: "/") else { return (name, nil) }
+        return (String(scalars[..<slash]), String(scalars[scalars.index(after: slash)...]))
     }
 }
 

@@ -180,7 +180,9 @@ extension StreamWorker {
                 path: path, format: format, resume: try knownFiles().place(in: path),
                 neededColumns: neededColumns)
         case .directory(let path):
-            let known = position.flatMap { $0.path.hasPrefix(path + "/") ? FilePosition($0) : nil }
+            let known = position.flatMap {
+                $0.path.utf8.starts(with: (path + "/").utf8) ? FilePosition($0) : nil
+            }
             return DirectorySource(folder: path, format: format, resume: known)
         case .socket(let socket):
             var options = SocketSource.Options()

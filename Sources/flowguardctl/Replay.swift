@@ -190,15 +190,9 @@ enum ReplayRecordsFile {
                 text += ",,,"
             }
             if request.label != nil { text += "," + (record.label.map { $0 ? "1" : "0" } ?? "") }
-            if hasKeys { text += "," + cell(record.key ?? "") }
+            if hasKeys { text += "," + CSVText.cell(record.key ?? "") }
             text += "\n"
         }
         return Array(text.utf8)
-    }
-
-    /// A text as a cell of RFC 4180.
-    private static func cell(_ text: String) -> String {
-        text.contains { $0 == "," || $0 == "\"" || $0.isNewline }
-            ? "\"" + text.replacing("\"", with: "\"\"") + "\"" : text
     }
 }

@@ -1,3 +1,4 @@
+import Control
 import Foundation
 
 /// A drawing as an SVG document; places and sizes are in pixels, from the upper left corner.
@@ -83,7 +84,6 @@ struct SVG {
     }
 
     private static func escaped(_ text: String) -> String {
-        printable(text).replacing("&", with: "&amp;").replacing("<", with: "&lt;")
-            .replacing(">", with: "&gt;")
+        printable(text).replacingScalars(["&": "&amp;", "<": "&lt;", ">": "&gt;"])
     }
 }

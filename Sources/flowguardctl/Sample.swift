@@ -1,4 +1,5 @@
 import ArgumentParser
+import Control
 import Detection
 import FlowDensity
 import Foundation
@@ -79,10 +80,13 @@ struct SampleCommand: Command {
     }
 }
 
-/// Names in a CSV header.
+/// Texts in CSV.
 enum CSVText {
-    static func cell(_ name: String) -> String {
-        guard name.contains(where: { ",\"\r\n".contains($0) }) else { return name }
-        return "\"" + name.replacing("\"", with: "\"\"") + "\""
+    /// A text as a cell of RFC 4180.
+    static func cell(_ text: String) -> String {
+        guard text.unicodeScalars.contains(where: { [",", "\"", "\r", "\n"].contains($0) }) else {
+            return text
+        }
+        return "\"" + text.replacingScalars(["\"": "\"\""]) + "\""
     }
 }

@@ -272,9 +272,11 @@ enum Metrics {
             sample(name, [], value)
         }
 
+        /// The format escapes these three; a carriage return, at which some readers part lines, becomes `\r` in the label itself.
         private static func escaped(_ text: String) -> String {
-            text.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"")
-                .replacing("\n", with: "\\n")
+            text.replacingScalars([
+                "\\": "\\\\", "\"": "\\\"", "\n": "\\n", "\r": "\\\\r",
+            ])
         }
 
         private static func number(_ value: Double) -> String {

@@ -1,3 +1,4 @@
+import Control
 import Foundation
 import Logging
 import Streams
@@ -60,7 +61,7 @@ struct ServiceLog: LogHandler {
     private static func quoted(_ text: String) -> String {
         let isPlain =
             !text.isEmpty && text.utf8.allSatisfy { $0 > 0x20 && $0 != 0x22 && $0 != 0x3D }
-        return isPlain ? text : "\"" + text.replacing("\"", with: "\\\"") + "\""
+        return isPlain ? text : "\"" + text.replacingScalars(["\"": "\\\""]) + "\""
     }
 
     /// Control characters but the final newline become spaces.

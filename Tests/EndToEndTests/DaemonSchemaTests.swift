@@ -70,6 +70,58 @@ import Testing
         #expect(try daemon.stream()?.faults.map(\.code) == ["not_a_number"])
     }
 
+    /// Names come from whoever sends: they are texts in the metrics, and nothing else.
+    @Test func namesOfColumnsForgeNoMetric() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        try daemon.configure(
+            """
+              - name: pump
+                source: {file: pump.ndjson}
+                fit: {first_after_records: 250, every: never}
+                model: {members: 1}
+            """)
+        let names = ["a\\r\\nflowguard_info 666\\r\\n", "b\\\"\u{301}\\\\"]
+        func lines(_ count: Int) -> String {
+            readings(count).replacing("flow", with: names[0]).replacing("pressure", with: names[1])
+        }
+        try daemon.folder.write(lines(300), to: "pump.ndjson")
+        try await daemon.start()
+        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        try daemon.folder.append(lines(300), to: "pump.ndjson")
+        let page = try await daemon.wait("the features' drift") {
+            let text = try daemon.get("/metrics").text
+            return text.contains("flowguard_feature_stability_index{") ? text : nil
+        }
+        #expect(!page.utf8.contains(UInt8(ascii: "\r")))
+        let label = #/"([^"\\]|\\[\\"n])*"/#.matchingSemantics(.unicodeScalar)
+        for line in page.utf8.split(separator: UInt8(ascii: "\n")).map({ String($0) ?? "" })
+        where !line.hasPrefix("# ") {
+            let bare = line.replacing(label, with: "\"\"")
+            #expect(
+                bare.wholeMatch(of: #/[a-z_]+(\{[a-z_]+=""(,[a-z_]+="")*\})? [-+.\w]+/#) != nil,
+                "\(line)")
+            #expect(!line.hasPrefix("flowguard_info 666"))
+        }
+    }
+
+    /// What is held under other columns is of no use for the next fit.
+    @Test func afterAReloadWithOtherFeaturesNothingIsHeldUntilARecordComes() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        try daemon.folder.write(PumpData.header, to: "pump.csv")
+        var data = PumpData()
+        try daemon.folder.append(data.lines(100), to: "pump.csv")
+        let source =
+            "  - {name: pump, source: {file: pump.csv}, fit: {first_after_records: 250}, features: "
+        try daemon.configure(source + "[flow, pressure]}")
+        try await daemon.start()
+        try await daemon.wait("the records") { try daemon.stream()?.learning?.have == 100 }
+        try daemon.configure(source + "[flow]}")
+        daemon.signal(SIGHUP)
+        try await daemon.wait("the reload") { try daemon.stream()?.learning?.have == 0 }
+        try daemon.folder.append(data.lines(1), to: "pump.csv")
+        try await daemon.wait("the record") { try daemon.stream()?.learning?.have == 1 }
+    }
+
     @Test func excludingAFeatureAsksNoRecordForTheOthers() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         let source =

@@ -59,6 +59,19 @@ import Testing
         try ControlJSON.decode(KeyList.self, from: daemon.get("/v1/streams/fleet/keys").body).keys
     }
 
+    /// A text that combines with what stands before it is a key like any other, and holds up no other one.
+    @Test func aKeyMayBeginWithAMark() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var fleet = Fleet(["a", "\u{301}b", "\u{200D}"])
+        try daemon.folder.write(Self.header + fleet.lines(steps: 40), to: "fleet.csv")
+        try daemon.configure(stream("key: {column: machine, live: 2}"))
+        try await daemon.start()
+        try await daemon.wait("the records") { try daemon.stream("fleet")?.recordsTotal == 120 }
+        #expect(Set(try keys(daemon).map(\.key)) == ["a", "\u{301}b", "\u{200D}"])
+        #expect(try keys(daemon).map(\.recordsTotal) == [40, 40, 40])
+        #expect(try daemon.stream("fleet")?.lastError == nil)
+    }
+
     @Test func eachKeyIsJudgedByItsOwnPastAndThenByItsOwnModel() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         var fleet = Fleet(["a", "b", "c d", "\u{E9}/1"])

@@ -43,6 +43,14 @@ struct KeyConfigurationTests {
         #expect(KeyedName.join("p", nil) == "p")
     }
 
+    @Test(arguments: ["b", "a/b", "/", " ", "\u{301}x", "\u{200D}", "\u{FE0F}/"])
+    func aNameOfStreamAndKeyPartsAgain(key: String) {
+        let name = KeyedName.split(KeyedName.join("pumps", key))
+        #expect(name.stream == "pumps")
+        #expect(name.key.map { Array($0.utf8) } == Array(key.utf8))
+        #expect(KeyedName.split("pumps").key == nil)
+    }
+
     @Test func aColumnInTwoRolesIsTold() {
         #expect(
             problems("    key: machine\n    features: [flow, machine]\n") == """
