@@ -56,7 +56,7 @@ extension StateStore {
         }
     }
 
-    /// Takes a model out of service, or says anew why it is out.
+    /// Takes a model out of service, and its threshold with it, or says anew why it is out.
     ///
     /// `commit` puts one into service, with its threshold.
     ///
@@ -76,6 +76,11 @@ extension StateStore {
             guard database.changesCount == 1 else {
                 throw StoreError.unknownRow(path: path, table: "models", id: id)
             }
+            guard state != .serving else { return }
+            try database.execute(
+                sql: """
+                    UPDATE thresholds SET valid_to_utc = ? WHERE model = ? AND valid_to_utc IS NULL
+                    """, arguments: [UTCTime.text(time), id])
         }
     }
 

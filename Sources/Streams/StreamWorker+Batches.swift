@@ -129,11 +129,18 @@ extension StreamWorker {
             withhold(records, firstNumber: state.windowTotal, in: &next) {
                 arrivals?[$0].time ?? now
             }
-            if let serving, configuration.key == nil {
-                score(
-                    records, with: serving, source: source, origins: origins,
-                    firstNumber: state.windowTotal, now: now, arrivals: arrivals, into: &next,
-                    &findings)
+            if configuration.key == nil {
+                let input = { (row: Int) in origins?[row].input ?? source }
+                if let serving {
+                    score(
+                        records, with: serving, firstNumber: state.windowTotal, now: now,
+                        arrivals: arrivals, into: &next, &findings, input: input)
+                } else {
+                    // Without origins all are of one.
+                    for row in 0..<(origins?.count ?? 1) {
+                        next.waitingInputs.note(state.windowTotal + Int64(row), input: input(row))
+                    }
+                }
             }
             try window.append(records, parallel: Self.cores(for: records.rowCount))
             next.windowTotal = window.total
@@ -201,15 +208,13 @@ extension StreamWorker {
     /// Scores records in the order of the stream and gathers what is to be stored.
     ///
     /// - Parameters:
-    ///   - source: The input's name, for the anomalies.
-    ///   - origins: Where each record begins, if they may come from several inputs.
     ///   - firstNumber: The running number of the first record in the training window.
     ///   - arrivals: When each record came in; `nil`: all of them now.
+    ///   - input: The name of a record's input, by its place among these.
     func score(
-        _ records: RecordBatch, with serving: ServingModel, source: String,
-        origins: [RecordOrigin]? = nil, firstNumber: Int64, now: Double,
+        _ records: RecordBatch, with serving: ServingModel, firstNumber: Int64, now: Double,
         arrivals: [StreamInstant]? = nil, into next: inout WorkerState,
-        _ findings: inout Findings
+        _ findings: inout Findings, input: (Int) -> String
     ) {
         let detector = serving.detector
         let cores = Self.cores(for: records.rowCount)
@@ -253,7 +258,7 @@ extension StreamWorker {
             findings.anomalies.append(
                 NewAnomaly(
                     detectedAt: arrival, recordTime: recordTime,
-                    source: origins?[row].input ?? source,
+                    source: input(row),
                     sourceOffset: records.offsets[row], logLikelihood: verdict.logLikelihood,
                     threshold: verdict.threshold, pValue: verdict.pValue,
                     tail: verdict.tail.rawValue, reasonCode: verdict.reasonCode.rawValue,

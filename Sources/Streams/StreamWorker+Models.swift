@@ -280,12 +280,14 @@ extension StreamWorker {
             guard !board.isStopping else { throw RequestError.stopping(stream: name) }
             let records = try window.records(number..<end)
             next.counters.unscored += (end - number) - Int64(records.rowCount)
-            score(
-                records, with: model, source: configuration.source.path, firstNumber: number,
-                now: now, into: &next, &findings)
+            let (first, inputs) = (number, next.waitingInputs)
+            score(records, with: model, firstNumber: first, now: now, into: &next, &findings) {
+                inputs.input(of: first + Int64($0)) ?? configuration.source.path
+            }
             board.beat(isBusy: true)
             number = end
         }
+        next.waitingInputs = InputChanges()
         board.beat(isBusy: false)
     }
 

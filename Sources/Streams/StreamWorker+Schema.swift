@@ -125,7 +125,12 @@ extension StreamWorker {
         {
             try new.append(kept)
             next.windowTotal = new.total
-            next.counters.unscored -= new.total
+            // Those of a history wait for nothing.
+            let waiting = min(state.pendingCount, new.total)
+            next.counters.unscored -= waiting
+            let first = new.total - waiting
+            next.waitingInputs = state.waitingInputs.shifted(by: first - (state.pendingFrom ?? 0))
+            next.pendingFrom = first
         }
         new.rewind(to: next.windowTotal)
         window = new
@@ -162,6 +167,7 @@ extension StreamWorker {
         next.windowGeneration += 1
         next.windowTotal = 0
         next.pendingFrom = 0
+        next.waitingInputs = InputChanges()
         next.context = ContextState()
         next.excluded = ExcludedRanges()
         next.maintained = ExcludedRanges()
@@ -178,13 +184,13 @@ extension StreamWorker {
         }
     }
 
-    /// The records that wait for the first model, with fewer columns; `nil` when they lack one, or a model has seen them.
+    /// The records that are held for the first model, with fewer columns; `nil` when they lack one, or a model has seen them.
     private func records(of window: TrainingWindow, reducedTo schema: Schema) throws -> RecordBatch?
     {
-        guard isSchemaOpen, let from = state.pendingFrom, window.schema.time == schema.time else {
+        guard isSchemaOpen, state.pendingFrom != nil, window.schema.time == schema.time else {
             return nil
         }
-        return try window.records(from..<state.windowTotal).reduced(to: schema)
+        return try window.records(0..<state.windowTotal).reduced(to: schema)
     }
 }
 

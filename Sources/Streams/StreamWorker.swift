@@ -428,7 +428,8 @@ package actor StreamWorker {
                 : state.counters.records == 0 && state.windowTotal == 0
                     ? .waiting : serving == nil ? .learning : .watching
         let needed = Int64(configuration.fit.firstAfterRecords)
-        let held = heldCount
+        // What is held is of other columns than those that the next record brings.
+        let held = isSchemaCurrent ? heldCount : 0
         let recordsPerDay = shownRecordsPerDay
         let (countedDrops, countedFailures) = (countedDrops, countedFailures)
         let pointCounts = pointCounts

@@ -85,6 +85,8 @@ package struct WorkerState: Encodable {
     var windowTotal: Int64 = 0
     /// The running number of the oldest record that waits for the first model; `nil` when a model serves.
     var pendingFrom: Int64? = 0
+    /// Where those records came from.
+    var waitingInputs = InputChanges()
     /// What the serving model remembers of the newest records.
     var context = ContextState()
     var episodes: EpisodeTracker
@@ -207,6 +209,7 @@ extension WorkerState: Decodable {
         windowGeneration = try value(.windowGeneration, or: 0)
         windowTotal = try value(.windowTotal, or: 0)
         pendingFrom = try container.decodeIfPresent(Int64.self, forKey: .pendingFrom)
+        waitingInputs = try value(.waitingInputs, or: InputChanges())
         context = try value(.context, or: ContextState())
         pace = try value(.pace, or: AlarmPace())
         excluded = try value(.excluded, or: ExcludedRanges())
@@ -235,6 +238,38 @@ extension WorkerState: Decodable {
         anomaliesSinceThreshold = try value(.anomaliesSinceThreshold, or: 0)
         keysWait = try value(.keysWait, or: false)
         borrowedModel = try container.decodeIfPresent(Int64.self, forKey: .borrowedModel)
+    }
+}
+
+/// The inputs that records in a row came from, by the first record of each.
+struct InputChanges: Codable, Equatable {
+    private var starts: [Int64] = []
+    private var names: [String] = []
+
+    /// Of more changes than this the oldest are forgotten.
+    static let limit = 512
+
+    /// Notes where the records from this one on came from.
+    mutating func note(_ number: Int64, input: String) {
+        guard names.last != input else { return }
+        starts.append(number)
+        names.append(input)
+        if starts.count > Self.limit {
+            starts.removeFirst()
+            names.removeFirst()
+        }
+    }
+
+    /// Where a record came from, if it is known.
+    func input(of number: Int64) -> String? {
+        starts.lastIndex { $0 <= number }.map { names[$0] }
+    }
+
+    /// The same inputs under other running numbers.
+    func shifted(by distance: Int64) -> InputChanges {
+        var shifted = self
+        for index in shifted.starts.indices { shifted.starts[index] += distance }
+        return shifted
     }
 }
 

@@ -66,6 +66,29 @@ import Testing
         #expect(try windowTotal() == 751)
     }
 
+    /// A column that only the oldest records have leaves before the features are settled; the records stay.
+    @Test func historyThatLosesAColumnKeepsItsRecords() async throws {
+        var data = PumpData()
+        try makeFolder()
+        for i in 0..<4 {
+            let rare = i == 0 ? ",7\n" : ",\n"
+            let lines = data.lines(45).split(separator: "\n").map { $0 + rare }.joined()
+            try daemon.folder.write(
+                "time,flow,pressure,noise,rare\n" + lines, to: "old/pump-\(i).csv")
+        }
+        try daemon.folder.write(PumpData.header + data.lines(20), to: "pump.csv")
+        try configure(firstAfter: 1_000)
+        try await daemon.start()
+        try await daemon.wait("the records") { try daemon.stream()?.recordsTotal == 20 }
+        let stream = try #require(try daemon.stream())
+        #expect(try daemon.detail().features == ["flow", "pressure", "noise"])
+        #expect(stream.unscoredTotal == 0)
+        #expect(try await daemon.stop().code == 0)
+        // Each of the 180 lines is held, or in the quarantine: those that came while the column was still one.
+        #expect(try windowTotal() == 200 - stream.faultsTotal)
+        #expect(stream.faultsTotal < 180)
+    }
+
     @Test func aKillWhileHistoryIsReadNeitherLosesNorRepeatsARecord() async throws {
         var data = PumpData()
         try makeFolder()

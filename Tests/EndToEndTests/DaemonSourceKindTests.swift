@@ -22,6 +22,38 @@ import Testing
 
     // MARK: Files
 
+    /// Also of records that waited for the first model.
+    @Test(arguments: ["{file: 'in/*.csv'}", "{directory: in}"])
+    func anAnomalyNamesTheFileThatItCameFrom(source: String) async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        try daemon.configure(
+            """
+              - name: pump
+                source: \(source)
+                fit: {first_after_records: 600, every: never}
+                alarm: {false_alarm_probability: 0.02}
+            """)
+        var data = PumpData()
+        try FileManager.default.createDirectory(
+            atPath: daemon.folder.file("in"), withIntermediateDirectories: true)
+        try daemon.folder.write(
+            PumpData.header + data.lines(300) { $0 % 50 == 25 }, to: "in/a.csv")
+        try daemon.folder.write(
+            PumpData.header + data.lines(300) { $0 % 50 == 25 }, to: "in/b.csv")
+        try await daemon.start()
+        try await daemon.wait("the records that waited") {
+            try daemon.metric("flowguard_scored_records_total") == 600
+        }
+        let found = try daemon.anomalies()
+        for (file, rows) in [("in/a.csv", 0..<300), ("in/b.csv", 300..<600)] {
+            let own = found.filter {
+                rows.contains(Int($0.recordTime?.timeIntervalSince1970 ?? 0) - 1_700_000_000)
+            }
+            #expect(!own.isEmpty)
+            #expect(own.allSatisfy { $0.source == daemon.folder.file(file) }, "\(own)")
+        }
+    }
+
     @Test func aPatternFollowsAllFilesThatMatch() async throws {
         let daemon = try await started("{file: 'log/pump-*.csv'}")
         let folder = daemon.folder

@@ -149,10 +149,14 @@ struct StateStoreTests {
     }
 
     @Test func servingModelCanBeTakenOutOfService() throws {
-        let id = try store.insertModel(Example.model(state: .serving))
+        let id = try store.insertModel(Example.model())
+        _ = try store.commit(
+            StreamCommit(stream: Example.stream, activation: Example.activation(.existing(id))))
+        #expect(try store.currentThreshold(stream: Example.stream) != nil)
         try store.setModelState(
             id: id, state: .retired, reason: "its file is damaged", at: Example.time + 1)
         #expect(try store.servingModel(stream: Example.stream) == nil)
+        #expect(try store.currentThreshold(stream: Example.stream) == nil)
         #expect(try store.model(id: id)?.retiredAt == Example.time + 1)
     }
 
