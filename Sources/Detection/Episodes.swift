@@ -1,6 +1,6 @@
 /// Groups the anomalies of a stream: consecutive ones are one episode, told once at its start and once at its end.
 public struct EpisodeTracker: Sendable, Hashable, Codable {
-    /// Anomalies of a stream with less than the cooldown between each and the next.
+    /// Anomalies of a stream with no more than the cooldown between each and the next, or no normal record.
     public struct Episode: Sendable, Hashable, Codable {
         /// Counts the stream's episodes, from 1.
         public var sequence: Int64
@@ -32,12 +32,14 @@ public struct EpisodeTracker: Sendable, Hashable, Codable {
         case started(Episode)
         /// One more anomaly of the open episode.
         case extended(Episode)
-        /// The cooldown has passed: give the all-clear.
+        /// The cooldown has passed, and with it a normal record: give the all-clear.
         case ended(Episode)
     }
 
     /// Records may be so much out of order, in seconds.
     private static let disorderSecs = 3_600.0
+    /// Anomalies of neighbouring records that are further apart are two faults, in seconds.
+    private static let longestSecs = 86_400.0
 
     /// The quiet time that ends an episode, in seconds.
     public var cooldownSecs: Double
@@ -45,6 +47,8 @@ public struct EpisodeTracker: Sendable, Hashable, Codable {
     public private(set) var open: Episode?
     /// The number of the newest episode; 0 before the first.
     public private(set) var lastSequence: Int64 = 0
+    /// Whether a normal record has come since the newest anomaly; `nil` in a state of an earlier build.
+    private var isQuiet: Bool?
 
     /// Starts without an episode.
     public init(cooldownSecs: Double) {
@@ -53,10 +57,16 @@ public struct EpisodeTracker: Sendable, Hashable, Codable {
 
     /// Whether an anomaly of this time would belong to the open episode.
     ///
+    /// Where records come less often than the cooldown, those in a row belong together.
+    ///
     /// - Parameter time: In epoch seconds.
     public func isOpen(at time: Double) -> Bool {
+        isOpen(at: time, within: isQuiet == false ? Self.longestSecs : 0)
+    }
+
+    private func isOpen(at time: Double, within secs: Double) -> Bool {
         guard let open else { return false }
-        return time - open.lastAt <= cooldownSecs
+        return time - open.lastAt <= max(cooldownSecs, secs)
             && open.lastAt - time <= max(cooldownSecs, Self.disorderSecs)
     }
 
@@ -69,10 +79,12 @@ public struct EpisodeTracker: Sendable, Hashable, Codable {
     /// - Returns: None for a normal record in quiet times; an ended episode comes before a started one.
     public mutating func observe(time: Double, verdict: Verdict?) -> [Event] {
         var events: [Event] = []
-        if let episode = open, !isOpen(at: time) {
+        let belongs = verdict == nil ? isOpen(at: time, within: 0) : isOpen(at: time)
+        if let episode = open, !belongs {
             events.append(.ended(episode))
             open = nil
         }
+        isQuiet = verdict == nil
         guard let verdict else { return events }
         let excess = abs(verdict.logLikelihood - verdict.threshold)
         var isNew = false

@@ -44,10 +44,29 @@ import Testing
     @Test func anomalyAfterTheCooldownEndsOneEpisodeAndStartsTheNext() {
         var tracker = EpisodeTracker(cooldownSecs: 60)
         _ = tracker.observe(time: 0, verdict: anomaly(1))
+        _ = tracker.observe(time: 50, verdict: nil)
+        #expect(!tracker.isOpen(at: 100))
         let events = tracker.observe(time: 100, verdict: anomaly(2))
         #expect(events.count == 2)
         #expect(tracker.open?.sequence == 2)
         #expect(tracker.open?.startedAt == 100)
+    }
+
+    /// A reading every half an hour: a fault of three of them is told once.
+    @Test func anomaliesInARowAreOneEpisodeHoweverSeldomRecordsCome() {
+        var tracker = EpisodeTracker(cooldownSecs: 60)
+        for reading in 0..<3 {
+            _ = tracker.observe(time: 1_800 * Double(reading), verdict: anomaly(1))
+        }
+        #expect(tracker.open?.anomalyCount == 3)
+        #expect(tracker.isOpen(at: 3_600 + 86_400) && !tracker.isOpen(at: 3_600 + 86_401))
+        // The first normal record after the cooldown ends it.
+        #expect(tracker.observe(time: 5_400, verdict: nil).count == 1)
+        _ = tracker.observe(time: 7_200, verdict: anomaly(1))
+        #expect(tracker.open?.sequence == 2)
+        // What comes back wrong after days of silence is told anew.
+        _ = tracker.observe(time: 7_200 + 2 * 86_400, verdict: anomaly(1))
+        #expect(tracker.open?.sequence == 3)
     }
 
     @Test func openEpisodeSurvivesARestart() throws {
