@@ -14,13 +14,14 @@ import reasons
 import skab
 import speed
 import tabular
+import unseen
 import warm
 from common import processor, replace_between
 from flowguard import CommandError, Flowguard
 from report import aligned, wrapped
 
 SECTIONS = {"tabular": [lambda run: tabular.ranking(run, "dte"), lambda run: tabular.ranking(run, "random")],
-            "contamination": [tabular.contamination], "skab": [skab.valve1], "nab": [nab.streams],
+            "contamination": [tabular.contamination], "unseen": [unseen.unseen], "skab": [skab.valve1], "nab": [nab.streams],
             "calibration": [calibration.calibration], "reasons": [reasons.reasons], "speed": [speed.fit_time],
             "warm": [warm.refits]}
 QUICK_SETS = ["glass", "wine"]
@@ -42,6 +43,10 @@ class Run:
     @property
     def seed_text(self):
         return ("seed " if len(self.seeds) == 1 else "seeds ") + ", ".join(map(str, self.seeds))
+
+    def tables(self):
+        """The chosen sets of the data folder."""
+        return [self.once(("table", n), lambda n=n: datasets.table(self.data, n)) for n in self.sets]
 
     def once(self, key, work_out):
         """What was worked out for this key, now or before."""

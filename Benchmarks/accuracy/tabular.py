@@ -36,23 +36,37 @@ def means(figures, sets, place=0):
     return float(np.mean([figures[s][place] for s in sets]))
 
 
-def ranking(run, how):
-    about = {"dte": "the split behind the published table: the first half of the normal rows trains",
-             "random": "a random half of the normal rows trains"}[how]
-    s = Section(f"tabular-{how}", f"Tabular sets, {how} split",
-                f"AUROC and AUCPR in percent, mean over {run.seed_text}; {about}.")
+def rank(run, how, tables):
+    """AUROC and AUCPR in percent of each method on each set, mean over the seeds."""
     figures = {}  # method -> set -> (AUROC, AUCPR)
-    for name in run.sets:
-        t = datasets.table(run.data, name)
+    for t in tables:
         found = {}
         for seed in run.seeds:
             _, _, y, scores = judged(run, t, how, seed)
             for who, score in scores.items():
                 found.setdefault(who, []).append((100 * auroc(y, score), 100 * aucpr(y, score)))
-            run.progress(f"{how} {name} seed {seed}: {found[US][-1][0]:.2f}")
+            run.progress(f"{how} {t.name} seed {seed}: {found[US][-1][0]:.2f}")
         for who, values in found.items():
-            figures.setdefault(who, {})[name] = np.mean(values, axis=0)
-    large = [n for n in run.sets if len(datasets.table(run.data, n).y) >= datasets.MIN_ROWS]
+            figures.setdefault(who, {})[t.name] = np.mean(values, axis=0)
+    return figures
+
+
+def note_peers_ahead(s, figures, names, points):
+    """Names the sets where the best peer is ahead by more than so many points."""
+    for n in names:
+        who, f = max(((p, figures[p][n][0]) for p in peers.TABULAR), key=lambda v: v[1])
+        if f - figures[US][n][0] > points:
+            s.notes.append(f"{n}: {f - figures[US][n][0]:.1f} points below {who}")
+
+
+def ranking(run, how):
+    about = {"dte": "the split behind the published table: the first half of the normal rows trains",
+             "random": "a random half of the normal rows trains"}[how]
+    s = Section(f"tabular-{how}", f"Tabular sets, {how} split",
+                f"AUROC and AUCPR in percent, mean over {run.seed_text}; {about}.")
+    tables = run.tables()
+    figures = rank(run, how, tables)
+    large = [t.name for t in tables if len(t.y) >= datasets.MIN_ROWS]
     rows = [[who, means(f, run.sets), means(f, run.sets, 1)]
             + ([means(f, large), means(f, large, 1)] if large else [None, None]) for who, f in figures.items()]
     is_whole = len(run.sets) == len(datasets.table_names(run.data))
@@ -67,21 +81,14 @@ def ranking(run, how):
     if how == "dte" and is_whole:
         best = max(best, *((v, m + " as published") for m, v in PUBLISHED.items()))
     s.goal(f"above the best peer, {best[1]}: {best[0]:.2f}", f"{ours:.2f}", ours > best[0])
-    for n in run.sets:
-        who, f = max(((p, figures[p][n][0]) for p in peers.TABULAR), key=lambda v: v[1])
-        if f - figures[US][n][0] > 1:
-            s.notes.append(f"{n}: {f - figures[US][n][0]:.1f} points below {who}")
+    note_peers_ahead(s, figures, run.sets, points=1)
     return s
 
 
-def contamination(run):
-    s = Section("contamination", "Anomalies among the training rows",
-                "5 % of the anomalies (at least one) train as if they were normal, under the random split; AUROC in "
-                f"percent on the other rows, mean over {run.seed_text}. The same rows are scored without and "
-                "with them.")
+def losses(run, tables):
+    """AUROC of each method on each set without and with anomalies among the training rows, mean over the seeds."""
     found = {}  # method -> set -> [(clean, contaminated)]
-    for name in run.sets:
-        t = datasets.table(run.data, name)
+    for t in tables:
         for seed in run.seeds:
             train, test, y, clean = judged(run, t, "random", seed)
             anomalies = np.flatnonzero(y == 1)
@@ -92,9 +99,17 @@ def contamination(run):
             dirty = np.vstack([train, test[moved]])[order]
             for who, score in methods(run, dirty, test[kept], seed).items():
                 pair = 100 * auroc(y[kept], clean[who][kept]), 100 * auroc(y[kept], score)
-                found.setdefault(who, {}).setdefault(name, []).append(pair)
-            run.progress("contaminated {} seed {}: {:.2f} to {:.2f}".format(name, seed, *found[US][name][-1]))
-    mean = {who: {n: np.mean(v, axis=0) for n, v in sets.items()} for who, sets in found.items()}
+                found.setdefault(who, {}).setdefault(t.name, []).append(pair)
+            run.progress("contaminated {} seed {}: {:.2f} to {:.2f}".format(t.name, seed, *found[US][t.name][-1]))
+    return {who: {n: np.mean(v, axis=0) for n, v in sets.items()} for who, sets in found.items()}
+
+
+def contamination(run):
+    s = Section("contamination", "Anomalies among the training rows",
+                "5 % of the anomalies (at least one) train as if they were normal, under the random split; AUROC in "
+                f"percent on the other rows, mean over {run.seed_text}. The same rows are scored without and "
+                "with them.")
+    mean = losses(run, run.tables())
     loss = {who: means(f, run.sets) - means(f, run.sets, 1) for who, f in mean.items()}
     s.table("Means", ["method", "clean", "contaminated", "loss"],
             [[who, means(f, run.sets), means(f, run.sets, 1), loss[who]] for who, f in mean.items()])
