@@ -28,6 +28,8 @@ extension Schema {
 extension RecordBatch {
     /// The text of each record in a category, canonically composed.
     ///
+    /// Some letters are longer when they are composed; files are named by keys, so that these keep to the limit of texts, too.
+    ///
     /// - Precondition: The schema has this category.
     public func keys(inCategory name: String) -> [String] {
         guard let column = schema.categories.firstIndex(of: name) else {
@@ -36,7 +38,8 @@ extension RecordBatch {
         return (0..<rowCount).map { row in
             let key = categories.text(row: row, column: column) ?? ""
             guard key.utf8.contains(where: { $0 >= 0x80 }) else { return key }
-            return key.precomposedStringWithCanonicalMapping
+            return Array(key.precomposedStringWithCanonicalMapping.utf8)
+                .withUnsafeBufferPointer(CategoryTable.text)
         }
     }
 

@@ -35,6 +35,16 @@ import Testing
         #expect(own.beginnings.isEmpty)
     }
 
+    /// A key names files, whose names have a limit.
+    @Test func keysThatGrowWhenComposedKeepToTheLimitOfTexts() {
+        let note = String(repeating: "\u{1D160}", count: 15)
+        let parts = batch([(note, 1, "x"), (note + "a", 2, "x"), ("\u{65}\u{301}", 3, "x")])
+            .split(byCategory: "machine")
+        #expect(parts.count == 3)
+        #expect(parts.allSatisfy { $0.key.utf8.count <= CategoryTable.textLimitBytes })
+        #expect(parts[2].key.utf8.elementsEqual("\u{E9}".utf8))
+    }
+
     @Test func groupedRecordsTellWhereEachSeriesBegins() {
         let records = batch([("b", 1, "x"), ("a", 2, "x"), ("b", 3, "x"), ("c", 4, "x")])
         var grouped = records.grouped(byCategory: "machine")
