@@ -55,7 +55,9 @@ struct FitCommand: Command {
             valueName: "model"))
     var from: String?
 
-    @Option(help: ArgumentHelp("Seed of all random numbers. (default: 0)", valueName: "number"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("Seed of all random numbers. (default: 0)", valueName: "number"))
     var seed: UInt64?
 
     @Option(
@@ -148,12 +150,14 @@ struct FitCommand: Command {
                     "\(name): expected column names separated by commas, found '\(columns)'")
             }
         }
-        let chosen = Set(categories.map(InputOptions.names) ?? [])
-        for (name, columns) in lists where name != "--categories" {
-            for column in columns.map(InputOptions.names) ?? [] where chosen.contains(column) {
-                throw ValidationError(
-                    "--categories and \(name): expected '\(column)' in one of them, found it in both"
-                )
+        var roles: [String: String] = [:]
+        for (name, columns) in lists {
+            for column in columns.map(InputOptions.names) ?? [] {
+                if let other = roles.updateValue(name, forKey: column), other != name {
+                    throw ValidationError(
+                        "\(other) and \(name): expected '\(column)' in one of them, found it in both"
+                    )
+                }
             }
         }
     }
@@ -400,7 +404,7 @@ struct FitReport: Encodable {
         upperThreshold = limits.upperLogLikelihood
         falseAlarmProbability = probability
         notes =
-            summary.notes + Self.notes(on: leftOut)
+            summary.notes + Self.notes(on: leftOut, time: time)
             + (points.flatMap { PointsMessage($0).text }.map { ["of the rows \($0)"] } ?? [])
         secs = (seconds * 1_000).rounded() / 1_000
     }
@@ -417,7 +421,9 @@ struct FitReport: Encodable {
     }
 
     /// What could be done with the columns that are left out.
-    private static func notes(on leftOut: [InferredSchema.LeftOut]) -> [String] {
+    private static func notes(
+        on leftOut: [InferredSchema.LeftOut], time: String?
+    ) -> [String] {
         let texts = leftOut.filter { $0.content == .text }.map(\.name)
         let times = leftOut.filter { $0.content == .times }.map(\.name)
         func list(_ names: [String]) -> String {
@@ -431,7 +437,12 @@ struct FitReport: Encodable {
                 "left out, as texts: \(list(texts)); --categories \(texts.prefix(8).joined(separator: ",")) "
                     + "makes them categories"
             ])
-            + (times.isEmpty ? [] : ["left out, as times: \(list(times))"])
+            + (times.isEmpty
+                ? []
+                : [
+                    "left out, as times: \(list(times))"
+                        + (time == nil ? "; --time \(times[0]) makes it the time" : "")
+                ])
     }
 
     /// The same for a person.

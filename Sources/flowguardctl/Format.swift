@@ -58,9 +58,9 @@ enum Format {
         abs(value) < 1e7 ? String(format: "%.2f", value) : String(format: "%.2e", value)
     }
 
-    /// `3.1e-07`, `0.012`.
+    /// `3.1e-07`, `0.012`, `0`.
     static func probability(_ value: Double) -> String {
-        value < 1e-3 ? String(format: "%.1e", value) : significant(value, digits: 2)
+        value > 0 && value < 1e-3 ? String(format: "%.1e", value) : significant(value, digits: 2)
     }
 
     /// `45 s`, `12 min`, `3 h 20 min`, `5 d 2 h`.

@@ -228,6 +228,7 @@ extension PointsMessage {
 /// The number of threads for the mathematics.
 struct ThreadOptions: ParsableArguments {
     @Option(
+        parsing: .unconditional,
         help: ArgumentHelp(
             "Threads; the result does not depend on it. (default: one a core)",
             valueName: "count"))

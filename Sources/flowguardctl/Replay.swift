@@ -56,7 +56,7 @@ struct ReplayCommand: Command {
     var records: String?
 
     @Option(
-        name: [.customShort("n"), .long],
+        name: [.customShort("n"), .long], parsing: .unconditional,
         help: ArgumentHelp("Episodes that are listed, the strangest.", valueName: "count"))
     var count = 10
 

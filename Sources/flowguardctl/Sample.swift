@@ -25,11 +25,13 @@ struct SampleCommand: Command {
     @OptionGroup var model: ModelOptions
 
     @Option(
-        name: [.customShort("n"), .customLong("count")],
+        name: [.customShort("n"), .customLong("count")], parsing: .unconditional,
         help: ArgumentHelp("How many records.", valueName: "count"))
     var count: Int
 
-    @Option(help: ArgumentHelp("Seed of the random numbers.", valueName: "number"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("Seed of the random numbers.", valueName: "number"))
     var seed: UInt64 = 0
 
     @Option(help: ArgumentHelp("The form of the output.", valueName: "format"))

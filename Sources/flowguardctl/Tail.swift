@@ -23,7 +23,7 @@ struct TailCommand: Command {
     var stream: String?
 
     @Option(
-        name: [.customShort("n"), .customLong("count")],
+        name: [.customShort("n"), .customLong("count")], parsing: .unconditional,
         help: ArgumentHelp("How many of the newest.", valueName: "count"))
     var count = 10
 

@@ -82,7 +82,7 @@ import Testing
         #expect(both.code == 64)
         #expect(
             both.error.contains(
-                "--categories and --features: expected 'b' in one of them, found it in both"))
+                "--features and --categories: expected 'b' in one of them, found it in both"))
         let policy = try runner.run(["fit", "-o", "m", "--missing", "mean"], input: "")
         #expect(policy.code == 64)
         #expect(policy.error.contains("'mean'"))

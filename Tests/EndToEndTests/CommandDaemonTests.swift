@@ -275,6 +275,18 @@ struct CommandDaemonTests {
         try Golden.expect(outcome.output, "threshold")
     }
 
+    @Test func noAlarmsAreNone() throws {
+        let report = ThresholdReport(
+            stream: "pump-7", current: nil, asked: AlarmRate(perDay: 2, probability: 2.3e-6),
+            measured: MeasuredAlarms(perDay: 0, share: 0, records: 600), earlier: [])
+        let (outcome, _) = try run(
+            ["threshold", "show", "pump-7"],
+            ["GET /v1/streams/pump-7/threshold": [try Answer(report)]])
+        #expect(
+            outcome.output.contains("\nmeasured  0 a day, 0 of the records over 600 records\n"),
+            "\(outcome.output)")
+    }
+
     @Test func modelsAreListedShownAndActivated() throws {
         var rejected = CommandStatusExample.model(id: 13)
         rejected.state = "rejected"

@@ -87,7 +87,23 @@ struct CommandHelpTests {
             ["replay", "--config", "c", "--stream", "s", "--records-per-day", "0", "h.csv"],
             "error: --records-per-day: expected a number above 0 and up to 1e12, found 0.0"
         ),
-        (["tail", "-n", "-1"], "error: Missing value for '-n <count>'"),
+        (["tail", "-n", "-1"], "error: -n: expected a number from 0 to 100000, found -1"),
+        (
+            ["sample", "--model", "m", "-n", "-3"],
+            "error: -n: expected a number from 1 to 10000000, found -3"
+        ),
+        (
+            ["score", "--model", "m", "--threads", "-1"],
+            "error: --threads: expected a number from 1 to 1024, found -1"
+        ),
+        (
+            ["fit", "-o", "m", "--seed", "-1"],
+            "error: The value '-1' is invalid for '--seed <number>'"
+        ),
+        (
+            ["fit", "-o", "m", "--features", "a,b", "--exclude", "b"],
+            "error: --features and --exclude: expected 'b' in one of them, found it in both"
+        ),
         (["explain", "0"], "error: ANOMALY: expected a number above 0, found 0"),
         (
             ["threshold", "set", "a"],
