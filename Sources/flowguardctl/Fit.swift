@@ -35,7 +35,9 @@ struct FitCommand: Command {
 
     @Option(
         name: [.short, .long],
-        help: ArgumentHelp("The model file to write.", valueName: "model"))
+        help: ArgumentHelp(
+            "The model file to write; /dev/stdout and named pipes take it too.", valueName: "model")
+    )
     var output: String
 
     @Option(
@@ -123,6 +125,7 @@ struct FitCommand: Command {
     @OptionGroup var threads: ThreadOptions
 
     func validate() throws {
+        try WholeFile.validateName(output, of: "--output")
         if let timeLimit, !(0.1...86_400).contains(timeLimit) {
             throw ValidationError(
                 "--time-limit: expected seconds from 0.1 to 86400, found \(timeLimit)")

@@ -122,10 +122,15 @@ struct ExportModel: Command {
     @Argument(help: "The model's number; the serving one by default.")
     var model: Int64?
 
-    @Option(name: [.short, .long], help: ArgumentHelp("The file.", valueName: "file"))
+    @Option(
+        name: [.short, .long],
+        help: ArgumentHelp(
+            "The file; /dev/stdout and named pipes take it too.", valueName: "file"))
     var output: String
 
     @OptionGroup var connection: ConnectionOptions
+
+    func validate() throws { try WholeFile.validateName(output, of: "--output") }
 
     func execute() async throws {
         try WholeFile.requireWritable(output)

@@ -52,7 +52,8 @@ struct ReplayCommand: Command {
     var plot: String?
 
     @Option(
-        help: ArgumentHelp("Write every record with its scores.", valueName: "out.csv"))
+        help: ArgumentHelp(
+            "Write every record with its scores; a named pipe takes it too.", valueName: "out.csv"))
     var records: String?
 
     @Option(
@@ -72,6 +73,9 @@ struct ReplayCommand: Command {
     @OptionGroup var threads: ThreadOptions
 
     func validate() throws {
+        for (option, path) in [("--plot", plot), ("--records", records)] {
+            if let path { try WholeFile.validateName(path, of: option) }
+        }
         if count < 0 { throw ValidationError("-n: expected a number from 0, found \(count)") }
         if let recordsPerDay, !(recordsPerDay > 0 && recordsPerDay <= 1e12) {
             throw ValidationError(

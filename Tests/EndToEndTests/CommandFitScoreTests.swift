@@ -34,6 +34,55 @@ struct CommandFitScoreTests {
         #expect(names.filter { $0.contains("part") } == [])
     }
 
+    @Test func fitWritesThroughLinksAndPipesAndKeepsTheMode() throws {
+        let folder = runner.folder
+        let files = FileManager.default
+        _ = try self.fit()
+        let model = try runner.bytes("m.model")
+        func fit(to name: String) throws {
+            let outcome = try runner.run(["fit", "-o", name], input: CommandRecords.csv(900))
+            #expect(outcome.code == 0, "\(outcome.error)")
+        }
+        func mode(_ name: String) throws -> Int? {
+            try files.attributesOfItem(atPath: folder.file(name))[.posixPermissions] as? Int
+        }
+        try files.createDirectory(atPath: folder.file("d"), withIntermediateDirectories: true)
+        try folder.write("old", to: "d/real.model")
+        #expect(chmod(folder.file("d/real.model"), 0o600) == 0)
+        for (link, target) in [("l.model", "d/k.model"), ("d/k.model", "real.model")] {
+            try files.createSymbolicLink(
+                atPath: folder.file(link), withDestinationPath: target)
+        }
+        try fit(to: "l.model")
+        #expect(try files.destinationOfSymbolicLink(atPath: folder.file("l.model")) == "d/k.model")
+        #expect(try runner.bytes("d/real.model") == model)
+        #expect(try mode("d/real.model") == 0o600)
+        // One that leads to nothing makes what it leads to.
+        try files.createSymbolicLink(
+            atPath: folder.file("n.model"), withDestinationPath: "d/new.model")
+        try fit(to: "n.model")
+        #expect(try runner.bytes("d/new.model") == model)
+        #expect(mkfifo(folder.file("p.model"), 0o600) == 0)
+        let reader = runner.process([])
+        reader.executableURL = URL(fileURLWithPath: "/bin/sh")
+        reader.arguments = ["-c", "cat p.model > read.model"]
+        try reader.run()
+        try fit(to: "p.model")
+        reader.waitUntilExit()
+        #expect(try runner.bytes("read.model") == model)
+        #expect(
+            try files.attributesOfItem(atPath: folder.file("p.model"))[.type] as? FileAttributeType
+                != .typeRegular)
+    }
+
+    @Test func fitSaysWhichOptionMakesAColumnTheTime() throws {
+        let renamed = CommandRecords.csv(900).replacing("time,load", with: "Zeit,load")
+        let outcome = try runner.run(["fit", "-o", "m.model", "--json"], input: renamed)
+        #expect(
+            outcome.output.contains(
+                "left out, as times: 'Zeit'; --time Zeit makes it the time"))
+    }
+
     @Test func fitAsJSONIsOneDocument() throws {
         struct Report: Decodable {
             var family: String

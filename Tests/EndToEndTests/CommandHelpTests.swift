@@ -104,6 +104,20 @@ struct CommandHelpTests {
             ["fit", "-o", "m", "--features", "a,b", "--exclude", "b"],
             "error: --features and --exclude: expected 'b' in one of them, found it in both"
         ),
+        (
+            ["fit", "-o", "-"],
+            """
+            error: --output: expected a file, found '-'; standard output is /dev/stdout, and a \
+            file of that name ./-
+            """
+        ),
+        (
+            ["model", "export", "a", "-o", "-"],
+            """
+            error: --output: expected a file, found '-'; standard output is /dev/stdout, and a \
+            file of that name ./-
+            """
+        ),
         (["explain", "0"], "error: ANOMALY: expected a number above 0, found 0"),
         (
             ["threshold", "set", "a"],
