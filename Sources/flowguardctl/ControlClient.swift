@@ -22,6 +22,37 @@ struct ConnectionOptions: ParsableArguments {
     }
 }
 
+/// The stream that a command is about.
+struct StreamArgument: ParsableArguments {
+    @Argument(help: "The stream.")
+    var stream: String
+
+    func validate() throws { try StreamName.validate(stream) }
+}
+
+/// The name of a stream, or of a key of one as `STREAM/KEY`.
+enum StreamName {
+    /// Throws if it is empty: the path of a request would name something else.
+    static func validate(_ name: String, _ place: String = "STREAM") throws(ValidationError) {
+        guard !name.isEmpty else {
+            throw ValidationError("\(place): expected a name, found ''")
+        }
+    }
+
+    /// As a shell takes it: a key may be any text.
+    static func quoted(_ name: String) -> String {
+        let isPlain = name.utf8.allSatisfy { byte in
+            switch byte {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"):
+                return true
+            default: return "._-/:@%+".utf8.contains(byte)
+            }
+        }
+        return isPlain ? name : "'" + name.replacing("'", with: "'\\''") + "'"
+    }
+}
+
 /// What is done with what a path names.
 enum ControlMethod {
     case get

@@ -17,8 +17,7 @@ struct KeysCommand: Command {
               flowguardctl tail pumps/7 -f
             """)
 
-    @Argument(help: "The stream.")
-    var stream: String
+    @OptionGroup var target: StreamArgument
 
     @Flag(help: "One JSON document.")
     var json = false
@@ -27,7 +26,7 @@ struct KeysCommand: Command {
 
     func execute() async throws {
         let client = connection.client
-        let data = try await client.bytes(.get, Route.keys(stream))
+        let data = try await client.bytes(.get, Route.keys(target.stream))
         if json { return try StandardOutput.write(document: data) }
         let list = try client.decode(KeyList.self, from: data)
         try StandardOutput.write(Self.text(list, terminal: .output, now: Date()))

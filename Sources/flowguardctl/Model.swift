@@ -28,8 +28,7 @@ struct ListModels: Command {
               flowguardctl model list pump-7 --json
             """)
 
-    @Argument(help: "The stream.")
-    var stream: String
+    @OptionGroup var target: StreamArgument
 
     @Flag(help: "One JSON document.")
     var json = false
@@ -38,7 +37,7 @@ struct ListModels: Command {
 
     func execute() async throws {
         let client = connection.client
-        let data = try await client.bytes(.get, Route.models(stream))
+        let data = try await client.bytes(.get, Route.models(target.stream))
         if json { return try StandardOutput.write(document: data) }
         let list = try client.decode(ModelList.self, from: data)
         try StandardOutput.write(ModelView(terminal: .output).text(list))
@@ -55,8 +54,7 @@ struct ShowModel: Command {
               flowguardctl model show pump-7 12 --json
             """)
 
-    @Argument(help: "The stream.")
-    var stream: String
+    @OptionGroup var target: StreamArgument
 
     @Argument(help: "The model's number; the serving one by default.")
     var model: Int64?
@@ -68,8 +66,8 @@ struct ShowModel: Command {
 
     func execute() async throws {
         let client = connection.client
-        let id = try await client.model(stream, model)
-        let data = try await client.bytes(.get, Route.model(stream, String(id)))
+        let id = try await client.model(target.stream, model)
+        let data = try await client.bytes(.get, Route.model(target.stream, String(id)))
         if json { return try StandardOutput.write(document: data) }
         let message = try client.decode(ModelMessage.self, from: data)
         try StandardOutput.write(ModelView(terminal: .output).text(message))
@@ -85,8 +83,7 @@ struct ActivateModel: Command {
               flowguardctl model activate pump-7 12
             """)
 
-    @Argument(help: "The stream.")
-    var stream: String
+    @OptionGroup var target: StreamArgument
 
     @Argument(help: "The model's number, from model list.")
     var model: Int64
@@ -98,7 +95,7 @@ struct ActivateModel: Command {
 
     func execute() async throws {
         let message = try await connection.client.send(
-            .post, Route.activate(stream, String(model)), reply: ModelMessage.self)
+            .post, Route.activate(target.stream, String(model)), reply: ModelMessage.self)
         if json { return try StandardOutput.write(json: ControlJSON.encode(message)) }
         try StandardOutput.write("\(printable(message.stream)): model \(message.id) serves\n")
     }
@@ -116,8 +113,7 @@ struct ExportModel: Command {
               flowguardctl model export pump-7 12 --output pump-7.12.model
             """)
 
-    @Argument(help: "The stream.")
-    var stream: String
+    @OptionGroup var target: StreamArgument
 
     @Argument(help: "The model's number; the serving one by default.")
     var model: Int64?
@@ -135,10 +131,11 @@ struct ExportModel: Command {
     func execute() async throws {
         try WholeFile.requireWritable(output)
         let client = connection.client
-        let id = try await client.model(stream, model)
-        let data = try await client.bytes(.get, Route.modelFile(stream, String(id)))
+        let id = try await client.model(target.stream, model)
+        let data = try await client.bytes(.get, Route.modelFile(target.stream, String(id)))
         try WholeFile.write(Array(data), to: output)
-        StandardError.write("\(output): model \(id) of \(stream), \(Format.bytes(data.count))\n")
+        StandardError.write(
+            "\(output): model \(id) of \(target.stream), \(Format.bytes(data.count))\n")
     }
 }
 
@@ -150,7 +147,7 @@ extension ControlClient {
         guard let model = detail.status.model else {
             throw CommandFailure(
                 "stream '\(stream)' has no model yet",
-                hint: "flowguardctl status \(stream) tells how far it is")
+                hint: "flowguardctl status \(StreamName.quoted(stream)) tells how far it is")
         }
         return model.id
     }

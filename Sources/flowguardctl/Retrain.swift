@@ -17,8 +17,7 @@ struct RetrainCommand: Command {
               flowguardctl retrain pump-7 --wait
             """)
 
-    @Argument(help: "The stream.")
-    var stream: String
+    @OptionGroup var target: StreamArgument
 
     @Flag(help: "Wait for the outcome, with a progress bar.")
     var wait = false
@@ -33,19 +32,20 @@ struct RetrainCommand: Command {
     func execute() async throws {
         let client = connection.client
         let reply = try await client.send(
-            .post, Route.retrain(stream), reply: RetrainReply.self)
+            .post, Route.retrain(target.stream), reply: RetrainReply.self)
         guard wait else {
             if json { return try StandardOutput.write(json: ControlJSON.encode(reply)) }
             let verb = reply.wasUnderway ? "was already under way" : "was begun"
             return try StandardOutput.write(
-                "\(reply.stream): fit \(reply.fit) \(verb); see flowguardctl status \(stream)\n")
+                "\(reply.stream): fit \(reply.fit) \(verb); "
+                    + "see flowguardctl status \(StreamName.quoted(target.stream))\n")
         }
         let outcome = try await outcome(of: reply.fit, client)
         if json {
             try StandardOutput.write(json: ControlJSON.encode(outcome))
         } else {
             let view = StatusView(terminal: .output, now: Date())
-            try StandardOutput.write("\(stream): fit \(printable(view.sentence(outcome)))\n")
+            try StandardOutput.write("\(target.stream): fit \(printable(view.sentence(outcome)))\n")
         }
         if outcome.state != "accepted" && outcome.state != "rejected" {
             throw ExitCode(ExitStatus.failed.rawValue)
@@ -56,7 +56,7 @@ struct RetrainCommand: Command {
         var progress = Progress(linesElsewhere: true)
         defer { progress.finish() }
         while true {
-            let detail = try await client.get(StreamDetail.self, Route.stream(stream))
+            let detail = try await client.get(StreamDetail.self, Route.stream(target.stream))
             if let ended = detail.fits.first(where: { $0.id == fit && $0.isEnded }) {
                 return ended
             }

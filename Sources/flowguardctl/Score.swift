@@ -20,6 +20,7 @@ struct ModelOptions: ParsableArguments {
     var model: String?
 
     func validate() throws {
+        if let stream { try StreamName.validate(stream, "--stream") }
         guard (stream == nil) != (model == nil) else {
             throw ValidationError(
                 "expected one of --stream and --model, found \(stream == nil ? "none" : "both")")
@@ -53,7 +54,7 @@ struct ModelOptions: ParsableArguments {
             guard let model = status.model, let threshold = status.threshold else {
                 throw CommandFailure(
                     "stream '\(name)' has no model yet",
-                    hint: "flowguardctl status \(name) tells how far it is")
+                    hint: "flowguardctl status \(StreamName.quoted(name)) tells how far it is")
             }
             guard threshold.model == model.id else { continue }
             let file = try await client.bytes(.get, Route.modelFile(name, String(model.id)))

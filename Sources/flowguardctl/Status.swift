@@ -33,6 +33,10 @@ struct StatusCommand: Command {
 
     private static let interval = Duration.seconds(2)
 
+    func validate() throws {
+        if let stream { try StreamName.validate(stream) }
+    }
+
     func execute() async throws {
         var text = try await report()
         guard watch else { return try StandardOutput.write(text) }

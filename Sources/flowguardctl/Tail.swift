@@ -39,6 +39,7 @@ struct TailCommand: Command {
     private static let patience = Duration.seconds(60)
 
     func validate() throws {
+        if let stream { try StreamName.validate(stream) }
         guard count >= 0, count <= 100_000 else {
             throw ValidationError("-n: expected a number from 0 to 100000, found \(count)")
         }

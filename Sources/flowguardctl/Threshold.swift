@@ -29,8 +29,7 @@ struct ShowThreshold: Command {
               flowguardctl threshold show pump-7 --json
             """)
 
-    @Argument(help: "The stream.")
-    var stream: String
+    @OptionGroup var target: StreamArgument
 
     @Flag(help: "One JSON document.")
     var json = false
@@ -39,7 +38,7 @@ struct ShowThreshold: Command {
 
     func execute() async throws {
         let client = connection.client
-        let data = try await client.bytes(.get, Route.threshold(stream))
+        let data = try await client.bytes(.get, Route.threshold(target.stream))
         if json { return try StandardOutput.write(document: data) }
         let report = try client.decode(ThresholdReport.self, from: data)
         try StandardOutput.write(ThresholdView(terminal: .output).text(report))
@@ -60,8 +59,7 @@ struct SetThreshold: Command {
               flowguardctl threshold set pump-7 --log-likelihood -25
             """)
 
-    @Argument(help: "The stream.")
-    var stream: String
+    @OptionGroup var target: StreamArgument
 
     @Option(
         parsing: .unconditional,
@@ -107,7 +105,7 @@ struct SetThreshold: Command {
 
     func execute() async throws {
         let report = try await connection.client.send(
-            .put, Route.threshold(stream), body: updates[0], reply: ThresholdReport.self)
+            .put, Route.threshold(target.stream), body: updates[0], reply: ThresholdReport.self)
         try ThresholdView(terminal: .output).write(report, json: json)
     }
 }
@@ -121,8 +119,7 @@ struct ResetThreshold: Command {
               flowguardctl threshold reset pump-7
             """)
 
-    @Argument(help: "The stream.")
-    var stream: String
+    @OptionGroup var target: StreamArgument
 
     @Flag(help: "One JSON document: the thresholds after the change.")
     var json = false
@@ -131,7 +128,7 @@ struct ResetThreshold: Command {
 
     func execute() async throws {
         let report = try await connection.client.send(
-            .put, Route.threshold(stream), body: ThresholdUpdate.reset,
+            .put, Route.threshold(target.stream), body: ThresholdUpdate.reset,
             reply: ThresholdReport.self)
         try ThresholdView(terminal: .output).write(report, json: json)
     }

@@ -350,5 +350,11 @@ struct CommandDaemonTests {
                 hint:  flowguardctl status pump-7 tells how far it is
 
                 """)
+        let (ofKey, _) = try run(
+            ["model", "show", "pumps/b b"],
+            ["GET /v1/streams/pumps%2Fb%20b": [try Answer(detail)]])
+        #expect(
+            ofKey.error.hasSuffix(
+                "\nhint:  flowguardctl status 'pumps/b b' tells how far it is\n"))
     }
 }

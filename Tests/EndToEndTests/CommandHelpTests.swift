@@ -118,6 +118,14 @@ struct CommandHelpTests {
             file of that name ./-
             """
         ),
+        (["status", ""], "error: STREAM: expected a name, found ''"),
+        (["tail", ""], "error: STREAM: expected a name, found ''"),
+        (["keys", ""], "error: STREAM: expected a name, found ''"),
+        (["model", "list", ""], "error: STREAM: expected a name, found ''"),
+        (["threshold", "show", ""], "error: STREAM: expected a name, found ''"),
+        (["threshold", "reset", ""], "error: STREAM: expected a name, found ''"),
+        (["retrain", ""], "error: STREAM: expected a name, found ''"),
+        (["score", "--stream", ""], "error: --stream: expected a name, found ''"),
         (["explain", "0"], "error: ANOMALY: expected a number above 0, found 0"),
         (
             ["threshold", "set", "a"],
