@@ -177,8 +177,10 @@ struct ControlServer: Sendable {
             })
     }
 
+    /// A model of a stream; a key may be judged by that of its stream, so it has that one too.
     func model(_ id: Int64, of worker: StreamWorker) throws -> ModelRow {
-        guard let row = try store.model(id: id), row.stream == worker.name else {
+        let names = [worker.name, KeyedName.split(worker.name).stream]
+        guard let row = try store.model(id: id), names.contains(row.stream) else {
             throw RequestError.unknownModel(id: id, stream: worker.name)
         }
         return row

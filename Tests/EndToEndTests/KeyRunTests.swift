@@ -88,6 +88,15 @@ import Testing
         #expect(try keys(daemon).map(\.key) == ["a", "b", "c d", "\u{E9}/1"])
         #expect(try keys(daemon).map(\.recordsTotal) == [150, 150, 150, 150])
         #expect(try keys(daemon).allSatisfy { $0.model == nil })
+        // A key that is judged by the stream's model shows it, and gives its file.
+        let lent = try #require(try daemon.stream("fleet")?.model?.id)
+        for name in ["fleet", "fleet%2Fb", "fleet%2Fc%20d"] {
+            let shown = try daemon.get("/v1/streams/\(name)/models/\(lent)")
+            #expect(shown.status == 200)
+            #expect(
+                try ControlJSON.decode(ModelMessage.self, from: shown.body).stream == "fleet")
+            #expect(try daemon.get("/v1/streams/\(name)/models/\(lent)/file").status == 200)
+        }
         let status = try #require(try daemon.stream("fleet")?.keys)
         #expect((status.known, status.live, status.modelled) == (4, 2, 0))
 
