@@ -1,10 +1,11 @@
 import FlowDensity
+import Foundation
 import Ingest
 
 /// Scores lines and writes them out again with their verdicts, a batch at a time and in input order.
 ///
 /// `flowguardctl score` and the control API's `score` are this same code. Every data line gives one output line; one that cannot be
-/// scored keeps its place with empty scores.
+/// scored keeps its place with empty scores. What the input has by a name that the output adds is left out: each name is there once.
 public struct BatchScorer {
     /// The form of the output.
     public enum Output: String, Sendable, Hashable, Codable, CaseIterable {
@@ -42,12 +43,19 @@ public struct BatchScorer {
     /// The column that tells series apart; `nil`: all records are of one.
     public private(set) var key: String?
 
+    /// What the input has by names that the output adds, and was left out of it.
+    public var replaced: [String] { added.filter(found.contains) }
+
     private let detector: Detector
     private let threshold: Threshold
     private let format: FormatOptions
     private let output: Output
     private let explains: Bool
     private let requiresKey: Bool
+    /// The names that the output adds to those of the input.
+    private let added: [String]
+    /// Those of them that the input has.
+    private var found: Set<String> = []
     private var decoder: RecordDecoder
     /// What is remembered of each series.
     private var states: [String: ContextState] = [:]
@@ -82,12 +90,22 @@ public struct BatchScorer {
         self.explains = explains
         self.key = key
         self.requiresKey = requiresKey
+        added = Self.added(to: output, explains: explains)
         var schema = detector.schema
         if let key {
             schema.categories.append(key)
             schema.optional.insert(key)
         }
         decoder = RecordDecoder(format: format, schema: schema)
+    }
+
+    private static func added(to output: Output, explains: Bool) -> [String] {
+        let reasons = explains ? ["threshold", "tail", "features", "summary"] : []
+        switch output {
+        case .scores: return []
+        case .csv, .influx: return LineWriter.scores
+        case .ndjson: return LineWriter.scores + reasons + ["reason"]
+        }
     }
 
     /// Scores the lines of a batch.
@@ -103,18 +121,16 @@ public struct BatchScorer {
             throw .ingest(error)
         }
         let judged = judge(decoded.records, parallel: parallel)
-        var writer = LineWriter(
-            batch: batch, format: format, output: output, schema: detector.schema)
-        if !hasWrittenHeader {
-            hasWrittenHeader = true
-            if format.format != .csv, output == .csv {
-                keyColumns = keys(of: batch)
-                for (place, name) in keyColumns.enumerated() { keyPlaces[name] = place }
-            }
-            writer.writeHeader(columns: decoder.columnNames ?? keyColumns)
+        let isFirst = !hasWrittenHeader
+        hasWrittenHeader = true
+        if isFirst, format.format != .csv, output == .csv {
+            keyColumns = keys(of: batch)
+            for (place, name) in keyColumns.enumerated() { keyPlaces[name] = place }
         }
-        writer.columns = decoder.columnNames ?? keyColumns
-        writer.places = keyPlaces
+        var writer = LineWriter(
+            batch: batch, format: format, output: output, schema: detector.schema,
+            columns: decoder.columnNames ?? keyColumns, places: keyPlaces, added: added)
+        if isFirst { writer.writeHeader() }
         var reasons: [Int: RowFault] = [:]
         for fault in decoded.faults where reasons[fault.lineIndex] == nil {
             reasons[fault.lineIndex] = fault
@@ -136,6 +152,7 @@ public struct BatchScorer {
                 verdict: judged.verdicts[record])
             record += 1
         }
+        found.formUnion(writer.replaced)
         return Result(
             output: writer.bytes, faults: decoded.faults, anomalyCount: anomalies,
             scoredCount: record)
@@ -228,29 +245,48 @@ private struct LineWriter {
     let format: FormatOptions
     let output: BatchScorer.Output
     let schema: Schema
-    var columns: [String] = []
+    let columns: [String]
     /// Where each key of an NDJSON object or a point goes.
-    var places: [String: Int] = [:]
-    var bytes: [UInt8] = []
+    let places: [String: Int]
+    /// What the output adds, and leaves out of the input.
+    let added: [String]
+    /// What the input has of that.
+    private(set) var replaced: Set<String>
+    /// The places of the columns that are written.
+    private let kept: [Int]
+    /// Whether a member of an NDJSON object or a point may have to be left out: most inputs name nothing like it.
+    private let mayReplaceMembers: Bool
+    private(set) var bytes: [UInt8] = []
 
-    init(batch: LineBatch, format: FormatOptions, output: BatchScorer.Output, schema: Schema) {
+    init(
+        batch: LineBatch, format: FormatOptions, output: BatchScorer.Output, schema: Schema,
+        columns: [String], places: [String: Int], added: [String]
+    ) {
         self.batch = batch
         self.format = format
         self.output = output
         self.schema = schema
+        self.columns = columns
+        self.places = places
+        self.added = added
+        replaced = Set(columns).intersection(added)
+        kept = columns.indices.filter { !added.contains(columns[$0]) }
+        let text = format.format == .csv ? Data() : Data(batch.bytes)
+        // A key may be written with escapes.
+        mayReplaceMembers = (added + ["\\u"]).contains { text.range(of: Data($0.utf8)) != nil }
         bytes.reserveCapacity(batch.bytes.count + 32 * batch.lines.count)
     }
 
-    private static let added = ["log_likelihood", "p_value", "anomaly"]
+    static let scores = ["log_likelihood", "p_value", "anomaly"]
 
-    mutating func writeHeader(columns: [String]) {
+    mutating func writeHeader() {
         guard output == .csv else { return }
-        if format.format == .csv, let header = batch.header {
+        if format.format == .csv, kept.count == columns.count, let header = batch.header {
             bytes.append(contentsOf: header)
         } else {
             append(cells: columns)
         }
-        for name in Self.added {
+        for name in Self.scores {
             bytes.append(format.delimiter)
             bytes.append(contentsOf: name.utf8)
         }
@@ -264,7 +300,7 @@ private struct LineWriter {
         case .scores:
             NumberText.append(logLikelihood: logLikelihood, to: &bytes)
         case .csv:
-            writeInput(line)
+            writeInput(line, isWhole: true)
             let start = bytes.count
             bytes.append(format.delimiter)
             NumberText.append(logLikelihood: logLikelihood, to: &bytes)
@@ -274,7 +310,7 @@ private struct LineWriter {
             bytes.append(UInt8(ascii: isAnomaly ? "1" : "0"))
             if format.decimalMark != UInt8(ascii: ".") { localize(from: start) }
         case .influx:
-            let content = content(of: line)
+            let content = point(of: line)
             let end = PointText.fieldsEnd(of: content) ?? content.endIndex
             bytes.append(contentsOf: content[..<end])
             bytes.append(contentsOf: ",log_likelihood=".utf8)
@@ -338,10 +374,10 @@ private struct LineWriter {
         case .scores:
             break
         case .influx:
-            bytes.append(contentsOf: content(of: line))
+            bytes.append(contentsOf: point(of: line))
         case .csv:
-            writeInput(line)
-            bytes.append(contentsOf: repeatElement(format.delimiter, count: Self.added.count))
+            writeInput(line, isWhole: false)
+            bytes.append(contentsOf: repeatElement(format.delimiter, count: Self.scores.count))
         case .ndjson:
             if format.format != .ndjson || JSONMembers.split(content(of: line)) != nil {
                 openObject(line: line)
@@ -359,9 +395,17 @@ private struct LineWriter {
     }
 
     /// The input's cells: a CSV line as it is, the values of an NDJSON object or a point in the order of the header.
-    private mutating func writeInput(_ line: Int) {
+    ///
+    /// - Parameter isWhole: Whether a CSV line is known to have a cell a column; else it is cut or filled up, so that the scores
+    ///   stay in their columns.
+    private mutating func writeInput(_ line: Int, isWhole: Bool) {
         guard format.format != .csv else {
-            bytes.append(contentsOf: content(of: line))
+            let content = content(of: line)
+            if isWhole, kept.count == columns.count {
+                bytes.append(contentsOf: content)
+            } else {
+                append(cells: CSVCells.split(content, delimiter: format.delimiter))
+            }
             return
         }
         var cells = [String](repeating: "", count: columns.count)
@@ -377,10 +421,28 @@ private struct LineWriter {
         return batch.bytes[line.start..<(line.start + line.count)]
     }
 
+    /// The point of the line without what the output adds.
+    private mutating func point(of line: Int) -> ArraySlice<UInt8> {
+        let content = content(of: line)
+        guard mayReplaceMembers, let members = PointText.members(of: content) else {
+            return content
+        }
+        let names = Set(members.map(\.name)).intersection(added)
+        guard !names.isEmpty else { return content }
+        replaced.formUnion(names)
+        return PointText.point(content, without: names)
+    }
+
     /// The object of the line up to where the scores go.
     private mutating func openObject(line: Int) {
         if format.format == .ndjson {
             let content = content(of: line)
+            if mayReplaceMembers, let members = JSONMembers.split(content),
+                members.contains(where: { added.contains($0.name) })
+            {
+                open(members)
+                return
+            }
             guard let end = content.lastIndex(of: UInt8(ascii: "}")),
                 let start = content.firstIndex(of: UInt8(ascii: "{")), start < end
             else {
@@ -395,6 +457,7 @@ private struct LineWriter {
         bytes.append(UInt8(ascii: "{"))
         if format.format == .influx {
             for member in PointText.members(of: content(of: line)) ?? [] {
+                guard keeps(member.name) else { continue }
                 append(json: member.name)
                 bytes.append(UInt8(ascii: ":"))
                 if member.isText
@@ -410,7 +473,7 @@ private struct LineWriter {
             return
         }
         let cells = CSVCells.split(content(of: line), delimiter: format.delimiter)
-        for (name, cell) in zip(columns, cells) {
+        for (name, cell) in zip(columns, cells) where !added.contains(name) {
             append(json: name)
             bytes.append(UInt8(ascii: ":"))
             let cell =
@@ -425,6 +488,24 @@ private struct LineWriter {
         }
     }
 
+    /// An object with the members that are kept, up to where the scores go.
+    private mutating func open(_ members: [JSONMembers.Member]) {
+        bytes.append(UInt8(ascii: "{"))
+        for member in members where keeps(member.name) {
+            append(json: member.name)
+            bytes.append(UInt8(ascii: ":"))
+            bytes.append(contentsOf: member.value)
+            bytes.append(UInt8(ascii: ","))
+        }
+    }
+
+    /// Whether the input's own value of a name is written; it is noted if not.
+    private mutating func keeps(_ name: String) -> Bool {
+        guard added.contains(name) else { return true }
+        replaced.insert(name)
+        return false
+    }
+
     /// `.5`, `+1` and `0x10` are numbers to others, not to JSON.
     private func isJSONNumber(_ text: String) -> Bool {
         let digits = text.hasPrefix("-") ? text.dropFirst() : text[...]
@@ -434,10 +515,11 @@ private struct LineWriter {
             && !text.contains(".e") && !text.contains(".E")
     }
 
+    /// The cells of the columns that are kept; those that a line lacks are empty.
     private mutating func append(cells: [String]) {
-        for (i, cell) in cells.enumerated() {
+        for (i, place) in kept.enumerated() {
             if i > 0 { bytes.append(format.delimiter) }
-            append(cell: cell)
+            if place < cells.count { append(cell: cells[place]) }
         }
     }
 
@@ -474,57 +556,5 @@ private struct LineWriter {
             }
         }
         bytes.append(UInt8(ascii: "\""))
-    }
-}
-
-/// The values of an NDJSON object or a point as cells of a table: for output only, one line at a time.
-private enum KeyedCells {
-    static func split(
-        _ line: ArraySlice<UInt8>, _ format: FormatOptions, _ schema: Schema
-    ) -> [(name: String, text: String)] {
-        guard format.format == .ndjson else {
-            return (PointText.members(of: line) ?? []).map { ($0.name, $0.text) }
-        }
-        // Where the model reads a key within another, all of these are columns of their own.
-        let isNested = schema.columns.contains { $0.contains(".") }
-        return JSONMembers.flattened(line, isNested: isNested).map {
-            ($0.name, JSONMembers.cell($0.value))
-        }
-    }
-}
-
-/// The cells of a CSV line as text, quotes resolved: for output only, one line at a time.
-private enum CSVCells {
-    static func split(_ line: ArraySlice<UInt8>, delimiter: UInt8) -> [String] {
-        var cells: [String] = []
-        var cell: [UInt8] = []
-        var isQuoted = false
-        var i = line.startIndex
-        while i < line.endIndex {
-            let byte = line[i]
-            if isQuoted {
-                if byte == UInt8(ascii: "\"") {
-                    let next = line.index(after: i)
-                    if next < line.endIndex, line[next] == byte {
-                        cell.append(byte)
-                        i = next
-                    } else {
-                        isQuoted = false
-                    }
-                } else {
-                    cell.append(byte)
-                }
-            } else if byte == UInt8(ascii: "\""), cell.isEmpty {
-                isQuoted = true
-            } else if byte == delimiter {
-                cells.append(String(decoding: cell, as: UTF8.self))
-                cell = []
-            } else {
-                cell.append(byte)
-            }
-            i = line.index(after: i)
-        }
-        cells.append(String(decoding: cell, as: UTF8.self))
-        return cells
     }
 }

@@ -188,6 +188,12 @@ struct ScoreCommand: Command {
             scored += result.scoredCount
         }
         faults.finish()
+        if !scorer.replaced.isEmpty {
+            let names = scorer.replaced.map { "'\($0)'" }.joined(separator: ", ")
+            StandardError.write(
+                "note: \(source.name): what it has as \(names) is left out, that of the score stands "
+                    + "there\n")
+        }
         if let learnedKey, scorer.key == nil {
             StandardError.write(
                 "note: \(source.name): scored as one series: it has no column "

@@ -80,14 +80,15 @@ actor ScoredBody {
         return ByteBuffer(bytes: result.output)
     }
 
-    /// The counts, and the first reasons why lines were not scored.
+    /// The counts, what of the input the scores stand in for, and the first reasons why lines were not scored.
     var trailers: HTTPFields {
         let all =
             [
                 ("X-Flowguard-Scored", String(scored)),
                 ("X-Flowguard-Anomalies", String(anomalies)),
                 ("X-Flowguard-Faults", String(faults)),
-            ] + reasons.map { ("X-Flowguard-Fault", Self.headerText($0)) }
+            ] + scorer.replaced.map { ("X-Flowguard-Replaced", $0) }
+            + reasons.map { ("X-Flowguard-Fault", Self.headerText($0)) }
         var fields = HTTPFields()
         for (name, value) in all {
             if let name = HTTPField.Name(name) {

@@ -51,6 +51,45 @@ import Testing
         #expect(result.faults[0].column == "power")
     }
 
+    @Test func whatTheOutputAddsStandsInForTheInputsOwn() throws {
+        let twice = "anomaly," + header + ",p_value"
+        let rows = lines.map { "7," + $0 + ",\"8, 9\"" }
+        let (once, _) = try run(lines, header: header, format: .csv, output: .csv)
+        let (again, _) = try run(rows, header: twice, format: .csv, output: .csv)
+        #expect(again[0] == once[0].replacing("\"", with: ""))
+        #expect(again.dropFirst() == once.dropFirst())
+        let json = [
+            #"{"anomaly":1,"speed":50,"load":20,"power":70,"mode":3,"level":10,"reason":"x"}"#,
+            #"{"speed":50,"p_v\u0061lue":2}"#,
+        ]
+        let (members, _) = try run(json, format: .ndjson, output: .ndjson)
+        #expect(
+            members[0].hasPrefix(
+                #"{"speed":50,"load":20,"power":70,"mode":3,"level":10,"log_likelihood":-"#),
+            "\(members[0])")
+        #expect(members[0].hasSuffix(#""anomaly":false}"#))
+        #expect(members[1].hasPrefix(#"{"speed":50,"log_likelihood":null,"p_value":null,"#))
+        let points = [
+            #"m,anomaly=a,t=b anomaly="x, y",speed=50,load=20,power=70,p_value=1,mode=3,level=10 9"#,
+            #"m,t=b anomaly=1"#,
+        ]
+        let (kept, _) = try run(points, format: .influx, output: .influx)
+        #expect(
+            kept[0].hasPrefix(
+                "m,t=b speed=50,load=20,power=70,mode=3,level=10,log_likelihood=-"), "\(kept[0])")
+        #expect(kept[0].hasSuffix(",anomaly=false 9"))
+        #expect(kept[1] == points[1])
+    }
+
+    @Test func aLineOfTooManyOrTooFewCellsLeavesTheScoresInTheirColumns() throws {
+        let rows = ["x", "a,1,2,3,4,5,6,7", "\"a,1"]
+        let (text, result) = try run(rows, header: header, format: .csv, output: .csv)
+        #expect(text[1] == "x,,,,,,,,")
+        #expect(text[2] == "a,1,2,3,4,5,,,")
+        #expect(text[3] == "\"a,1\",,,,,,,,")
+        #expect(result.faults.count == 3)
+    }
+
     @Test func scoresAloneLeaveAnUnscoredLineEmpty() throws {
         let (text, _) = try run(lines, header: header, format: .csv, output: .scores)
         #expect(text.count == 5 && text[2].isEmpty)

@@ -156,6 +156,25 @@ struct CommandFitScoreTests {
         #expect(lines[4].hasSuffix(",1"))
     }
 
+    @Test func whatWasScoredIsScoredAgain() throws {
+        _ = try fit()
+        let once = try score(CommandRecords.csv(3) + "x\n")
+        #expect(once.error == "warning: standard input:5: expected 5 cells, found 1\n")
+        let twice = try score(once.output)
+        #expect(twice.output == once.output)
+        #expect(
+            twice.error.hasPrefix(
+                "warning: standard input:5:6: column 'time': expected a value, found an empty cell")
+                || twice.error.hasPrefix("warning: standard input:5:"))
+        #expect(
+            twice.error.hasSuffix(
+                """
+                note: standard input: what it has as 'log_likelihood', 'p_value', 'anomaly' is left \
+                out, that of the score stands there
+
+                """), "\(twice.error)")
+    }
+
     @Test func columnsAreFoundByNameAndThoseUnknownPassThrough() throws {
         _ = try fit()
         let input = "time,load,flow,pressure\n2026-03-02T13:00:00Z,50,10,7\n"
@@ -213,7 +232,8 @@ struct CommandFitScoreTests {
         #expect(outcome.code == 0)
         let lines = outcome.output.split(separator: "\n")
         #expect(lines.count == 6)
-        #expect(lines[2...4].map(String.init) == bad.map { $0 + ",,," })
+        #expect(lines[2] == "x,,,,,,,")
+        #expect(lines[3...4].map(String.init) == bad[1...].map { $0 + ",,," })
         #expect(lines[5].hasPrefix(CommandRecords.line(5) + ","))
         #expect(
             outcome.error == """
