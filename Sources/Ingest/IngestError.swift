@@ -45,8 +45,8 @@ public enum IngestError: Error, Equatable, CustomStringConvertible {
     case noStep(input: String, late: Int64)
     /// No series has a value in half of the steps.
     case noFrequentSeries(input: String, present: [String])
-    /// No column of the input holds numbers.
-    case noNumericColumns(input: String, present: [String])
+    /// No column of the input holds numbers; some may hold such as `0,84`.
+    case noNumericColumns(input: String, present: [String], hasDecimalCommas: Bool)
     /// An input has more columns than features are chosen from.
     case tooManyColumns(input: String, limit: Int)
     /// More columns are to be features than a record may have.
@@ -116,7 +116,7 @@ public enum IngestError: Error, Equatable, CustomStringConvertible {
         case .noFrequentSeries(let input, let present):
             "\(input): expected a series that has a value in at least half of the steps, found none "
                 + "in \(Self.names(present))"
-        case .noNumericColumns(let input, let present):
+        case .noNumericColumns(let input, let present, _):
             "\(input): expected at least one column of numbers, found none in "
                 + Self.names(present)
         case .tooManyColumns(let input, let limit):

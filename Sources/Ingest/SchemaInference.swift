@@ -117,7 +117,9 @@ public enum SchemaInference {
         let numbers =
             features?.filter { !booleans.contains($0) } ?? others.filter(\.isFeature).map(\.name)
         guard !numbers.isEmpty else {
-            throw .noNumericColumns(input: input, present: others.map(\.name))
+            throw .noNumericColumns(
+                input: input, present: others.map(\.name),
+                hasDecimalCommas: hasDecimalCommas(batch, format: format))
         }
         let schema = Schema(
             features: numbers, categories: categories + booleans, time: timeColumn)
@@ -158,6 +160,19 @@ public enum SchemaInference {
                 ? csvColumns(names, batch, lines: [line], reader: reader)
                 : keyedColumns(batch, lines: [line], reader: reader, named: [])
             guard take(schema(of: columns, time: time)) else { return }
+        }
+    }
+
+    /// Whether a cell of the first lines is a number with a comma in it where the format has a point.
+    public static func hasDecimalCommas(_ batch: LineBatch, format: FormatOptions) -> Bool {
+        let comma = UInt8(ascii: ",")
+        guard format.format == .csv, ![format.delimiter, format.decimalMark].contains(comma) else {
+            return false
+        }
+        return batch.lines.indices.prefix(lineLimit).contains { line in
+            CSV.cells(of: batch.content(ofLine: line), delimiter: format.delimiter).contains {
+                $0.contains(comma) && CSV.isNumber($0, comma)
+            }
         }
     }
 

@@ -55,6 +55,21 @@ struct CommandFailure: Error, Equatable {
         }
     }
 
+    /// What to do about cells such as `0,84`.
+    static let decimalMarkHint = "its numbers have decimal commas: give --decimal-mark ,"
+
+    /// What to do about lines that were not cut into cells; `nil`: they were, or it cannot be told where.
+    private static func hint(forUncut columns: [String]) -> String? {
+        if columns.first?.hasPrefix("{") == true {
+            return "if the records are JSON, give --input-format ndjson"
+        }
+        guard columns.count == 1 else { return nil }
+        return [",", ";", "\t", "|"].first(where: columns[0].contains).map {
+            "if \($0 == "\t" ? "a tab" : "'\($0)'") is the delimiter, give --delimiter "
+                + ($0 == "\t" ? "'\\t'" : "'\($0)'")
+        }
+    }
+
     private init(_ error: IngestError) {
         switch error {
         case .cannotOpen, .cannotRead, .notARegularFile:
@@ -67,11 +82,11 @@ struct CommandFailure: Error, Equatable {
             self.init(error.description, status: .inputOutput)
         case .notALabel:
             self.init(error.description, hint: "name another column with --label")
-        case .missingColumns:
+        case .missingColumns(_, _, let present):
+            let hint = "columns are found by name, their order does not matter"
             self.init(
                 error.description,
-                hint: "columns are found by name, their order does not matter; "
-                    + "if the delimiter is not ',', give --delimiter")
+                hint: Self.hint(forUncut: present).map { hint + "; " + $0 } ?? hint)
         case .headerIsNumbers, .headerMissing:
             self.init(
                 error.description,
@@ -88,11 +103,10 @@ struct CommandFailure: Error, Equatable {
                 error.description,
                 hint: "look at every and stale_after under long, or name under features what is to "
                     + "be watched")
-        case .noNumericColumns:
+        case .noNumericColumns(_, let present, let hasDecimalCommas):
             self.init(
                 error.description,
-                hint: "if the delimiter is not ',', give --delimiter; "
-                    + "if the records are JSON, give --input-format ndjson")
+                hint: hasDecimalCommas ? Self.decimalMarkHint : Self.hint(forUncut: present))
         default:
             self.init(error.description)
         }

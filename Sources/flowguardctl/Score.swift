@@ -93,9 +93,10 @@ struct ScoreCommand: Command {
         discussion: """
             One output line for each data line, in input order, written as the input arrives. CSV out \
             is the input's columns and log_likelihood,p_value,anomaly; scores is the log-likelihood \
-            alone. Columns are matched by name; those that the model does not know pass through. A \
+            alone. Columns are matched by name; those that the model does not know pass through. What \
+            the input has by a name that the output adds is left out, and a note says so. A \
             line that cannot be scored keeps its place with empty scores, and its reason goes to \
-            standard error. With --stream, CSV and times are read as the stream has them. Where the model learned from \
+            standard error; where no line at all can be, the exit code is 1. With --stream, CSV and times are read as the stream has them. Where the model learned from \
             several machines that a column tells apart, each is judged by its own past; with --key, by that column. \
             With --explain an anomaly has its features, with the value that was expected of \
             each and what it contributes in nats, and a summary in words, as in the anomaly log.
@@ -173,6 +174,7 @@ struct ScoreCommand: Command {
         var anomalies = 0
         var scored = 0
         var isEmpty = true
+        var hasDecimalCommas = false
         while let batch = try await source.next() {
             isEmpty = isEmpty && batch.lines.isEmpty && batch.header == nil
             guard !batch.lines.isEmpty || batch.header != nil else { continue }
@@ -183,6 +185,9 @@ struct ScoreCommand: Command {
                 throw loaded.isOfLongRows ? Self.explained(error) : error
             }
             try StandardOutput.write(result.output)
+            if scored == 0, !hasDecimalCommas, !result.faults.isEmpty {
+                hasDecimalCommas = SchemaInference.hasDecimalCommas(batch, format: format)
+            }
             faults.add(result.faults, of: batch.inputName)
             anomalies += result.anomalyCount
             scored += result.scoredCount
@@ -209,6 +214,12 @@ struct ScoreCommand: Command {
                     + (anomalies == 1 ? "1 anomaly" : "\(Format.count(anomalies)) anomalies")
                     + (faults.total > 0
                         ? ", \(Format.plural(faults.total, "line")) not scored\n" : "\n"))
+        }
+        guard scored > 0 || faults.total == 0 else {
+            throw CommandFailure(
+                "\(source.name): expected records that can be scored, found none in "
+                    + Format.plural(faults.total, "line"),
+                hint: hasDecimalCommas ? CommandFailure.decimalMarkHint : nil)
         }
         if failOnAnomaly, anomalies > 0 { throw ExitCode(ExitStatus.anomaliesFound.rawValue) }
     }

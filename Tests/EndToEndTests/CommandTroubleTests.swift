@@ -10,10 +10,6 @@ struct CommandTroubleTests {
         runner = try CommandRunner()
     }
 
-    private static let delimiterHint =
-        "hint:  if the delimiter is not ',', give --delimiter; "
-        + "if the records are JSON, give --input-format ndjson\n"
-
     @Test(arguments: [
         (
             "", 66,
@@ -42,7 +38,7 @@ struct CommandTroubleTests {
             """
             error: standard input: expected at least one column of numbers, found none in 'a', 'b'
 
-            """ + delimiterHint
+            """
         ),
         (
             "a,a\n1,2\n", 1,
@@ -68,6 +64,41 @@ struct CommandTroubleTests {
         #expect(!FileManager.default.fileExists(atPath: runner.folder.file("m.model")))
     }
 
+    @Test(arguments: [
+        (
+            "a;b\n0,8;-0,4\n", ["--delimiter", ";"],
+            "its numbers have decimal commas: give --decimal-mark ,"
+        ),
+        ("a;b\n0.8;-0.4\n", [], "if ';' is the delimiter, give --delimiter ';'"),
+        ("a\tb\n0.8\t4\n", [], #"if a tab is the delimiter, give --delimiter '\t'"#),
+        (#"{"a":1,"b":2}"# + "\n", [], "if the records are JSON, give --input-format ndjson"),
+    ])
+    func fitSaysWhichOptionReadsTheLines(input: String, options: [String], hint: String) throws {
+        let outcome = try runner.run(
+            ["fit", "-o", "m.model", "--format", "csv"] + options, input: input + input)
+        #expect(outcome.code == 1)
+        #expect(outcome.error.hasSuffix("\nhint:  \(hint)\n"), "\(outcome.error)")
+    }
+
+    @Test func scoreOfLinesThatAreAllNoRecordsFails() throws {
+        _ = try runner.run(["fit", "-o", "m.model"], input: CommandRecords.csv(600))
+        let line = "2026-03-02T13:00:00Z;50,1;10,5;7,2\n"
+        for more in [[], ["--fail-on-anomaly"]] {
+            let outcome = try runner.run(
+                ["score", "--model", "m.model", "--format", "csv", "--delimiter", ";"] + more,
+                input: "time;load;flow;pressure\n" + line + line)
+            #expect(outcome.code == 1)
+            #expect(outcome.output.split(separator: "\n").count == 3)
+            #expect(
+                outcome.error.hasSuffix(
+                    """
+                    error: standard input: expected records that can be scored, found none in 2 lines
+                    hint:  its numbers have decimal commas: give --decimal-mark ,
+
+                    """), "\(outcome.error)")
+        }
+    }
+
     @Test func fitOfTooFewRecordsSaysHowManyAreNeeded() throws {
         let outcome = try runner.run(["fit", "-o", "m.model"], input: CommandRecords.csv(3))
         #expect(outcome.code == 1)
@@ -86,8 +117,7 @@ struct CommandTroubleTests {
             outcome.error == """
                 error: standard input: expected the column 'nope', found 'time', 'load', 'flow', \
                 'pressure', 'note'
-                hint:  columns are found by name, their order does not matter; if the delimiter is \
-                not ',', give --delimiter
+                hint:  columns are found by name, their order does not matter
 
                 """)
     }
@@ -149,8 +179,7 @@ struct CommandTroubleTests {
         #expect(
             outcome.error == """
                 error: standard input: expected the columns 'flow', 'pressure', found 'time', 'load'
-                hint:  columns are found by name, their order does not matter; if the delimiter is \
-                not ',', give --delimiter
+                hint:  columns are found by name, their order does not matter
 
                 """)
     }

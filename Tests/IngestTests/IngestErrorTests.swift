@@ -51,7 +51,7 @@ import Testing
             "/a: expected at least one record to find the columns by, found none"
         ),
         (
-            .noNumericColumns(input: "/a", present: ["x"]),
+            .noNumericColumns(input: "/a", present: ["x"], hasDecimalCommas: false),
             "/a: expected at least one column of numbers, found none in 'x'"
         ),
         (
@@ -99,7 +99,9 @@ import Testing
 
     @Test func namesBeyondTwentyAreCounted() {
         let present = (1...30).map { "c\($0)" }
-        let text = IngestError.noNumericColumns(input: "/a", present: present).description
+        let text = IngestError.noNumericColumns(
+            input: "/a", present: present, hasDecimalCommas: false
+        ).description
         #expect(text.hasSuffix("'c20' and 10 more"))
     }
 

@@ -57,7 +57,10 @@ import Testing
                 "a,b\n1,2\n", nil, "when",
                 .missingColumns(input: "in", missing: ["when"], present: ["a", "b"])
             ),
-            ("a,b\nx,y\n", nil, nil, .noNumericColumns(input: "in", present: ["a", "b"])),
+            (
+                "a,b\nx,y\n", nil, nil,
+                .noNumericColumns(input: "in", present: ["a", "b"], hasDecimalCommas: false)
+            ),
             ("a,b\nx,1\n", nil, "a", .timeUnreadable(input: "in", column: "a", found: "'x'")),
             ("a,b\n", nil, nil, .noRecords(input: "in")),
             ("", nil, nil, .noRecords(input: "in")),
