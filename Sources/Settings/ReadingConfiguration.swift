@@ -102,6 +102,9 @@ extension FlowguardConfiguration {
                 hint: Self.smallestExample)
         }
         reader.checkSockets(streams, control: controlSocketPath, root: root, section: section)
+        reader.checkLog(
+            log.anomalies, streams, state: stateDirectory,
+            at: section["log"]?.mapping?["anomalies"] ?? section["streams"] ?? root)
     }
 
     private static let smallestExample =
@@ -176,6 +179,46 @@ extension ConfigurationReader {
         var host = String(text[..<colon])
         if host.hasPrefix("["), host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
         return HTTPConfiguration(host: host, port: Int(port))
+    }
+
+    /// The anomaly log: no file that the daemon reads or keeps otherwise.
+    fileprivate mutating func checkLog(
+        _ log: String, _ streams: [StreamConfiguration], state: String, at node: Node
+    ) {
+        func resolved(_ path: String) -> String {
+            URL(fileURLWithPath: path).resolvingSymlinksInPath().path
+        }
+        let file = resolved(log)
+        func isLog(_ path: String) -> Bool {
+            path == log || resolved(path) == file
+                || fnmatch(path, log, FNM_PATHNAME | FNM_PERIOD) == 0
+        }
+        for stream in streams {
+            let isInFolder =
+                if case .directory(let folder) = stream.source {
+                    resolved(folder) == URL(fileURLWithPath: file).deletingLastPathComponent().path
+                } else { false }
+            if isInFolder || isLog(stream.source.path) {
+                report(
+                    node,
+                    "log.anomalies: \(log) is in the source of stream '\(stream.name)', which would "
+                        + "read what is written about it",
+                    hint: "choose another file for the log")
+            } else if stream.history.contains(where: isLog) {
+                report(
+                    node, "log.anomalies: \(log) is in the history of stream '\(stream.name)'",
+                    hint: "choose another file for the log")
+            }
+        }
+        let kept = resolved(state) + "/"
+        let isKept = ["flowguard.sqlite", "models/", "windows/", "quarantine/", "spool/"].contains {
+            file.hasPrefix(kept + $0)
+        }
+        if isKept {
+            report(
+                node, "log.anomalies: \(log) is among the files of the state directory",
+                hint: "choose another file for the log")
+        }
     }
 
     /// Socket paths: short enough, and each of one stream only.

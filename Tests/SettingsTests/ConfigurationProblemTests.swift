@@ -1,3 +1,4 @@
+import Foundation
 import Settings
 import Testing
 
@@ -9,6 +10,9 @@ import Testing
         var report: String
         var testDescription: String { name }
     }
+
+    /// Where `f.yaml` lies, and relative paths begin.
+    private static let folder = FileManager.default.currentDirectoryPath
 
     static let mistakes = [
         Mistake(
@@ -283,6 +287,44 @@ import Testing
             report: """
                 error: f.yaml:1:53: stream 'a': delimiter is for csv, the format is ndjson
                 hint:  remove delimiter, or set format: csv
+                """),
+        Mistake(
+            name: "an anomaly log that is read or kept otherwise",
+            yaml: """
+                state_directory: st
+                log: {anomalies: st/../in/log.ndjson}
+                streams:
+                  - {name: a, source: {file: in/log.ndjson}}
+                  - {name: b, source: {file: in/*.ndjson}}
+                  - {name: c, source: {directory: in}}
+                  - {name: d, source: {file: d.csv}, history: ["in/l*"]}
+                  - {name: e, source: {file: "*.ndjson"}}
+                """,
+            report: ["a", "b", "c"].map {
+                """
+                error: f.yaml:2:18: log.anomalies: LOG is in the source of stream '\($0)', which \
+                would read what is written about it
+                hint:  choose another file for the log
+
+                """
+            }.joined().replacing("LOG", with: folder + "/in/log.ndjson")
+                + """
+                error: f.yaml:2:18: log.anomalies: \(folder)/in/log.ndjson is in the history of \
+                stream 'd'
+                hint:  choose another file for the log
+                """),
+        Mistake(
+            name: "an anomaly log among the files of the state directory",
+            yaml: """
+                state_directory: st
+                log:
+                  anomalies: st/flowguard.sqlite
+                streams: [{name: a, source: {file: a}}]
+                """,
+            report: """
+                error: f.yaml:3:14: log.anomalies: \(folder)/st/flowguard.sqlite is among the files \
+                of the state directory
+                hint:  choose another file for the log
                 """),
         Mistake(
             name: "a key twice",
