@@ -17,15 +17,27 @@ public struct ConfigurationProblem: Sendable, Hashable, CustomStringConvertible 
 
 /// Why a configuration file is of no use.
 public enum ConfigurationError: Error, Equatable, CustomStringConvertible {
-    /// The file could not be read; `isMissing` when there is none.
-    case unreadable(path: String, reason: String, isMissing: Bool)
+    /// There is no such file.
+    case missing(path: String)
+    /// The path leads to a folder.
+    case folder(path: String)
+    /// The file is longer than any configuration.
+    case tooLong(path: String, limit: Int)
+    /// The file could not be read.
+    case unreadable(path: String, reason: String)
     /// The file was read, and these things are wrong in it, in the order of the file.
     case problems([ConfigurationProblem])
 
     /// Every problem on a line of its own.
     public var description: String {
         switch self {
-        case .unreadable(let path, let reason, _):
+        case .missing(let path):
+            return "\(path): the configuration cannot be read: no such file"
+        case .folder(let path):
+            return "\(path): expected a configuration file, found a folder"
+        case .tooLong(let path, let limit):
+            return "\(path): expected a configuration of at most \(limit) bytes, found more"
+        case .unreadable(let path, let reason):
             return "\(path): the configuration cannot be read: \(reason)"
         case .problems(let problems):
             return problems.map(\.description).joined(separator: "\n")
@@ -35,12 +47,11 @@ public enum ConfigurationError: Error, Equatable, CustomStringConvertible {
     /// The lines that a tool prints: `error:` for each problem, and `hint:` where there is something to do.
     public var report: String {
         switch self {
-        case .unreadable(let path, _, let isMissing):
-            let hint =
-                isMissing
-                ? "name an existing file with --config"
-                : "check the owner and the mode of \(path)"
-            return "error: \(description)\nhint:  \(hint)"
+        case .missing: return report(hint: "name an existing file with --config")
+        case .folder: return report(hint: "name a file in it")
+        case .tooLong: return report(hint: "name the configuration, not a file of records")
+        case .unreadable(let path, _):
+            return report(hint: "check the owner and the mode of \(path)")
         case .problems(let problems):
             return problems.map { problem in
                 "error: \(problem)" + (problem.hint.map { "\nhint:  \($0)" } ?? "")
@@ -48,11 +59,14 @@ public enum ConfigurationError: Error, Equatable, CustomStringConvertible {
         }
     }
 
+    private func report(hint: String) -> String { "error: \(description)\nhint:  \(hint)" }
+
     /// The exit code that fits: 66 no such file, 74 unreadable, 78 wrong.
     public var exitCode: Int32 {
         switch self {
-        case .unreadable(_, _, let isMissing): return isMissing ? 66 : 74
-        case .problems: return 78
+        case .missing: return 66
+        case .folder, .unreadable: return 74
+        case .tooLong, .problems: return 78
         }
     }
 }

@@ -16,22 +16,18 @@ extension FlowguardConfiguration {
             defer { try? handle.close() }
             let data = try handle.read(upToCount: Self.maximumBytes + 1) ?? Data()
             guard data.count <= Self.maximumBytes else {
-                throw ConfigurationError.unreadable(
-                    path: path, reason: "longer than \(Self.maximumBytes) bytes", isMissing: false)
+                throw ConfigurationError.tooLong(path: path, limit: Self.maximumBytes)
             }
-            guard let decoded = String(bytes: data, encoding: .utf8) else {
-                throw ConfigurationError.unreadable(
-                    path: path, reason: "the text is not UTF-8", isMissing: false)
-            }
-            text = decoded
+            text = try Self.text(of: data, path: path)
         } catch let error as ConfigurationError {
             throw error
         } catch {
-            let isMissing = !FileManager.default.fileExists(atPath: path)
-            throw .unreadable(
-                path: path,
-                reason: isMissing ? "no such file" : Self.reason(of: error),
-                isMissing: isMissing)
+            var isFolder: ObjCBool = false
+            guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
+                throw .missing(path: path)
+            }
+            throw isFolder.boolValue
+                ? .folder(path: path) : .unreadable(path: path, reason: Self.reason(of: error))
         }
         try self.init(yaml: text, path: path)
     }
@@ -57,10 +53,27 @@ extension FlowguardConfiguration {
             }.map(\.element))
     }
 
+    /// The text of a file; a byte that belongs to no letter is told with its place.
+    private static func text(of data: Data, path: String) throws(ConfigurationError) -> String {
+        if let text = String(bytes: data, encoding: .utf8) { return text }
+        var (line, column) = (1, 1)
+        var decoder = UTF8()
+        var bytes = data.makeIterator()
+        while case .scalarValue(let scalar) = decoder.decode(&bytes) {
+            (line, column) = scalar == "\n" ? (line + 1, 1) : (line, column + 1)
+        }
+        throw .problems([
+            ConfigurationProblem(
+                path: path, line: line, column: column,
+                message: "expected UTF-8, found a byte of another encoding",
+                hint: "save it as UTF-8")
+        ])
+    }
+
     private static func reason(of error: any Error) -> String {
         let underlying = (error as NSError).userInfo[NSUnderlyingErrorKey] as? NSError
         let code = underlying?.domain == NSPOSIXErrorDomain ? underlying?.code : nil
-        guard let code else { return "it is a folder, or its mode forbids reading" }
+        guard let code else { return "its mode forbids reading" }
         return String(cString: strerror(Int32(code)))
     }
 

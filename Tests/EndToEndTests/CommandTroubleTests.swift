@@ -225,6 +225,14 @@ struct CommandTroubleTests {
         #expect(outcome.output == "")
         #expect(outcome.error.contains("bad.yaml:3:5: unknown key 'sorce'"))
         #expect(outcome.error.contains("\nhint:  did you mean 'source'?\n"))
+        outcome = try runner.run(["check", "."])
+        #expect(outcome.code == 74)
+        #expect(
+            outcome.error == """
+                error: .: expected a configuration file, found a folder
+                hint:  name a file in it
+
+                """)
         outcome = try runner.run(["check", "bad.yaml", "--json"])
         #expect(outcome.code == 78)
         #expect(outcome.output.contains("\"is_good\" : false"))

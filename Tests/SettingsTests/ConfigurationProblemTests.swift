@@ -1,5 +1,6 @@
 import Foundation
 import Settings
+import TestSupport
 import Testing
 
 @Suite struct ConfigurationProblemTests {
@@ -382,6 +383,21 @@ import Testing
         #expect(
             error?.description.hasPrefix("f.yaml:\(line):\(column): not YAML: control characters")
                 == true, "\(error?.description ?? "")")
+    }
+
+    @Test func aByteOfAnotherEncodingIsToldWithItsPlace() throws {
+        let directory = try TemporaryDirectory()
+        let path = try directory.write(
+            Array("# \u{F6}\r\nlog: f".utf8) + [0xFC, 0x0A], to: "f.yaml")
+        let error = #expect(throws: ConfigurationError.self) {
+            try FlowguardConfiguration(path: path)
+        }
+        #expect(
+            error?.report == """
+                error: \(path):2:7: expected UTF-8, found a byte of another encoding
+                hint:  save it as UTF-8
+                """)
+        #expect(error?.exitCode == 78)
     }
 
     @Test func garbageIsAnErrorNotACrash() {
