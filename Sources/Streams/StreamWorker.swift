@@ -385,25 +385,26 @@ package actor StreamWorker {
     func failing(_ error: any Error) {
         failure = error
         let text = "\(error)"
+        let hint = hint(for: error)
         var isNew = false
         board.update { snapshot in
             isNew = snapshot.lastError?.message != text
             snapshot.phase = .failing
             snapshot.lastError = StreamProblem(
-                message: text, hint: Self.hint(for: error), time: Date())
+                message: text, hint: hint, time: Date())
         }
         if isNew { logger.error("stream is failing", metadata: ["error": "\(text)"]) }
     }
 
-    private static func hint(for error: any Error) -> String? {
+    private func hint(for error: any Error) -> String? {
         switch error {
         case let error as StoreError: return error.hint
         case let error as StateError: return error.hint
         case let error as RequestError: return error.hint
         case let error as HistoryError: return error.hint
         case IngestError.missingColumns, IngestError.noNumericColumns:
-            return "mend features, time or delimiter in the configuration and reload, "
-                + "or replace the file"
+            return "mend features, time or delimiter in the configuration and reload, or "
+                + (configuration.source.isFile ? "replace the file" : "what the clients send")
         case IngestError.noFrequentSeries:
             return "mend every or stale_after under long, or name under features what is to be "
                 + "watched, and reload"
@@ -419,7 +420,7 @@ package actor StreamWorker {
     func publish() {
         let state = state
         let serving = serving
-        let inputProblem = inputFailure.map { (message: "\($0)", hint: Self.hint(for: $0)) }
+        let inputProblem = inputFailure.map { (message: "\($0)", hint: hint(for: $0)) }
         let phase: StreamState =
             inputProblem != nil
             ? .failing

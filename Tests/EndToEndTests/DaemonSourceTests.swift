@@ -23,6 +23,18 @@ import Testing
         #expect(try await daemon.stop().code == 0)
     }
 
+    @Test func aClientOfOtherColumnsIsNotTakenForAFile() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        try daemon.configure(
+            "  - {name: pump, source: {socket: in.sock}, format: csv, features: [flow]}")
+        try await daemon.start()
+        let client = try await daemon.client(of: "in.sock")
+        try client.send("no,such\n1,2\n")
+        let problem = try await daemon.wait("the problem") { try daemon.stream()?.lastError }
+        #expect(problem.message.contains("expected the column 'flow'"))
+        #expect(problem.hint?.hasSuffix(" and reload, or what the clients send") == true)
+    }
+
     @Test func aSocketInUseIsToldAndTakenOnceItIsFree() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         try FileManager.default.createDirectory(

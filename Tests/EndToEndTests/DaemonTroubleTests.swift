@@ -216,6 +216,7 @@ import Testing
         try await daemon.start()
         let problem = try await daemon.wait("the problem") { try daemon.stream()?.lastError }
         #expect(problem.message.contains("presure"))
+        #expect(problem.hint?.hasSuffix(" and reload, or replace the file") == true)
         #expect(try daemon.stream()?.state == .failing)
         #expect(try daemon.stream()?.recordsTotal == 0)
         try daemon.configure(
