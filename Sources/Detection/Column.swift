@@ -47,8 +47,10 @@ struct Column: Sendable, Hashable {
             mean = sorted.reduce(0) { $0 + $1 / count }
             variance = sorted.reduce(0) { $0 + ($1 - mean) * ($1 - mean) / count }
         }
-        center = mean
-        scale = variance > 0 && variance.isFinite ? variance.squareRoot() : max(upper - lower, 1)
+        // The mean of one value again and again is that value but for rounding, which is no spread.
+        center = lower == upper ? lower : mean
+        let hasSpread = lower < upper && variance > 0 && variance.isFinite
+        scale = hasSpread ? variance.squareRoot() : max(upper - lower, 1)
         step = Self.gridStep(sorted: sorted, scale: scale)
     }
 

@@ -308,4 +308,12 @@ import Testing
         }
         #expect(other.description == "model m: it is a tensor file but holds no detector")
     }
+
+    @Test func aColumnOfOneValueIsNoDeviationFromItself() throws {
+        for value in [0.1, 12.345, -7e-9, 3] {
+            let profile = try #require(
+                ColumnProfile(values: [Double](repeating: value, count: 300)))
+            #expect(profile.encoded(value) == 0)
+        }
+    }
 }
