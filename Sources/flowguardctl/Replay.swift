@@ -111,6 +111,12 @@ struct ReplayCommand: Command {
         let replay = try Replay(request)
         let history = try await run(replay)
         let summary = ReplaySummary(history, of: request)
+        guard
+            summary.records.total > 0 || !summary.records.faults.isEmpty
+                || summary.records.points != nil
+        else {
+            throw IngestError.noRecords(input: files[0] == "-" ? "standard input" : files[0])
+        }
         if let records {
             try WholeFile.write(ReplayRecordsFile.bytes(history, request), to: records)
         }

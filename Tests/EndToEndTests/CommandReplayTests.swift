@@ -156,6 +156,14 @@ import Testing
     }
 
     @Test(arguments: [
+        (
+            ["-"], 66,
+            "error: standard input: expected at least one record to find the columns by, found none\n"
+        ),
+        (
+            ["empty.csv"], 66,
+            "error: empty.csv: expected at least one record to find the columns by, found none\n"
+        ),
         (["none.csv"], 66, "error: none.csv: expected a file to read, found none\n"),
         (
             ["--label", "fault", "h.csv"], 1,
@@ -175,6 +183,7 @@ import Testing
     func whatCannotBeReplayedIsTold(arguments: [String], code: Int32, message: String) throws {
         try prepare()
         try runner.folder.write([0x1F, 0x8B, 8, 0], to: "h.csv.gz")
+        try runner.folder.write(PumpData.header, to: "empty.csv")
         let outcome = try replay(arguments)
         #expect(outcome.code == code)
         #expect(outcome.error.hasPrefix(message), "\(outcome.error)")
