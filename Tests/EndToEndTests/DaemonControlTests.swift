@@ -95,6 +95,13 @@ import Testing
             $0.hasPrefix($1 + ",")
         }
         #expect(matches)
+        let again = try daemon.request(
+            "POST", "/v1/streams/pump/score", body: Array(all.text.utf8))
+        #expect(again.text == all.text)
+        let replaced = again.trailers.split(separator: "\r\n").filter {
+            $0.hasPrefix("X-Flowguard-Replaced: ")
+        }.compactMap { $0.split(separator: " ").last }
+        #expect(replaced == ["log_likelihood", "p_value", "anomaly"], "\(again.trailers)")
         let wrong = try daemon.request(
             "POST", "/v1/streams/pump/score", body: Array("time,flow\n1,2\n".utf8))
         #expect(wrong.status == 422)

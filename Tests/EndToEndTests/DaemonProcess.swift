@@ -179,6 +179,8 @@ final class DaemonProcess {
     struct Reply {
         var status: Int
         var body: Data
+        /// The fields behind a body in chunks.
+        var trailers: String
 
         var text: String { String(decoding: body, as: UTF8.self) }
     }
@@ -202,11 +204,14 @@ final class DaemonProcess {
         let head = String(decoding: data[..<end.lowerBound], as: UTF8.self)
         let status = head.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
         var body = Data(data[end.upperBound...])
-        if head.lowercased().contains("transfer-encoding: chunked") { body = unchunked(body) }
-        return Reply(status: status, body: body)
+        var trailers = ""
+        if head.lowercased().contains("transfer-encoding: chunked") {
+            (body, trailers) = unchunked(body)
+        }
+        return Reply(status: status, body: body, trailers: trailers)
     }
 
-    private static func unchunked(_ data: Data) -> Data {
+    private static func unchunked(_ data: Data) -> (body: Data, trailers: String) {
         var rest = data
         var body = Data()
         while let end = rest.firstRange(of: Data("\r\n".utf8)),
@@ -217,7 +222,7 @@ final class DaemonProcess {
             body += rest[end.upperBound..<stop]
             rest = Data(rest[stop...].dropFirst(2))
         }
-        return body
+        return (body, String(decoding: rest, as: UTF8.self))
     }
 
     func status() throws -> StatusReport {
