@@ -3,14 +3,14 @@ import Foundation
 /// Keeps a stream's alarms near its budget also where normal has moved since the calibration.
 ///
 /// Calibrated p-values promise the asked rate of false alarms as long as tomorrow is like yesterday. Where it is not,
-/// each weak anomaly that begins an episode makes the next one a little harder to begin, and each record makes it a
-/// little easier again, by as much as the budget has earned: in the long run no more of them begin than were asked for.
-/// Anomalies ten times rarer than asked for are no matter of the budget: they always alarm. None is made an alarm
-/// that the threshold would not.
+/// each anomaly that begins an episode makes the next one a little harder to begin, and each record makes it a
+/// little easier again, by as much as the budget has earned: in the long run no more begin than were asked for.
+/// Anomalies ten times rarer than asked for always alarm; they count all the same, so that weak ones get what they leave of the
+/// budget. None is made an alarm that the threshold would not.
 ///
-///     alarm           p ≤ α · exp(−min(strictness, ln 10))
+///     alarm           p ≤ α · exp(−strictness)
 ///     each record     strictness ← max(0, strictness − step · α)
-///     each episode    strictness ← strictness + step                with p > α / 10
+///     each episode    strictness ← min(strictness + step, ln 10)
 ///
 /// Source: Gibbs, Candès, "Adaptive conformal inference under distribution shift", 2021,
 /// <https://arxiv.org/abs/2106.00170>, here on the logarithm of α and on one side.
@@ -18,9 +18,9 @@ public struct AlarmPace: Sendable, Hashable, Codable {
     /// The logarithm of how much smaller a p-value must be than the budget's probability; 0 where alarms keep to the budget.
     public private(set) var strictness = 0.0
 
-    /// What an episode adds: five more than the budget has earned ask for a p-value 1/e times as large.
-    private static let step = 0.2
-    /// No anomaly ten times rarer than asked for is held back; those that count end here by themselves.
+    /// What an episode adds: five more than the budget has earned ask for a p-value 1/e² times as large.
+    private static let step = 0.4
+    /// No anomaly ten times rarer than asked for is held back, and no number of them holds back weak ones for long.
     private static let greatestStrictness = log(10.0)
 
     /// Begins without strictness.
@@ -47,9 +47,8 @@ public struct AlarmPace: Sendable, Hashable, Codable {
     ///   - probability: The budget's false-alarm probability, α.
     public mutating func observe(beginning: Double?, probability: Double) {
         strictness = max(0, strictness - Self.step * probability)
-        guard let beginning, beginning > probability * exp(-Self.greatestStrictness),
-            beginning <= probability
-        else { return }
-        strictness += Self.step
+        // Beyond the resolution of the calibration a p-value says nothing.
+        guard let beginning, beginning <= probability else { return }
+        strictness = min(strictness + Self.step, Self.greatestStrictness)
     }
 }

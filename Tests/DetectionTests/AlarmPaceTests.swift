@@ -4,14 +4,17 @@ import Foundation
 import Testing
 
 @Suite struct AlarmPaceTests {
-    /// How many episodes begin when normal records have p-values `u ^ power` and none below a tenth of the budget's: 1 is
-    /// calibrated, more is too small.
-    private func episodes(power: Double, records: Int, probability: Double) -> Int {
+    /// How many episodes begin when normal records have p-values `u ^ power`: 1 is calibrated, more is too small.
+    ///
+    /// - Parameter rarest: None is smaller than this.
+    private func episodes(
+        power: Double, records: Int, probability: Double, rarest: Double = 0
+    ) -> Int {
         var pace = AlarmPace()
         var generator = SeededGenerator(seed: 1)
         return (0..<records).count { _ in
             let drawn = pow(Double.random(in: 0..<1, using: &generator), power)
-            let pValue = drawn < probability / 10 ? 1 : drawn
+            let pValue = drawn < rarest ? 1 : drawn
             let begins =
                 pValue <= probability && pace.allows(pValue: pValue, probability: probability)
             pace.observe(beginning: begins ? pValue : nil, probability: probability)
@@ -21,7 +24,7 @@ import Testing
 
     @Test func budgetIsKeptWhereNormalHasMoved() {
         // Without the pace 4.6 % of the records would alarm: 9,300 where 2,000 were asked for.
-        let found = episodes(power: 1.5, records: 200_000, probability: 0.01)
+        let found = episodes(power: 1.5, records: 200_000, probability: 0.01, rarest: 0.001)
         #expect(found > 1_700 && found < 2_100, "2,000 asked, \(found) found")
     }
 
@@ -30,13 +33,17 @@ import Testing
         #expect(found > 2_800 && found < 4_200, "4,000 asked, \(found) found")
     }
 
-    @Test func rareAnomaliesAlwaysAlarmAndCostNothing() {
+    @Test func rareAnomaliesAlwaysAlarmAndLeaveLessToWeakOnes() {
         var pace = AlarmPace()
-        for _ in 0..<100 { pace.observe(beginning: 0.9e-4, probability: 1e-3) }
-        #expect(pace.strictness == 0)
-        for _ in 0..<100 { pace.observe(beginning: 5e-4, probability: 1e-3) }
+        for _ in 0..<100 {
+            #expect(pace.allows(pValue: 0.9e-4, probability: 1e-3))
+            pace.observe(beginning: 0.9e-4, probability: 1e-3)
+        }
         #expect(!pace.allows(pValue: 1.1e-4, probability: 1e-3))
         #expect(pace.allows(pValue: 0.99e-4, probability: 1e-3))
+        // However many they were: the budget of six alarms later weak ones have theirs again.
+        for _ in 0..<6_000 { pace.observe(beginning: nil, probability: 1e-3) }
+        #expect(pace.allows(pValue: 9e-4, probability: 1e-3))
     }
 
     @Test func anomaliesBeyondTheResolutionOfTheCalibrationAlarm() {

@@ -87,7 +87,7 @@ struct ReplayTests {
             text += "\(1_700_000_000 + 10 * row),\(a),\(b)\n"
         }
         let file = try folder.write(text, to: "h.csv")
-        // Those that are ten times rarer than asked for are no matter of the budget.
+        // Those that are ten times rarer than asked for always alarm; weak ones get what they leave of the budget.
         func weakEpisodes(_ alarm: String) async throws -> (count: Int, heldBack: Int) {
             let stream = try stream(
                 """
@@ -102,7 +102,7 @@ struct ReplayTests {
             )
         }
         let kept = try await weakEpisodes("false_alarm_probability: 0.005")
-        #expect(kept.count > 25 && kept.count < 75, "45 asked, \(kept.count) found")
+        #expect(kept.count > 5 && kept.count < 45, "less than 45 asked, \(kept.count) found")
         #expect(kept.heldBack > 500, "\(kept.heldBack) held back")
     }
 
