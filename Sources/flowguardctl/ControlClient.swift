@@ -49,7 +49,7 @@ enum StreamName {
             default: return "._-/:@%+".utf8.contains(byte)
             }
         }
-        return isPlain ? name : "'" + name.replacing("'", with: "'\\''") + "'"
+        return isPlain ? name : "'" + name.replacingScalars(["'": "'\\''"]) + "'"
     }
 }
 
