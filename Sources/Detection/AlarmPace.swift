@@ -30,6 +30,7 @@ public struct AlarmPace: Sendable, Hashable, Codable {
     ///
     /// - Parameter probability: The budget's false-alarm probability, α.
     public func largestPValue(probability: Double) -> Double {
+        // In a state of an earlier build it may be more.
         probability * exp(-min(strictness, Self.greatestStrictness))
     }
 

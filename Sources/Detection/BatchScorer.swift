@@ -1,5 +1,4 @@
 import FlowDensity
-import Foundation
 import Ingest
 
 /// Scores lines and writes them out again with their verdicts, a batch at a time and in input order.
@@ -271,9 +270,9 @@ private struct LineWriter {
         self.added = added
         replaced = Set(columns).intersection(added)
         kept = columns.indices.filter { !added.contains(columns[$0]) }
-        let text = format.format == .csv ? Data() : Data(batch.bytes)
         // A key may be written with escapes.
-        mayReplaceMembers = (added + ["\\u"]).contains { text.range(of: Data($0.utf8)) != nil }
+        mayReplaceMembers =
+            format.format != .csv && (added + ["\\u"]).contains { batch.holds($0) }
         bytes.reserveCapacity(batch.bytes.count + 32 * batch.lines.count)
     }
 

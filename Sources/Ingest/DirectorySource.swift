@@ -10,7 +10,7 @@ public final class DirectorySource: LineSource {
     /// - Parameters:
     ///   - folder: The folder, without a slash at its end.
     ///   - format: How the files' lines are read.
-    ///   - resume: Where to go on: `LineBatch.resume` of the last batch that was committed.
+    ///   - resume: Where to go on: `LineBatch.resume` of the last batch that was committed; a place in another folder is none.
     ///   - pollInterval: How often the folder is looked at where the system does not tell of changes.
     ///   - limits: How much goes into a batch.
     public init(

@@ -1,3 +1,5 @@
+import Glibc
+
 /// All files that a pattern such as `/var/log/pump-*.csv` matches, followed as they appear, grow and rotate.
 public final class FileSetSource: LineSource {
     /// The pattern.
@@ -7,6 +9,11 @@ public final class FileSetSource: LineSource {
 
     /// Whether a path is a pattern.
     public static func isPattern(_ path: String) -> Bool { path.contains { "*?[".contains($0) } }
+
+    /// Whether a pattern matches a path: `*` stands for no slash, and for no dot that a name begins with.
+    public static func matches(_ path: String, pattern: String) -> Bool {
+        fnmatch(pattern, path, FNM_PATHNAME | FNM_PERIOD) == 0
+    }
 
     /// Follows files.
     ///

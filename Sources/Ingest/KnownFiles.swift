@@ -29,7 +29,7 @@ final class KnownFiles: Sendable {
 
     /// Whether a file of this name has a follower of its own.
     func matches(_ path: String) -> Bool {
-        fnmatch(pattern, path, FNM_PATHNAME | FNM_PERIOD) == 0
+        FileSetSource.matches(path, pattern: pattern)
     }
 
     func position(of identity: FileIdentity) -> FilePosition? {

@@ -1,3 +1,5 @@
+import CParsers
+
 /// Complete lines of one input: a file from its creation to its end, one socket client, a pipe.
 public struct LineBatch: Sendable {
     /// Where a line lies in the batch and in its input.
@@ -85,5 +87,17 @@ public struct LineBatch: Sendable {
     public func content(ofLine index: Int) -> ArraySlice<UInt8> {
         let line = lines[index]
         return bytes[line.start..<(line.start + line.count)]
+    }
+
+    /// Whether a text that is not empty is anywhere in the bytes.
+    ///
+    /// Unsafe for `memmem`: whole batches are searched for what few of them hold.
+    package func holds(_ text: String) -> Bool {
+        bytes.withUnsafeBufferPointer { bytes in
+            Array(text.utf8).withUnsafeBufferPointer { text in
+                fg_holds(
+                    bytes.baseAddress, Int64(bytes.count), text.baseAddress, Int64(text.count))
+            }
+        }
     }
 }

@@ -204,7 +204,7 @@ extension ConfigurationReader {
         let file = resolved(log)
         func isLog(_ path: String) -> Bool {
             path == log || resolved(path) == file
-                || fnmatch(path, log, FNM_PATHNAME | FNM_PERIOD) == 0
+                || FileSetSource.matches(log, pattern: path)
         }
         for stream in streams {
             let isInFolder =

@@ -180,10 +180,8 @@ extension StreamWorker {
                 path: path, format: format, resume: try knownFiles().place(in: path),
                 neededColumns: neededColumns)
         case .directory(let path):
-            let known = position.flatMap {
-                $0.path.utf8.starts(with: (path + "/").utf8) ? FilePosition($0) : nil
-            }
-            return DirectorySource(folder: path, format: format, resume: known)
+            return DirectorySource(
+                folder: path, format: format, resume: position.map(FilePosition.init))
         case .socket(let socket):
             var options = SocketSource.Options()
             options.acknowledges = socket.acknowledge

@@ -174,6 +174,9 @@ bool fg_influx_visit(const uint8_t *bytes, int64_t count, void *context, fg_visi
 /* Where the fields of a point end, from its first byte; -1: it is none. */
 int64_t fg_influx_fields_end(const uint8_t *bytes, int64_t count);
 
+/* Whether some bytes hold a text of one byte or more. */
+bool fg_holds(const uint8_t *bytes, int64_t count, const uint8_t *text, int64_t length);
+
 #ifdef __cplusplus
 }
 #endif
