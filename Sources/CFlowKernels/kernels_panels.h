@@ -8,8 +8,6 @@
 // Vectors of a panel, and panels whose sums hide the latency of an addition.
 #define FG_PANEL_VECTORS (FG_PANEL / FG_LANE_COUNT)
 #define FG_ROW_PANELS (FG_PANEL_VECTORS < 8 ? 8 / FG_PANEL_VECTORS : 1)
-// So many rows are faster one by one.
-#define FG_SINGLE_ROWS 4
 
 static void FN(pack)(long outputs, long inputs, const REAL *weights, const REAL *bias,
                      REAL *panels) {
@@ -31,17 +29,17 @@ static void FN(pack)(long outputs, long inputs, const REAL *weights, const REAL 
     }
 }
 
-// Some panels for one row, whose inputs and outputs stand `stride` apart.
+// Whole panels of outputs for one row.
 #define FG_ROW(NAME, PANELS)                                                                       \
-    FG_INLINE void FN(NAME)(long stride, long outputs, long inputs, const REAL *restrict panels,   \
-                            const REAL *restrict x, REAL *restrict y, int relu) {                  \
+    FG_INLINE void FN(NAME)(long inputs, const REAL *restrict panels, const REAL *restrict x,      \
+                            long x_step, REAL *restrict y, int relu) {                             \
         const long size = FG_PANEL_SIZE(inputs);                                                   \
         VEC acc[PANELS][FG_PANEL_VECTORS];                                                         \
         FG_UNROLL for (int p = 0; p < PANELS; p++)                                                 \
             FG_UNROLL for (int v = 0; v < FG_PANEL_VECTORS; v++)                                   \
                 acc[p][v] = FN(load)(panels + p * size + v * LANES);                               \
         for (long i = 0; i < inputs; i++) {                                                        \
-            VEC term = (VEC)x[i * stride];                                                         \
+            VEC term = (VEC)x[i * x_step];                                                         \
             FG_UNROLL for (int p = 0; p < PANELS; p++)                                             \
                 FG_UNROLL for (int v = 0; v < FG_PANEL_VECTORS; v++)                               \
                     acc[p][v] += FN(load)(panels + p * size + (i + 1) * FG_PANEL + v * LANES)      \
@@ -51,30 +49,44 @@ static void FN(pack)(long outputs, long inputs, const REAL *weights, const REAL 
             FG_UNROLL for (int v = 0; v < FG_PANEL_VECTORS; v++) {                                 \
                 VEC value = acc[p][v];                                                             \
                 if (relu) value = __builtin_elementwise_max(value, (VEC)0);                        \
-                const long first = p * FG_PANEL + v * LANES;                                       \
-                for (long lane = 0; lane < LANES && first + lane < outputs; lane++)                \
-                    y[(first + lane) * stride] = value[lane];                                      \
+                FN(store)(y + p * FG_PANEL + v * LANES, value);                                    \
             }                                                                                      \
     }
 
-FG_ROW(row_full, FG_ROW_PANELS)
-FG_ROW(row_two, 2)
-FG_ROW(row_one, 1)
+FG_ROW(row_1, 1)
+FG_ROW(row_2, 2)
+FG_ROW(row_3, 3)
+FG_ROW(row_4, 4)
+FG_ROW(row_5, 5)
+FG_ROW(row_6, 6)
+FG_ROW(row_7, 7)
+FG_ROW(row_8, 8)
 
-static void FN(dense_row)(long stride, long outputs, long inputs, const REAL *panels,
-                          const REAL *x, REAL *y, int relu) {
-    const long size = FG_PANEL_SIZE(inputs);
-    long o = 0;
-    // As far as the panels go, not as the outputs: the last panel's zeros cost nothing extra.
-    for (; o + (FG_ROW_PANELS - 1) * FG_PANEL < outputs; o += FG_ROW_PANELS * FG_PANEL)
-        FN(row_full)(stride, outputs - o, inputs, panels + o / FG_PANEL * size, x,
-                     y + o * stride, relu);
-    for (; o + FG_PANEL < outputs; o += 2 * FG_PANEL)
-        FN(row_two)(stride, outputs - o, inputs, panels + o / FG_PANEL * size, x, y + o * stride,
-                    relu);
-    if (o < outputs)
-        FN(row_one)(stride, outputs - o, inputs, panels + o / FG_PANEL * size, x, y + o * stride,
-                    relu);
+// The cases beyond FG_ROW_PANELS are never compiled.
+#define FG_ROW_CASE(PANELS)                                                                        \
+    case PANELS: FN(row_##PANELS)(inputs, panels, x, x_step, to, relu); break
+
+static void FN(dense_row)(long outputs, long inputs, const REAL *panels, const REAL *x, long x_step,
+                          REAL *y, long y_step, int relu) {
+    const long most = FG_ROW_PANELS * FG_PANEL;
+    REAL room[FG_ROW_PANELS * FG_PANEL];
+    for (long o = 0; o < outputs; o += most) {
+        const long left = outputs - o < most ? outputs - o : most;
+        REAL *to = y_step == 1 ? y + o : room;
+        switch ((left + FG_PANEL - 1) / FG_PANEL) {
+            FG_ROW_CASE(1);
+            FG_ROW_CASE(2);
+            FG_ROW_CASE(3);
+            FG_ROW_CASE(4);
+            FG_ROW_CASE(5);
+            FG_ROW_CASE(6);
+            FG_ROW_CASE(7);
+            FG_ROW_CASE(8);
+        }
+        if (y_step != 1)
+            for (long i = 0; i < left; i++) y[(o + i) * y_step] = room[i];
+        panels += FG_ROW_PANELS * FG_PANEL_SIZE(inputs);
+    }
 }
 
 #define FG_FORWARD(NAME)                                                                           \
@@ -86,17 +98,12 @@ static void FN(dense_row)(long stride, long outputs, long inputs, const REAL *pa
 
 static void FN(dense_packed)(long rows, long stride, long outputs, long inputs,
                              const REAL *panels, const REAL *x, REAL *y, int relu) {
-    if (rows <= FG_SINGLE_ROWS) {
-        for (long r = 0; r < rows; r++)
-            FN(dense_row)(stride, outputs, inputs, panels, x + r, y + r, relu);
-        return;
-    }
     FG_OVER_BLOCKS(outputs, FG_FORWARD);
 }
 
 #undef FG_FORWARD
+#undef FG_ROW_CASE
 #undef FG_ROW
 #undef FG_PANEL_SIZE
 #undef FG_PANEL_VECTORS
 #undef FG_ROW_PANELS
-#undef FG_SINGLE_ROWS

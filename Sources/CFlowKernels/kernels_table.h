@@ -5,6 +5,7 @@ const FG_JOIN(fg_kernels_, FG_SUFFIX, , ) FG_JOIN(fg_, FG_LEVEL_NAME, _, FG_SUFF
     .dense_backward = FN(dense_backward),
     .pack = FN(pack),
     .dense_packed = FN(dense_packed),
+    .dense_row = FN(dense_row),
     .weight_gradient = FN(weight_gradient),
     .row_sums = FN(row_sums),
     .clamp = FN(clamp),

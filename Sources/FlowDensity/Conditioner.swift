@@ -90,6 +90,9 @@ struct Conditioner<Scalar: FlowScalar>: CouplingNetwork {
     /// A row is one position.
     var positions: Int { 1 }
 
+    /// So many rows, or fewer, are faster one by one, if their hidden activations need not be kept.
+    private static var singleRows: Int { 4 }
+
     /// `y = network(x)` on the columns of a tile; keeps the hidden activations in `record`.
     ///
     /// - Parameter derived: The panels that `derive` made.
@@ -97,9 +100,16 @@ struct Conditioner<Scalar: FlowScalar>: CouplingNetwork {
     @_specialize(where Scalar == Double)
     func forward(
         rows: Int, stride: Int, x: UnsafePointer<Scalar>, y: UnsafeMutablePointer<Scalar>,
-        record: UnsafeMutablePointer<Scalar>, parameters: UnsafePointer<Scalar>,
+        record: UnsafeMutablePointer<Scalar>, keepsRecord: Bool, parameters: UnsafePointer<Scalar>,
         derived: UnsafePointer<Scalar>
     ) {
+        if rows <= Self.singleRows && !keepsRecord {
+            for row in 0..<rows {
+                forwardRow(
+                    stride: stride, x: x + row, y: y + row, hidden: record, derived: derived)
+            }
+            return
+        }
         let kernels = Scalar._kernels
         var input = x
         var panels = derived
@@ -112,6 +122,26 @@ struct Conditioner<Scalar: FlowScalar>: CouplingNetwork {
             input = UnsafePointer(output)
             panels += WorkingParameters<Scalar>.aligned(outputs) * (inputs + 1)
         }
+    }
+
+    /// `y = network(x)` of one row of a tile, to the bits that `forward` gives it: its hidden activations stand close
+    /// together, in the place of those of a tile.
+    private func forwardRow(
+        stride: Int, x: UnsafePointer<Scalar>, y: UnsafeMutablePointer<Scalar>,
+        hidden: UnsafeMutablePointer<Scalar>, derived: UnsafePointer<Scalar>
+    ) {
+        let kernels = Scalar._kernels
+        var (input, step) = (x, stride)
+        var panels = derived
+        for layer in 0..<hiddenLayers {
+            let inputs = sides(layer).inputs
+            // The stride of a tile leaves room for whole panels.
+            let output = hidden + layer * hiddenWidth * stride
+            kernels.denseRow(hiddenWidth, inputs, panels, input, step, output, 1, 1)
+            (input, step) = (UnsafePointer(output), 1)
+            panels += WorkingParameters<Scalar>.aligned(hiddenWidth) * (inputs + 1)
+        }
+        kernels.denseRow(outputCount, hiddenWidth, panels, input, step, y, stride, 0)
     }
 
     /// Adds the gradients by the parameters.

@@ -198,7 +198,7 @@ public struct Coupling<Law: CouplingLaw>: Bijector {
         let hidden = tile.record + sizes.inputCount * stride
         conditioner.forward(
             rows: tile.rowCount, stride: stride, x: tile.record,
-            y: hidden + sizes.recordCount * stride, record: hidden,
+            y: hidden + sizes.recordCount * stride, record: hidden, keepsRecord: tile.keepsRecord,
             parameters: parameters, derived: parameters + derivedStart)
     }
 

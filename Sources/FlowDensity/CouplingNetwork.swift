@@ -31,9 +31,11 @@ protocol CouplingNetwork<Scalar>: Sendable {
     func derive(
         from parameters: UnsafePointer<Scalar>, into derived: UnsafeMutablePointer<Scalar>)
     /// `y = network(x)`, with what the network derived from its parameters.
+    ///
+    /// - Parameter keepsRecord: Whether `record` must hold what `backward` needs; else it is room to work in.
     func forward(
         rows: Int, stride: Int, x: UnsafePointer<Scalar>, y: UnsafeMutablePointer<Scalar>,
-        record: UnsafeMutablePointer<Scalar>, parameters: UnsafePointer<Scalar>,
+        record: UnsafeMutablePointer<Scalar>, keepsRecord: Bool, parameters: UnsafePointer<Scalar>,
         derived: UnsafePointer<Scalar>)
     /// Adds the gradients by the parameters, after `forward` of the same rows.
     ///

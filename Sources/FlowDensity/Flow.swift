@@ -96,6 +96,8 @@ public struct Flow<Scalar: FlowScalar>: Sendable {
     ///   - parallel: How to run tiles of rows; the result does not depend on it.
     ///   - result: The likelihoods, as `logLikelihood(_:context:parallel:)` returns them.
     /// - Precondition: `result` has N elements.
+    @_specialize(where Scalar == Float)
+    @_specialize(where Scalar == Double)
     public func logLikelihood(
         _ rows: Matrix<Scalar>, context: Matrix<Scalar>? = nil, parallel: ParallelFor = .serial,
         into result: inout [Double]

@@ -113,6 +113,12 @@ public final class Kernels<Scalar: FlowScalar>: @unchecked Sendable {
             _ panels: UnsafePointer<Scalar>, _ x: UnsafePointer<Scalar>,
             _ y: UnsafeMutablePointer<Scalar>, _ relu: Int32
         ) -> Void
+    package let denseRow:
+        (
+            _ outputs: Int, _ inputs: Int, _ panels: UnsafePointer<Scalar>,
+            _ x: UnsafePointer<Scalar>, _ xStep: Int, _ y: UnsafeMutablePointer<Scalar>,
+            _ yStep: Int, _ relu: Int32
+        ) -> Void
     package let weightGradient:
         (
             _ rows: Int, _ stride: Int, _ outputs: Int, _ inputs: Int,
@@ -284,6 +290,7 @@ public final class Kernels<Scalar: FlowScalar>: @unchecked Sendable {
         denseBackward = table.dense_backward
         pack = table.pack
         densePacked = table.dense_packed
+        denseRow = table.dense_row
         weightGradient = table.weight_gradient
         rowSums = table.row_sums
         clamp = table.clamp
@@ -323,6 +330,7 @@ public final class Kernels<Scalar: FlowScalar>: @unchecked Sendable {
         denseBackward = table.dense_backward
         pack = table.pack
         densePacked = table.dense_packed
+        denseRow = table.dense_row
         weightGradient = table.weight_gradient
         rowSums = table.row_sums
         clamp = table.clamp

@@ -124,7 +124,7 @@ struct SlidingConditioner<Scalar: FlowScalar>: CouplingNetwork {
     @_specialize(where Scalar == Double)
     func forward(
         rows: Int, stride: Int, x: UnsafePointer<Scalar>, y: UnsafeMutablePointer<Scalar>,
-        record: UnsafeMutablePointer<Scalar>, parameters: UnsafePointer<Scalar>,
+        record: UnsafeMutablePointer<Scalar>, keepsRecord: Bool, parameters: UnsafePointer<Scalar>,
         derived: UnsafePointer<Scalar>
     ) {
         clearMargins(of: record, channels: channels, stride: stride)

@@ -18,6 +18,8 @@ public struct Tile<Scalar: FlowScalar> {
     public var logDet: UnsafeMutablePointer<Double>
     /// Where a layer keeps what its backward pass needs, `[recordCount, stride]`.
     public var record: UnsafeMutablePointer<Scalar>
+    /// Whether a backward pass follows; if not, `record` is room that a layer may use as it likes.
+    public let keepsRecord: Bool
 }
 
 /// A tile as a backward pass sees it: the gradients of the loss, and room to work.
@@ -48,17 +50,21 @@ final class Workspace<Scalar: FlowScalar>: @unchecked Sendable {
     private let recordStart: Int
     private let gradientStart: Int
     private let featureCount: Int
+    private let keepsRecords: Bool
     /// That of the tile which is held at present.
     private var stride = Workspace.tileRows
 
-    /// - Parameter recordCount: Scalars per row that are kept: the largest layer's for a forward
-    ///   pass, the sum over all layers when a backward pass follows.
-    init(featureCount: Int, contextCount: Int, recordCount: Int, scratchCount: Int) {
+    /// - Parameters:
+    ///   - recordCount: Scalars per row that are kept: the largest layer's for a forward pass, the sum
+    ///     over all layers when a backward pass follows.
+    ///   - scratchCount: Scalars per row that backward passes work in; `nil` when none follows.
+    init(featureCount: Int, contextCount: Int, recordCount: Int, scratchCount: Int?) {
         let stride = Self.tileRows
         self.featureCount = featureCount
+        keepsRecords = scratchCount != nil
         recordStart = (featureCount + contextCount) * stride
         gradientStart = recordStart + recordCount * stride
-        let count = gradientStart + (featureCount + 1 + scratchCount) * stride
+        let count = gradientStart + (featureCount + 1 + (scratchCount ?? 0)) * stride
         memory = .allocate(capacity: count)
         memory.initialize(repeating: 0, count: count)
         logDet = .allocate(capacity: stride)
@@ -79,7 +85,8 @@ final class Workspace<Scalar: FlowScalar>: @unchecked Sendable {
         logDet.update(repeating: 0, count: stride)
         return Tile(
             stride: stride, rowCount: rowCount, x: memory,
-            context: memory + featureCount * stride, logDet: logDet, record: memory + recordStart)
+            context: memory + featureCount * stride, logDet: logDet, record: memory + recordStart,
+            keepsRecord: keepsRecords)
     }
 
     /// The gradient of each row's log-likelihood, `[stride]`.
@@ -114,7 +121,7 @@ final class WorkspacePool<Scalar: FlowScalar>: Sendable {
             idle.withLock { $0.popLast() }
             ?? Workspace(
                 featureCount: featureCount, contextCount: contextCount, recordCount: recordCount,
-                scratchCount: 0)
+                scratchCount: nil)
         body(workspace)
         idle.withLock { $0.append(workspace) }
     }

@@ -42,9 +42,13 @@ int fg_level(void);
         /* panel, ceil(outputs / FG_PANEL) panels of FG_PANEL (inputs + 1) scalars                */  \
         void (*pack)(long outputs, long inputs, const REAL *weights, const REAL *bias,             \
                      REAL *panels);                                                                \
-        /* what dense gives, from panels; of a few rows at the rate at which the panels are read */ \
+        /* what dense gives, from panels */                                                        \
         void (*dense_packed)(long rows, long stride, long outputs, long inputs,                    \
                              const REAL *panels, const REAL *x, REAL *y, int relu);                \
+        /* what dense_packed gives of one row, at the rate at which the panels are read: input i   */ \
+        /* at x[i * x_step], output o at y[o * y_step]; a step of 1 takes whole panels of y        */ \
+        void (*dense_row)(long outputs, long inputs, const REAL *panels, const REAL *x,            \
+                          long x_step, REAL *y, long y_step, int relu);                            \
         /* gradient[o * inputs + i] += sum over rows of dy[o] x[i]; `room` for a row of the        */ \
         /* larger side, padded, times `stride`                                                     */ \
         void (*weight_gradient)(long rows, long stride, long outputs, long inputs, const REAL *dy, \
