@@ -1,4 +1,4 @@
-"""Measures decoding alone and the whole path of a record, beside Python stacks; many streams; memory over a long run."""
+"""Measures decoding alone and the whole path of a record, beside Python stacks; many streams; many keys; memory over a long run."""
 import argparse
 import json
 import os
@@ -11,6 +11,7 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
+import keys
 import long_run
 import rows
 import streams
@@ -28,8 +29,9 @@ def options():
     parser.add_argument("--decoder", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--rows", type=int, default=1_000_000, help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=3, help="repeats, all sides in turn; default: %(default)s")
-    parser.add_argument("--only", default="decode,path", help="of decode, path, streams and memory; default: %(default)s")
+    parser.add_argument("--only", default="decode,path", help="of decode, path, streams, keys and memory; default: %(default)s")
     parser.add_argument("--streams", type=int, default=1000, help="how many streams; default: %(default)s")
+    parser.add_argument("--keys", type=int, default=1000, help="how many keys; default: %(default)s")
     parser.add_argument("--first", type=int, default=500, help="records that each of them learns from; default: %(default)s")
     parser.add_argument("--members", type=int, default=0, help="flows of each model; default: the daemon's choice")
     parser.add_argument("--seconds", type=int, default=120, help="how long they are fed, twice; default: %(default)s")
@@ -169,6 +171,9 @@ def main():
         found = streams.table(chosen.programs, chosen.streams, chosen.first, chosen.members, chosen.seconds, tell)
         members = f" --members {chosen.members}" if chosen.members else ""
         parts["streams"] = found + "\n" + command % ("streams" + members)
+    if "keys" in chosen.only:
+        found = keys.table(chosen.programs, chosen.keys, chosen.rows, tell)
+        parts["keys"] = found + "\n" + command % "keys"
     if "memory" in chosen.only:
         found = long_run.table(chosen.programs, chosen.records, chosen.fit_every, tell)
         parts["memory"] = found + "\n" + command % "memory"
