@@ -36,7 +36,7 @@ public struct AlarmPace: Sendable, Hashable, Codable {
 
     /// Whether an anomaly may begin an episode.
     ///
-    /// One with a p-value above α lies beyond all that the calibration has seen, and beyond its resolution: it may.
+    /// One with a p-value above α is none by its likelihood: it has a value that was never seen, and may.
     public func allows(pValue: Double, probability: Double) -> Bool {
         pValue <= largestPValue(probability: probability) || pValue > probability
     }
@@ -44,12 +44,11 @@ public struct AlarmPace: Sendable, Hashable, Codable {
     /// Takes in a record that was scored.
     ///
     /// - Parameters:
-    ///   - beginning: The p-value of the anomaly that began an episode with it; `nil`: none began.
+    ///   - beginsEpisode: Whether an episode began with it.
     ///   - probability: The budget's false-alarm probability, α.
-    public mutating func observe(beginning: Double?, probability: Double) {
+    public mutating func observe(beginsEpisode: Bool, probability: Double) {
         strictness = max(0, strictness - Self.step * probability)
-        // Beyond the resolution of the calibration a p-value says nothing.
-        guard let beginning, beginning <= probability else { return }
+        guard beginsEpisode else { return }
         strictness = min(strictness + Self.step, Self.greatestStrictness)
     }
 }

@@ -9,8 +9,9 @@ import Foundation
 ///     p(s) = k / (n + 1) · (1 + ξ e / σ)^(−1/ξ)
 ///
 /// - Note: The shape ξ is kept within [0, 0.5]: no score is impossible, and one far outlier among the
-///   calibration records does not lift every tail probability. Where the tail does not fit the excesses, p stays
-///   at the sample's resolution.
+///   calibration records does not lift every tail probability. Where there are few scores, or the tail does not fit the
+///   excesses, p is the rank within the sample, and below it falls from `1 / (n + 1)` along a cautious tail: ξ is 0.3, and σ a
+///   nat at least and so large that each of the lowest scores has half of its share of the sample or more.
 ///
 /// Sources: Bates et al., "Testing for outliers with conformal p-values", 2023, <https://arxiv.org/abs/2104.08279>;
 /// Siffer et al., "Anomaly detection in streams with extreme value theory", KDD 2017; for the fit, Zhang and
@@ -18,7 +19,7 @@ import Foundation
 public struct ScoreTail: Sendable, Hashable {
     /// The calibration scores, ascending: the low end is the strange one.
     public let sorted: [Double]
-    /// How many of the lowest scores the Pareto tail was fitted to; 0 without one.
+    /// How many of the lowest scores the Pareto tail was fitted to; 1 for a cautious one, 0 without any, as of a single score.
     public let tailCount: Int
     /// ξ.
     public let shape: Double
@@ -34,25 +35,38 @@ public struct ScoreTail: Sendable, Hashable {
         sorted = scores.sorted()
         ranks = RankIndex(sorted)
         let count = Self.tailCount(of: sorted.count)
-        guard sorted.count >= Self.leastForTail else {
+        if sorted.count >= Self.leastForTail,
+            let fit = Self.paretoFit(
+                sorted[..<count].map { [origin = sorted[count]] in origin - $0 })
+        {
+            (tailCount, shape, scale) = (count, fit.shape, fit.scale)
+        } else if sorted.count > 1 {
+            (tailCount, shape, scale) = (1, Self.heavy, Self.cautiousScale(sorted))
+        } else {
             (tailCount, shape, scale) = (0, 0, 0)
-            return
         }
-        let origin = sorted[count]
-        let excesses = sorted[..<count].map { origin - $0 }
-        guard let fit = Self.paretoFit(excesses) else {
-            (tailCount, shape, scale) = (0, 0, 0)
-            return
-        }
-        (tailCount, shape, scale) = (count, fit.shape, fit.scale)
     }
 
     /// The largest ξ that is fitted.
     private static let heaviest = 0.5
     /// The ξ of the heaviest tail that normal records are believed to have.
     private static let heavy = 0.3
-    /// With fewer scores there is no tail.
+    /// With fewer scores no tail is fitted.
     private static let leastForTail = 40
+
+    /// The scale of the cautious tail below the second lowest score, in nats.
+    ///
+    /// Likelihoods are believed to spread by a nat, whatever few of them say: so much the densities of normal records do in one
+    /// dimension already. Seen from further out, a Pareto tail is wider by ξ times the way.
+    private static func cautiousScale(_ sorted: [Double]) -> Double {
+        let count = min(tailCount(of: sorted.count), sorted.count / 2)
+        let origin = sorted[count]
+        let widest = sorted[..<count].enumerated().map { rank, score in
+            let share = 0.5 * Double(rank + 1) / Double(count)
+            return (origin - score) * heavy / (pow(share, -heavy) - 1)
+        }.max()
+        return max(widest ?? 0, 1) + heavy * (origin - sorted[1])
+    }
 
     /// The scores that a tail is fitted to.
     private static func tailCount(of count: Int) -> Int { min(max(count / 10, 10), 250) }
@@ -100,7 +114,7 @@ public struct ScoreTail: Sendable, Hashable {
     /// The score below which a normal record falls with this probability.
     ///
     /// A record is an anomaly when its score is lower than the threshold. A probability beyond the
-    /// resolution of a sample without a Pareto tail gives the lowest score seen.
+    /// resolution of a single score gives that.
     public func threshold(probability: Double) -> Double {
         let total = Double(sorted.count + 1)
         if tailCount > 0, probability < Double(tailCount) / total {

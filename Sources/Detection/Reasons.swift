@@ -363,7 +363,9 @@ extension Detector {
             return "\(feature.name) '\(text)' was never seen"
         case (.number(let value), .number(let expected)):
             let short = NumberText.short(Self.significant(expected, beside: value))
-            return "\(feature.name) \(NumberText.short(value)) where \(short) was expected"
+            // A change in a digit that is not shown otherwise.
+            let found = NumberText.short(value) == short ? "\(value)" : NumberText.short(value)
+            return "\(feature.name) \(found) where \(short) was expected"
         case (let value, let expected):
             return "\(feature.name) \(Self.words(value)) where \(Self.words(expected)) was expected"
         }
@@ -385,9 +387,10 @@ extension Detector {
             ? " (all of \(whole) nats)" : " (\(NumberText.nats(contribution)) of \(whole) nats)"
     }
 
-    /// Four significant digits are enough for an expectation.
+    /// Four significant digits of the greater number are enough for an expectation, and two of its own, unless it is next to nothing.
     private static func significant(_ expected: Double, beside value: Double) -> Double {
-        let magnitude = max(abs(expected), abs(value))
+        let size = abs(expected)
+        let magnitude = min(max(size, abs(value)), size < 1e-6 ? .infinity : 100 * size)
         guard magnitude > 0, magnitude.isFinite else { return expected }
         var unit = 1.0
         while unit * 1_000 > magnitude, unit > 1e-12 { unit /= 10 }

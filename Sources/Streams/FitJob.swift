@@ -43,6 +43,7 @@ struct FitJob: Sendable {
     ///   - parallel: Splits the fit; the model does not depend on it.
     ///   - progress: Called often; `false` ends the fit.
     func run(parallel: ParallelFor, progress: (FitProgress) -> Bool) -> Result {
+        let suffix = selection.note.map { "; " + $0 } ?? ""
         let detector: Detector
         let summary: FitSummary
         do {
@@ -56,9 +57,8 @@ struct FitJob: Sendable {
                 parallel: parallel, timeLimit: timeLimit, progress: progress)
         } catch {
             if case .cancelled = error { return .cancelled }
-            return .failed("\(error)")
+            return .failed("\(error)" + suffix)
         }
-        let suffix = selection.note.map { "; " + $0 } ?? ""
         guard let champion else {
             let reason = "the first model, from \(summary.rowCount) records" + suffix
             return .accepted(

@@ -245,10 +245,9 @@ extension StreamWorker {
                 findings.take(event)
             }
             if hasBudget(next) {
-                let isBeginning = next.episodes.open?.sequence != openBefore
+                let begins = verdict != nil && next.episodes.open?.sequence != openBefore
                 next.pace.observe(
-                    beginning: isBeginning ? verdict?.pValue : nil,
-                    probability: serving.threshold.probability)
+                    beginsEpisode: begins, probability: serving.threshold.probability)
             }
             guard let verdict else { continue }
             alarms += 1

@@ -16,7 +16,7 @@ extension StreamWorker {
     /// What asks for a fit because the stream has changed.
     static let driftTrigger = "drift"
     /// Such a fit comes at the earliest this share of the time between fits after the last one.
-    private static let driftPauseShare = 0.25
+    static let driftPauseShare = 0.25
     /// After a fit that dealt with it, a feature must have moved this much further.
     private static let furtherMove = 1.5
     /// Usable records since the change that make a fit worth its while.
@@ -45,12 +45,6 @@ extension StreamWorker {
     var featureDrift: [FeatureDrift] {
         guard let serving, let drift = state.drift else { return [] }
         return serving.detector.featureDrift(drift)
-    }
-
-    /// The earliest time of a fit that a drift asks for, in epoch seconds; endless where fits come only on request.
-    var driftFitTime: Double {
-        guard let serving, let every = configuration.fit.every else { return .infinity }
-        return (state.lastFitAt ?? serving.row.fittedAt) + Self.driftPauseShare * every.inSeconds
     }
 
     /// Records since the stream changed; `nil` when it has not.

@@ -46,18 +46,29 @@ extension StreamWorker {
             let isFull = total - (state.pendingFrom ?? total) >= window
             let hasGrown =
                 arrived >= max(Self.leastNewRecords, min(state.lastFitTotal, window) / 4)
-            return (hasGrown || isFull) && now - last >= Self.retryFirstFitSecs ? "first" : nil
+            let hasPaused = Self.seconds(since: last, at: now) >= Self.retryFirstFitSecs
+            return (hasGrown || isFull) && hasPaused ? "first" : nil
         }
-        guard let next = nextFitTime, arrived >= Self.leastNewRecords else { return nil }
+        guard let serving, let every = configuration.fit.every?.inSeconds,
+            arrived >= Self.leastNewRecords
+        else { return nil }
         let isWorthwhile = arrived >= min(total, window) / Self.leastNewShare
-        if now >= next, isWorthwhile { return "periodic" }
-        return now >= driftFitTime && driftWantsFit ? Self.driftTrigger : nil
+        let passed = Self.seconds(since: state.lastFitAt ?? serving.row.fittedAt, at: now)
+        if passed >= every, isWorthwhile { return "periodic" }
+        return passed >= Self.driftPauseShare * every && driftWantsFit ? Self.driftTrigger : nil
+    }
+
+    /// Seconds since a fit; endless where the clock has been set back to before it, so that it need not come there again.
+    private static func seconds(since fit: Double, at now: Double) -> Double {
+        fit <= now ? now - fit : .infinity
     }
 
     /// When the next periodic fit is due, in epoch seconds.
     var nextFitTime: Double? {
-        guard let serving, let every = configuration.fit.every else { return nil }
-        return (state.lastFitAt ?? serving.row.fittedAt) + every.inSeconds
+        guard let serving, let every = configuration.fit.every?.inSeconds else { return nil }
+        let now = currentTime()
+        return now
+            + max(0, every - Self.seconds(since: state.lastFitAt ?? serving.row.fittedAt, at: now))
     }
 
     /// Records that a fit could take.

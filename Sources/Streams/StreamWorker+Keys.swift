@@ -217,7 +217,7 @@ extension StreamWorker {
         for (key, worker) in live {
             let mayFit = fits < Self.mostFits
             let hasBegun = worker.assumeIsolated { worker in
-                worker.loan = loan
+                worker.take(loan)
                 worker.recalibrateWhenDue()
                 guard mayFit, worker.fitTask == nil else { return false }
                 worker.fitWhenDue()
@@ -295,6 +295,17 @@ extension StreamWorker {
             alarmRows: findings.anomalies.dropFirst(waited).compactMap { anomaly in
                 anomaly.recordNumber.map { Int($0 - state.windowTotal) }
             }, before: state.counters, after: next.counters)
+    }
+
+    /// Shows what the stream lends now, also while no record comes.
+    fileprivate func take(_ newest: Loan) {
+        let before = serving?.threshold
+        loan = newest
+        guard !ownsModel, serving != nil, let model = newest.serving, readsColumns(model.detector),
+            model.threshold != before
+        else { return }
+        serving = model
+        publish()
     }
 
     /// Has the stream's model judge the records of this key, as long as it has none of its own.

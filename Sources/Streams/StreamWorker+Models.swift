@@ -110,7 +110,8 @@ extension StreamWorker {
         } catch let error as StoreError {
             throw error
         } catch {
-            standingProblem = "\(error)"
+            // It stands until a fit, or a person, brings another model.
+            defer { standingProblem = "\(error)" }
             logger.error(
                 "serving model cannot be read",
                 metadata: ["model": "\(row.id)", "error": "\(error)"])
@@ -121,6 +122,8 @@ extension StreamWorker {
                 try adopt(detector, .existing(other), reason: "model \(row.id) cannot be read")
                 return
             }
+            // Nothing serves: the next fit is the first one, and does not wait for more records.
+            state.lastFitAt = nil
         }
     }
 
@@ -254,6 +257,7 @@ extension StreamWorker {
             threshold: thresholdRow(made.threshold, reason: made.reason, model: row.id, now: now))
         try store(next, position: position, findings: findings, activation: activation)
         serving = model
+        standingProblem = nil
         hasGivenUpWaiting = false
         publish()
         logger.notice(

@@ -178,7 +178,8 @@ extension StreamWorker {
 
     /// The probability that the budget amounts to; `nil`: a log-likelihood that a person set has none.
     var askedProbability: Double? {
-        switch state.choice {
+        guard hasBudget(state) else { return nil }
+        return switch state.choice {
         case .configured: budget.probability(recordsPerDay: recordsPerDay)
         case .budget(let budget): budget.probability(recordsPerDay: recordsPerDay)
         case .logLikelihood: nil

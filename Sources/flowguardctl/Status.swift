@@ -10,8 +10,9 @@ struct StatusCommand: Command {
         discussion: """
             One line a stream, or one stream in detail. What needs attention stands below the table.
 
-            ASKED is the budget of false alarms a day, IS the measured alarms a day; what is above \
-            the budget are real ones.
+            ASKED is the budget of false alarms a day, IS the anomalies a day, each record of an \
+            episode by itself; what is above the budget are real ones, and what a fault leaves \
+            in the means of the past.
 
             EXAMPLES
               flowguardctl status

@@ -264,7 +264,7 @@ struct StatusView {
         let asked = alarms(stream.asked.perDay, share: stream.asked.probability)
         guard let measured = stream.measured else { return "\(asked) asked, none measured yet" }
         let found = alarms(measured.perDay, share: measured.share)
-        return "\(asked) asked, \(found) measured over "
+        return "\(asked) asked, \(found) anomalies over "
             + Format.plural(measured.records, "record")
             + (stream.largestAlarmingPValue.map {
                 "; to keep to it, an alarm needs p \(Format.probability($0)) for now"

@@ -17,7 +17,7 @@ import Testing
             let pValue = drawn < rarest ? 1 : drawn
             let begins =
                 pValue <= probability && pace.allows(pValue: pValue, probability: probability)
-            pace.observe(beginning: begins ? pValue : nil, probability: probability)
+            pace.observe(beginsEpisode: begins, probability: probability)
             return begins
         }
     }
@@ -37,30 +37,30 @@ import Testing
         var pace = AlarmPace()
         for _ in 0..<100 {
             #expect(pace.allows(pValue: 0.9e-4, probability: 1e-3))
-            pace.observe(beginning: 0.9e-4, probability: 1e-3)
+            pace.observe(beginsEpisode: true, probability: 1e-3)
         }
         #expect(!pace.allows(pValue: 1.1e-4, probability: 1e-3))
         #expect(pace.allows(pValue: 0.99e-4, probability: 1e-3))
         // However many they were: the budget of six alarms later weak ones have theirs again.
-        for _ in 0..<6_000 { pace.observe(beginning: nil, probability: 1e-3) }
+        for _ in 0..<6_000 { pace.observe(beginsEpisode: false, probability: 1e-3) }
         #expect(pace.allows(pValue: 9e-4, probability: 1e-3))
     }
 
-    @Test func anomaliesBeyondTheResolutionOfTheCalibrationAlarm() {
-        // A hundred calibration scores, all of them greater: p cannot be smaller than 1 / 101.
+    @Test func valuesThatWereNeverSeenAlarmAndLeaveLessToWeakAnomalies() {
         var pace = AlarmPace()
-        for _ in 0..<100 { pace.observe(beginning: 1.0 / 101, probability: 1e-3) }
-        #expect(pace.strictness == 0)
-        for _ in 0..<100 { pace.observe(beginning: 5e-4, probability: 1e-3) }
-        #expect(pace.allows(pValue: 1.0 / 101, probability: 1e-3))
+        for _ in 0..<100 {
+            #expect(pace.allows(pValue: 1.0 / 101, probability: 1e-3))
+            pace.observe(beginsEpisode: true, probability: 1e-3)
+        }
+        #expect(!pace.allows(pValue: 5e-4, probability: 1e-3))
     }
 
     @Test func quietTimeForgives() {
         var pace = AlarmPace()
-        for _ in 0..<5 { pace.observe(beginning: 5e-4, probability: 1e-3) }
+        for _ in 0..<5 { pace.observe(beginsEpisode: true, probability: 1e-3) }
         #expect(!pace.allows(pValue: 5e-4, probability: 1e-3))
         // The budget earns one alarm in a thousand records.
-        for _ in 0..<5_000 { pace.observe(beginning: nil, probability: 1e-3) }
+        for _ in 0..<5_000 { pace.observe(beginsEpisode: false, probability: 1e-3) }
         #expect(pace.strictness == 0)
         #expect(pace.allows(pValue: 1e-3, probability: 1e-3))
     }

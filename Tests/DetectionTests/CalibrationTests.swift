@@ -9,12 +9,29 @@ import Testing
         return (0..<count).map { _ in log(Double.random(in: 1e-12..<1, using: &generator)) }
     }
 
-    @Test func pValueOfTheLowestOfNIsOneInNPlusOneWithoutATail() {
+    @Test func pValueOfFewScoresIsTheirRankAndFallsSlowlyBelowThem() {
         let tail = ScoreTail(scores: (0..<30).map(Double.init))
-        #expect(tail.tailCount == 0)
-        #expect(tail.probability(-1) == 1.0 / 31)
-        #expect(tail.probability(0) == 2.0 / 31)
         #expect(tail.probability(100) == 1)
+        #expect(tail.probability(5) == 7.0 / 31)
+        #expect(tail.probability(0) == 2.0 / 31)
+        #expect(tail.probability(-0.001) < 1.0 / 31 && tail.probability(-0.001) > 0.8 / 31)
+        #expect(tail.probability(-100) < 0.1 / 31)
+        #expect(tail.probability(-1e13) < tail.probability(-1e6))
+        let alone = ScoreTail(scores: [3])
+        #expect(alone.probability(-1e13) == 0.5)
+    }
+
+    /// A threshold far beyond what so few scores can tell makes fewer false alarms than asked for, not one a sample.
+    @Test(arguments: [2, 20, 39, 100]) func thresholdsOfFewScoresKeepToTheBudget(count: Int) {
+        let probability = 1e-3
+        let shares = (0..<200).map { seed in
+            // Of an exponential the share below a threshold is known.
+            exp(
+                ScoreTail(scores: exponential(count, seed: UInt64(seed)))
+                    .threshold(probability: probability))
+        }
+        let mean = shares.reduce(0, +) / Double(shares.count)
+        #expect(mean < 2 * probability, "\(mean)")
     }
 
     @Test func pValueFallsWithTheScoreAndNeverReachesZero() {
@@ -113,7 +130,8 @@ import Testing
         let calibration = Calibration(logLikelihoods: [Double](repeating: -3, count: 500))
         let threshold = calibration.threshold(falseAlarmProbability: 1e-4)
         #expect(threshold.tail(of: -3) == nil)
-        #expect(threshold.tail(of: -3.5) == .low)
+        #expect(threshold.tail(of: -4) == nil)
+        #expect(threshold.tail(of: -15) == .low)
     }
 
     @Test func budgetADayBecomesAProbabilityByTheRate() {

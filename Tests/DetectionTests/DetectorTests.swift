@@ -137,6 +137,27 @@ import Testing
         #expect(detector.summary.notes.contains { $0.contains("'level' moves in steps of 0.5") })
     }
 
+    /// A sentence that says "7 where 7 was expected", or zero where ten was, explains nothing.
+    @Test func sentencesTellValuesThatAreFarOrHardlyApart() throws {
+        let detector = try Fixture.machineDetector.get()
+        let base = Fixture.machine(1, seed: 6)
+        func summary(_ record: [Double]) throws -> String {
+            let verdicts = detector.verdicts(
+                score(detector, Fixture.record(record, like: base)),
+                threshold: detector.threshold(falseAlarmProbability: 1e-4))
+            return try #require(verdicts.first).summary
+        }
+        let near = try summary([50, 20, 70, 3.0000001, 10])
+        #expect(near.hasPrefix("mode 3.0000001 where 3 was expected"), "\(near)")
+        for far in [4_294_967_295, 1e308] {
+            let text = try summary([far, 20, 70, 3, 10])
+            let words = text.split(separator: " ")
+            let place = try #require(words.firstIndex(of: "where"))
+            let expected = try #require(Double(words[place + 1]))
+            #expect(expected > 1 && expected < 1_000, "\(text)")
+        }
+    }
+
     @Test func likelihoodOfARecordDoesNotDependOnItsBatch() throws {
         let detector = try Fixture.machineDetector.get()
         let records = Fixture.machine(5_000, seed: 8)

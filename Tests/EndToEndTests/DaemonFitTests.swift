@@ -42,6 +42,23 @@ import Testing
         #expect(outcome.error.contains("\nbegan      from the flows of the former model\n"))
     }
 
+    @Test func aFitWithoutUsableRecordsTellsThatTheUserKeepsThemOut() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        _ = try await daemon.startWithModel()
+        try daemon.configure(
+            DaemonLifeTests.pump.replacing(
+                "every: never}",
+                with:
+                    "every: never, exclude: [{from: 2000-01-01T00:00:00Z, to: 2100-01-01T00:00:00Z}]}"
+            ))
+        daemon.signal(SIGHUP)
+        try await daemon.wait("the reload") { daemon.errorText.contains("configuration reloaded") }
+        let fit = try await daemon.retrain()
+        #expect(fit.state == "failed")
+        #expect(
+            fit.message?.hasSuffix("; 600 records were kept out by the user") == true, "\(fit)")
+    }
+
     @Test func damagedRecordsOfTheWindowAreLeftOutAndTold() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         _ = try await daemon.startWithModel()
@@ -113,7 +130,7 @@ import Testing
         #expect(try daemon.metric("flowguard_scored_records_total") == 30_100)
     }
 
-    @Test func recordsOfATimeWithoutItsModelAreScoredOnceItIsBack() async throws {
+    @Test func aModelThatCannotBeReadIsFittedAnewAtOnce() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         var data = try await daemon.startWithModel()
         #expect(try await daemon.stop().code == 0)
@@ -122,18 +139,39 @@ import Testing
         try FileManager.default.moveItem(atPath: model, toPath: aside)
         try daemon.folder.append(data.lines(50) { $0 == 620 }, to: "pump.csv")
         try await daemon.start()
-        try await daemon.wait("the records") { try daemon.stream()?.recordsTotal == 650 }
-        #expect(try daemon.stream()?.model == nil)
-        #expect(try daemon.stream()?.lastError?.message.contains("1.safetensors") == true)
-        #expect(try await daemon.stop().code == 0)
-        try FileManager.default.moveItem(atPath: aside, toPath: model)
-        try await daemon.start()
-        try await daemon.wait("the model") { try daemon.stream()?.model?.id == 1 }
-        #expect(try daemon.metric("flowguard_scored_records_total") == 650)
+        try await daemon.wait("the next model") { try daemon.stream()?.model?.id == 2 }
+        #expect(daemon.errorText.contains("serving model cannot be read"))
+        // What has waited for it is scored, and nothing is wrong any more.
+        try await daemon.wait("the scores") {
+            try daemon.metric("flowguard_scored_records_total") == 650
+        }
+        try await daemon.wait("the end of the message") { try daemon.stream()?.lastError == nil }
         #expect(
             try daemon.anomalies().contains {
                 $0.recordTime == Date(timeIntervalSince1970: 1_700_000_620)
             })
+    }
+
+    @Test func aFitOfATimeThatIsStillToComeHoldsUpNoOther() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = try await daemon.startWithModel()
+        #expect(try await daemon.stop().code == 0)
+        // As if the clock had been three days ahead.
+        let store = try StateStore(path: daemon.folder.file("state/flowguard.sqlite"))
+        var checkpoint = try #require(try store.checkpoint(stream: "pump"))
+        var state = try #require(
+            JSONSerialization.jsonObject(with: Data(checkpoint.state)) as? [String: Any])
+        state["lastFitAt"] = Date().timeIntervalSince1970 + 3 * 86_400
+        checkpoint.state = try Array(JSONSerialization.data(withJSONObject: state))
+        _ = try store.commit(StreamCommit(stream: "pump", checkpoint: checkpoint))
+        try store.close()
+        try daemon.configure(DaemonLifeTests.pump.replacing("every: never", with: "every: 1h"))
+        try daemon.folder.append(data.lines(200), to: "pump.csv")
+        try await daemon.start()
+        let fit = try await daemon.wait("a fit") {
+            try daemon.stream()?.lastFit.flatMap { $0.id == 2 ? $0 : nil }
+        }
+        #expect(fit.trigger == "periodic")
     }
 
     @Test func aStopAndAReloadDoNotWaitForTheFitOfAnotherStream() async throws {

@@ -355,6 +355,12 @@ import Testing
         let reply = try daemon.request(
             "PUT", "/v1/streams/fleet/threshold", body: Array(#"{"log_likelihood":1000}"#.utf8))
         #expect(reply.status == 200)
+        // It is shown before a record comes.
+        let shown = try await daemon.wait("the threshold of a key") {
+            let key = try daemon.detail("fleet%2Fa").status
+            return key.threshold?.logLikelihood == 1000 ? key : nil
+        }
+        #expect(shown.asked.probability == nil)
         try daemon.folder.append(fleet.lines(steps: 40), to: "fleet.csv")
         // Below it is everything, and no budget holds it back.
         try await daemon.wait("alarms") {
