@@ -79,12 +79,21 @@ public final class StateStore: Sendable {
         }
     }
 
-    /// Closes the file; a store that is let go of closes by itself.
+    /// Closes the file, with all that was written in it: no write-ahead log is left beside it.
     ///
-    /// Later calls throw.
+    /// Later calls throw. A store that is let go of closes by itself, but its log may stay.
+    ///
+    /// - Throws: When the log could not be folded into the file, for instance `busy` where another process reads it. The
+    ///   store is closed all the same; the next to open it has what is in the log.
     public func close() throws(StoreError) {
         do {
+            // The last connection folds the log and removes it, which a reader may not do: so the writer is to be the last.
+            pool.invalidateReadOnlyConnections()
+            let folding = Result {
+                _ = try pool.writeWithoutTransaction { try $0.checkpoint(.truncate) }
+            }
             try pool.close()
+            try folding.get()
         } catch {
             throw Self.translate(error, path: path, operation: "close")
         }

@@ -133,8 +133,13 @@ struct Daemon {
                     ?? configuration.controlSocketPath, reason: "\(error)")
         }
         unlink(configuration.controlSocketPath)
-        // Folds the write-ahead log into the file; what is not folded now is at the next start.
-        try? store.close()
+        do {
+            try store.close()
+        } catch {
+            logger.warning(
+                "the store's newest content is still in its -wal file: copy the two together",
+                metadata: ["error": "\(error)"])
+        }
         logger.info("stopped")
     }
 

@@ -173,6 +173,33 @@ import Testing
         #expect(next.id == (all.last?.id ?? 0) + 1)
     }
 
+    @Test func aStoppedDaemonsStoreIsOneFileThatCanBePutBack() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = try await daemon.startWithModel()
+        #expect(try await daemon.stop().code == 0)
+        let path = daemon.folder.file("state/flowguard.sqlite")
+        func hasLog() -> Bool { ["-wal", "-shm"].contains { access(path + $0, F_OK) == 0 } }
+        #expect(!hasLog())
+        let copy = daemon.folder.file("copy.sqlite")
+        try FileManager.default.copyItem(atPath: path, toPath: copy)
+
+        // Much goes on, and then the copy is put back.
+        try await daemon.start()
+        try daemon.folder.append(data.lines(5_000) { $0 % 100 == 0 }, to: "pump.csv")
+        try await daemon.wait("the records") { try daemon.stream()?.recordsTotal == 5_600 }
+        let all = try daemon.everyAnomaly().map(\.summary)
+        #expect(try await daemon.stop().code == 0)
+        #expect(!hasLog())
+        try FileManager.default.removeItem(atPath: path)
+        try FileManager.default.moveItem(atPath: copy, toPath: path)
+        #expect(try StateStore(path: path).checkpoint(stream: "pump")?.recordsTotal == 600)
+
+        try await daemon.start()
+        try await daemon.wait("all records") { try daemon.stream()?.recordsTotal == 5_600 }
+        #expect(try daemon.everyAnomaly().map(\.summary) == all)
+        #expect(try await daemon.stop().code == 0)
+    }
+
     @Test func stopsDuringAFitWithoutWaitingForIt() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         var data = PumpData()

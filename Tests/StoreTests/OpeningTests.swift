@@ -157,6 +157,32 @@ struct OpeningTests {
             [.posixPermissions: 0o700], ofItemAtPath: place.folder.path)
     }
 
+    @Test func aClosedStoreIsOneFile() throws {
+        let store = try place.open()
+        _ = try store.commit(Example.commit(.new(Example.model()), id: 1))
+        #expect(try store.streams() == [Example.stream], "a reader is open too")
+        try store.close()
+        #expect(
+            try FileManager.default.contentsOfDirectory(atPath: place.folder.path)
+                == ["flowguard.sqlite"])
+        let copy = try StoreFolder()
+        try FileManager.default.copyItem(atPath: place.path, toPath: copy.path)
+        #expect(try StateStore(path: copy.path).checkpoint(stream: Example.stream) != nil)
+    }
+
+    @Test(.timeLimit(.minutes(1))) func aStoreThatAnotherReadsSaysThatItsLogStays() throws {
+        let store = try place.open()
+        let reader = try DatabaseQueue(path: place.path)
+        try reader.inDatabase { database in
+            try database.execute(sql: "BEGIN; SELECT count(*) FROM streams")
+            try store.registerStream("other", at: Example.time)
+            #expect(throws: StoreError.busy(path: place.path, waitedSecs: 5)) { try store.close() }
+            try database.execute(sql: "ROLLBACK")
+        }
+        #expect(throws: StoreError.self) { try store.streams() }
+        #expect(try StateStore(path: place.path).streams() == ["other", Example.stream])
+    }
+
     /// The files as a killed process leaves them: nothing was closed, and the log beside the file holds the commits.
     @Test func commitsSurviveAKill() throws {
         let store = try place.open()
