@@ -17,10 +17,9 @@ public final class StateStore: Sendable {
     /// The SQLite file.
     public let path: String
     private let pool: DatabasePool
+    private let patience = LockPatience()
     let commits = CommitGroup()
 
-    /// How long a write waits for another process's.
-    private static let busyTimeoutSecs = 5.0
     /// Readers at once; each has a page cache of its own.
     private static let readerLimit = 3
 
@@ -48,7 +47,8 @@ public final class StateStore: Sendable {
         try Self.requireDatabase(at: path)
         do {
             try Self.requireOwnDatabase(at: path)
-            pool = try DatabasePool(path: path, configuration: Self.configuration(pageLimit))
+            pool = try DatabasePool(
+                path: path, configuration: Self.configuration(patience, pageLimit))
             // Not in `prepareDatabase`: the pool sets its writer to NORMAL after that.
             try pool.writeWithoutTransaction { database in
                 try database.execute(sql: "PRAGMA synchronous = FULL")
@@ -78,6 +78,11 @@ public final class StateStore: Sendable {
             throw Self.translate(error, path: path, operation: "synchronous")
         }
     }
+
+    /// Ends the waiting for other processes, once that has taken so long: from then on a write to a locked file fails at once.
+    ///
+    /// One write after the other would wait its full time, and a stop for all of them.
+    public func endWaiting(in time: Duration) { patience.end(in: time) }
 
     /// Closes the file, with all that was written in it: no write-ahead log is left beside it.
     ///
@@ -123,10 +128,12 @@ public final class StateStore: Sendable {
 
     // MARK: Opening
 
-    private static func configuration(_ pageLimit: Int? = nil) -> Configuration {
+    private static func configuration(
+        _ patience: LockPatience = LockPatience(), _ pageLimit: Int? = nil
+    ) -> Configuration {
         var configuration = Configuration()
         configuration.label = "flowguard.store"
-        configuration.busyMode = .timeout(busyTimeoutSecs)
+        configuration.busyMode = .callback { patience.waits(beforeTry: $0) }
         configuration.maximumReaderCount = readerLimit
         configuration.prepareDatabase { database in
             guard !database.configuration.readonly else { return }
@@ -196,7 +203,7 @@ public final class StateStore: Sendable {
         case .SQLITE_IOERR where !hasRoom(beside: path):
             return .diskFull(path: path)
         case .SQLITE_BUSY, .SQLITE_LOCKED:
-            return .busy(path: path, waitedSecs: busyTimeoutSecs)
+            return .busy(path: path, waitedSecs: LockPatience.limitSecs)
         case .SQLITE_NOTADB:
             return .notADatabase(path: path)
         case .SQLITE_CORRUPT:

@@ -9,7 +9,7 @@ import Store
 
 /// What every worker shares.
 package struct WorkerEnvironment: Sendable {
-    let store: StateStore
+    package let store: StateStore
     let directory: StateDirectory
     let fitTurns: FitTurns
     let logger: Logger

@@ -3,6 +3,7 @@ import Ingest
 import Logging
 import ServiceLifecycle
 import Settings
+import Store
 import Streams
 import Synchronization
 
@@ -12,6 +13,8 @@ actor StreamPool: Service {
     private let anomalyLog: AnomalyLogWriter
     private var tasks: [String: Task<Void, Never>] = [:]
     private nonisolated let isStopping = Mutex(false)
+    /// How long a stop waits for a store that another program has locked.
+    private static let storeLimit = Duration.seconds(3)
     /// For readers that must not wait: the workers in the order of the configuration.
     private nonisolated let current = Mutex<[StreamWorker]>([])
 
@@ -59,6 +62,7 @@ actor StreamPool: Service {
     /// Services end one after the other, the listeners before the pool. The workers need not wait for that.
     nonisolated func beginStop() {
         isStopping.withLock { $0 = true }
+        environment.store.endWaiting(in: Self.storeLimit)
         for worker in workers { worker.board.stop() }
     }
 

@@ -100,6 +100,32 @@ import Testing
         try await recovers(daemon, to: 1_100)
     }
 
+    @Test func aStopWithALockedStoreTakesNoLongerForManyStreams() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        let names = (0..<12).map { "s\($0)" }
+        try daemon.configure(
+            names.map { "  - {name: \($0), source: {socket: run/\($0).sock}}" }
+                .joined(separator: "\n"))
+        try await daemon.start()
+        for name in names {
+            try await daemon.client(of: "run/\(name).sock").send("{\"a\":1}\n")
+            try await daemon.wait("a record") { try daemon.stream(name)?.recordsTotal == 1 }
+        }
+        let lock = try StoreLock(daemon.folder.file("state/flowguard.sqlite"))
+        for name in names { try await daemon.client(of: "run/\(name).sock").send("{\"a\":2}\n") }
+        try await daemon.wait("all to be held up") {
+            try daemon.status().streams.allSatisfy { $0.state == .failing }
+        }
+        // Each stream has a line left, whose loss it would store: each waited for the lock anew.
+        let (code, took) = try await daemon.stop()
+        #expect(code == 0)
+        #expect(took < .seconds(15))
+        let told = daemon.errorText.split(separator: "\n")
+        #expect(told.count { $0.contains("lines of clients lost") && $0.contains("lines=1") } == 12)
+        #expect(told.count { $0.contains("their number was not stored") } == 12)
+        try lock.release()
+    }
+
     @Test func aLockThatEndsIsOvercome() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         var data = try await daemon.startWithModel()

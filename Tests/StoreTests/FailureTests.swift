@@ -157,4 +157,22 @@ struct FailureTests {
             StoreError.busy(path: "x", waitedSecs: 5).description
                 == "store x: another process has held its write lock for 5 s")
     }
+
+    @Test(.timeLimit(.minutes(1)))
+    func lockOfAnotherProgramIsNotWaitedForBeyondTheEnd() throws {
+        let store = try place.open()
+        let queue = try DatabaseQueue(path: place.path)
+        try queue.writeWithoutTransaction { database in
+            try database.execute(sql: "BEGIN IMMEDIATE")
+            store.endWaiting(in: .zero)
+            // That many waits of their full length would take half an hour.
+            for _ in 0..<400 {
+                #expect(throws: StoreError.self) {
+                    try store.registerStream("other", at: Example.time)
+                }
+            }
+            try database.execute(sql: "ROLLBACK")
+        }
+        try store.registerStream("other", at: Example.time)
+    }
 }
