@@ -17,6 +17,12 @@ package enum StateError: Error, CustomStringConvertible {
         }
     }
 
+    /// Whether it only takes room to go on.
+    var isFullDisk: Bool {
+        guard case .file(_, _, let code) = self else { return false }
+        return code == ENOSPC || code == EDQUOT
+    }
+
     /// What to do about it.
     package var hint: String? {
         switch self {

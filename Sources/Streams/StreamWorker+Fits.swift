@@ -225,7 +225,8 @@ extension StreamWorker {
 
     /// Puts the model into service, or keeps it aside.
     ///
-    /// Each step is repeated by itself until it works, so that a full disk leaves one model file, not many.
+    /// Each step is repeated by itself until it works, so that a full disk leaves one model file, not many. What else keeps the
+    /// file from being written may last: then the fit has failed, and is tried again as others are.
     private func settle(
         _ result: FitJob.Result, of job: FitJob?
     ) async throws -> FitOutcome {
@@ -244,39 +245,56 @@ extension StreamWorker {
             outcome.message = reason
             prune()
         }
+        func fail(_ message: String) async throws {
+            try await insist { try self.noteFit(at: now, through: through) }
+            outcome.state = .failed
+            outcome.message = message
+        }
         func keep(_ detector: Detector, _ decision: GateDecision?) async throws -> ModelRow {
-            let row = try await insist { try self.keep(detector, decision) }
+            let id = try await insist {
+                try self.environment.store.reserveModelID(stream: self.name)
+            }
+            let kept: Result<ModelRow, StateError> = try await insist {
+                do {
+                    return .success(try self.keep(detector, decision, as: id))
+                } catch let error as StateError where !error.isFullDisk {
+                    return .failure(error)
+                }
+            }
+            let row = try kept.get()
             outcome.model = row.id
             outcome.heldOutLogLikelihood = row.heldOutLogLikelihood
             return row
         }
-        switch result {
-        case .accepted(let detector, _, _, _) where !isOfStream(detector),
-            .rejected(let detector, _) where !isOfStream(detector):
-            outcome.state = .failed
-            outcome.message = "the stream's features changed while the fit ran"
-        case .accepted(let detector, let drift, let reason, let decision):
-            let row = try await keep(detector, decision)
-            let objection = try await insist {
-                try self.adoptUnlessReplaced(
-                    detector, drift, row, reason: reason, of: job, at: now)
+        do {
+            switch result {
+            case .accepted(let detector, _, _, _) where !isOfStream(detector),
+                .rejected(let detector, _) where !isOfStream(detector):
+                outcome.state = .failed
+                outcome.message = "the stream's features changed while the fit ran"
+            case .accepted(let detector, let drift, let reason, let decision):
+                let row = try await keep(detector, decision)
+                let objection = try await insist {
+                    try self.adoptUnlessReplaced(
+                        detector, drift, row, reason: reason, of: job, at: now)
+                }
+                if let objection {
+                    try await reject(row, because: objection)
+                } else {
+                    outcome.state = .accepted
+                    outcome.message = reason
+                }
+            case .rejected(let detector, let decision):
+                try await reject(keep(detector, decision), because: decision.reason)
+            case .failed(let message):
+                try await fail(message)
+                // More records than the window holds cannot help: those that come are taken in.
+                if serving == nil, job?.selection.isWholeWindow == true { hasGivenUpWaiting = true }
+            case .cancelled:
+                break
             }
-            if let objection {
-                try await reject(row, because: objection)
-            } else {
-                outcome.state = .accepted
-                outcome.message = reason
-            }
-        case .rejected(let detector, let decision):
-            try await reject(keep(detector, decision), because: decision.reason)
-        case .failed(let message):
-            try await insist { try self.noteFit(at: now, through: through) }
-            outcome.state = .failed
-            outcome.message = message
-            // More records than the window holds cannot help: those that come are taken in.
-            if serving == nil, job?.selection.isWholeWindow == true { hasGivenUpWaiting = true }
-        case .cancelled:
-            break
+        } catch let error as StateError where !error.isFullDisk {
+            try await fail("its model cannot be stored: \(error)")
         }
         return outcome
     }
@@ -334,8 +352,9 @@ extension StreamWorker {
     }
 
     /// Writes the model's file, and says what its row will be.
-    private func keep(_ detector: Detector, _ decision: GateDecision?) throws -> ModelRow {
-        let id = try environment.store.reserveModelID(stream: name)
+    private func keep(
+        _ detector: Detector, _ decision: GateDecision?, as id: Int64
+    ) throws -> ModelRow {
         let file = StateDirectory.modelFile(name, id: id)
         let path = environment.directory.path + "/" + file
         let bytes = detector.encoded()

@@ -29,6 +29,31 @@ import Testing
                 == true, "\(fit)")
     }
 
+    @Test func aFitWhoseModelCannotBeStoredFails() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = try await daemon.startWithModel()
+        try daemon.folder.append(data.lines(400), to: "pump.csv")
+        try await daemon.wait("the records") { try daemon.stream()?.recordsTotal == 1_000 }
+        let models = daemon.folder.file("state/models/pump")
+        rename(models, models + ".aside")
+        try daemon.folder.write("a file", to: "state/models/pump")
+        let fit = try await daemon.retrain()
+        #expect(fit.state == "failed")
+        #expect(
+            fit.message == "its model cannot be stored: \(models): make folder: Not a directory")
+        #expect(fit.model == nil)
+        let stream = try #require(try daemon.stream())
+        #expect(stream.model?.id == 1)
+        #expect(stream.lastError?.message == fit.message)
+
+        unlink(models)
+        rename(models + ".aside", models)
+        let next = try await daemon.retrain()
+        #expect(["accepted", "rejected"].contains(next.state), "\(next)")
+        // The fit that failed took one number, however often it tried.
+        #expect(next.model == 3)
+    }
+
     @Test func aModelOfTheDaemonCanBeGoneOnFromWithoutIt() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         var data = try await daemon.startWithModel()
