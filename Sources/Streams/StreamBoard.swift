@@ -52,6 +52,8 @@ package struct KeyCounts: Sendable {
 /// What the rest of the daemon may know of a stream, without waiting for its worker.
 package struct StreamSnapshot: Sendable {
     package var phase = StreamState.waiting
+    /// Whether the counters and the model are those of the store, and not of a worker that has not read it yet.
+    package var isOpen = false
     package var counters = WorkerState.Counters()
     /// What became of rows beside those in records; `nil` where each line is a record.
     package var pointCounts: PointCounts?

@@ -45,6 +45,7 @@ extension StreamWorker {
         }
         removeStrayFiles()
         publish()
+        board.update { $0.isOpen = true }
         if ownsModel, state.choice == .configured, state.budget != budget {
             try recalibrate("the configuration changed")
         }

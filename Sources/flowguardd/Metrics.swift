@@ -37,7 +37,8 @@ enum Metrics {
         let streams = workers.map { Stream(worker: $0) }
         for metric in Stream.metrics {
             page.family(metric.name, metric.type, metric.help)
-            for stream in streams {
+            // A counter that is 0 for a moment, and then what it was, would seem to have grown by all of it.
+            for stream in streams where stream.snapshot.isOpen {
                 guard let value = metric.value(stream) else { continue }
                 page.sample(metric.name, [("stream", stream.name)], value)
             }

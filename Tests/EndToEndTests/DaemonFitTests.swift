@@ -84,6 +84,30 @@ import Testing
             fit.message?.hasSuffix("; 600 records were kept out by the user") == true, "\(fit)")
     }
 
+    @Test func aStreamThatHasNotReadItsStateHasNoCounters() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        _ = try await daemon.startWithModel()
+        #expect(try daemon.metric("flowguard_records_total") == 600)
+        #expect(try await daemon.stop().code == 0)
+        let windows = daemon.folder.file("state/windows")
+        let name = try #require(
+            try FileManager.default.contentsOfDirectory(atPath: windows).first)
+        rename(windows + "/" + name, windows + "/aside")
+        mkdir(windows + "/" + name, 0o755)
+        try await daemon.start()
+        let failing = "flowguard_stream_state{stream=\"pump\",state=\"failing\"} 1\n"
+        try await daemon.wait("the problem") { try daemon.get("/metrics").text.contains(failing) }
+        for name in ["records", "scored_records", "anomalies", "lost_lines", "batches"] {
+            #expect(try daemon.metric("flowguard_\(name)_total") == nil, "\(name)")
+        }
+        rmdir(windows + "/" + name)
+        rename(windows + "/aside", windows + "/" + name)
+        let records = try await daemon.wait("the state") {
+            try daemon.metric("flowguard_records_total")
+        }
+        #expect(records == 600)
+    }
+
     @Test func damagedRecordsOfTheWindowAreLeftOutAndTold() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         _ = try await daemon.startWithModel()
