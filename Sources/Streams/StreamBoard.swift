@@ -77,6 +77,8 @@ package struct StreamSnapshot: Sendable {
     /// The columns that models read.
     package var schema: Schema?
     package var fit: FitSnapshot?
+    /// Whether a fit that a person asked for was cut off, and is to begin anew.
+    package var isFitWanted = false
     package var pending: Int64 = 0
     package var needed: Int64 = 0
     package var lastRecordAt: Double?
@@ -110,6 +112,7 @@ package final class StreamBoard: Sendable {
         var refusedBefore = 0
         var busySince: ContinuousClock.Instant?
         var stoppingSince: ContinuousClock.Instant?
+        var isReload = false
         var hasStarted = false
     }
 
@@ -222,9 +225,15 @@ package final class StreamBoard: Sendable {
         }
     }
 
+    /// Whether it is to stop because its stream has another configuration, or none.
+    var isReload: Bool { above?.isReload == true || content.withLock(\.isReload) }
+
     /// Asks the worker to end soon: its source, its waits and its fit.
-    package func stop() {
+    ///
+    /// - Parameter isReload: The daemon goes on, with another configuration.
+    package func stop(isReload: Bool = false) {
         let source = content.withLock { content in
+            content.isReload = content.isReload || isReload
             content.stoppingSince = content.stoppingSince ?? .now
             return content.source
         }

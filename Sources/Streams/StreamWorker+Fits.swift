@@ -14,6 +14,8 @@ extension StreamWorker {
     private static let chunkRecords: Int64 = 16_384
     /// Waiting time after a failed first fit.
     private static let retryFirstFitSecs = 60.0
+    /// The trigger of a fit that a person asked for.
+    package static let requestedTrigger = "requested"
 
     // MARK: When
 
@@ -21,13 +23,31 @@ extension StreamWorker {
     func fitWhenDue() {
         guard fitTask == nil, !board.isStopping, isSchemaCurrent, !isSchemaReconsidered,
             !awaitsHistory,
-            let trigger = dueTrigger(at: currentTime(), records: state.windowTotal)
+            let trigger = wantedTrigger
+                ?? dueTrigger(at: currentTime(), records: state.windowTotal)
         else { return }
         do {
             _ = try requestFit(trigger)
         } catch {
             failing(error)
         }
+    }
+
+    /// The fit that was cut off, when there are records for it.
+    private var wantedTrigger: String? {
+        board.snapshot.isFitWanted && heldCount >= Int64(Detector.minimumRows)
+            ? Self.requestedTrigger : nil
+    }
+
+    /// What is left of a worker that has ended: whether a fit that was asked for did not come to its end.
+    ///
+    /// The others are due again by themselves.
+    package nonisolated var hasCutOffFit: Bool {
+        let snapshot = board.snapshot
+        let isCutOff = snapshot.fit.map {
+            $0.trigger == Self.requestedTrigger && (!$0.state.isEnded || $0.state == .cancelled)
+        }
+        return snapshot.isFitWanted || isCutOff == true
     }
 
     /// What calls for a fit, if anything does.
@@ -98,6 +118,7 @@ extension StreamWorker {
             FitRow(stream: name, state: .queued, trigger: trigger, queuedAt: now))
         board.update {
             $0.fit = FitSnapshot(id: id, state: .queued, trigger: trigger, queuedAt: now)
+            $0.isFitWanted = false
         }
         // From now on the features stay as they are.
         state.tally = nil
@@ -217,11 +238,13 @@ extension StreamWorker {
                 "outcome of a fit not stored", metadata: ["fit": "\(id)", "error": "\(error)"])
             try? environment.store.finishFit(
                 id: id,
-                FitOutcome(state: .cancelled, endedAt: currentTime(), message: Self.stopText))
+                FitOutcome(state: .cancelled, endedAt: currentTime(), message: stopText))
         }
     }
 
-    private static let stopText = "the daemon stopped"
+    private var stopText: String {
+        board.isReload ? "the configuration was reloaded" : "the daemon stopped"
+    }
 
     /// Puts the model into service, or keeps it aside.
     ///
@@ -234,7 +257,7 @@ extension StreamWorker {
         let through = job?.selection.total ?? state.windowTotal
         var outcome = FitOutcome(
             state: .cancelled, endedAt: now, recordCount: job?.training.rowCount,
-            message: Self.stopText)
+            message: stopText)
         func reject(_ row: ModelRow, because reason: String) async throws {
             var row = row
             row.state = .rejected

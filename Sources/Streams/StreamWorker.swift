@@ -128,9 +128,15 @@ package actor StreamWorker {
         thread.asUnownedSerialExecutor()
     }
 
-    package init(_ configuration: StreamConfiguration, environment: WorkerEnvironment) {
+    /// - Parameter former: The worker that ended for this one, which goes on with its work.
+    package init(
+        _ configuration: StreamConfiguration, environment: WorkerEnvironment,
+        after former: StreamWorker? = nil
+    ) {
         self.init(
             configuration, environment: environment, thread: WorkerThread(name: configuration.name))
+        let isFitWanted = former?.hasCutOffFit == true
+        board.update { $0.isFitWanted = isFitWanted }
     }
 
     /// The worker of a stream, or of one of its keys, which has the thread of the stream's.

@@ -26,7 +26,7 @@ extension ControlServer {
         streams.post(":name/retrain") { request, context in
             let worker = try await worker(context)
             await note("retrain", worker, context)
-            let (id, wasUnderway) = try await worker.requestFit("requested")
+            let (id, wasUnderway) = try await worker.requestFit(StreamWorker.requestedTrigger)
             return try HTTPReply.json(
                 RetrainReply(stream: worker.name, fit: id, wasUnderway: wasUnderway),
                 status: .accepted)

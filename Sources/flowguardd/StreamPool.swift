@@ -80,12 +80,13 @@ actor StreamPool: Service {
         let old = workers
         let kept = old.filter { streams.contains($0.configuration) }
         for worker in old where !kept.contains(where: { $0 === worker }) {
-            worker.board.stop()
+            worker.board.stop(isReload: true)
             await tasks.removeValue(forKey: worker.name)?.value
         }
         let new = streams.map { stream in
             kept.first { $0.configuration == stream }
-                ?? StreamWorker(stream, environment: environment)
+                ?? StreamWorker(
+                    stream, environment: environment, after: old.first { $0.name == stream.name })
         }
         current.withLock { $0 = new }
         environment.inputs.forget(except: streams.map(\.source.path))

@@ -259,6 +259,31 @@ import Testing
         }
     }
 
+    @Test func aFitThatAReloadCutsOffBeginsAnew() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = try await daemon.startWithModel()
+        try daemon.folder.append(data.lines(20_000), to: "pump.csv")
+        try await daemon.wait("the records") { try daemon.stream()?.recordsTotal == 20_600 }
+        let cut = try ControlJSON.decode(
+            RetrainReply.self, from: daemon.request("POST", "/v1/streams/pump/retrain").body
+        ).fit
+        try await daemon.wait("a running fit") { try daemon.stream()?.fit?.state == "running" }
+        try daemon.configure(
+            DaemonLifeTests.pump.replacing(
+                "false_alarm_probability: 0.0001", with: "false_alarm_probability: 0.0002"))
+        daemon.signal(SIGHUP)
+        let next = try await daemon.wait("another fit's end") {
+            try daemon.detail().fits.first { $0.id > cut && $0.isEnded }
+        }
+        #expect(next.trigger == "requested")
+        #expect(["accepted", "rejected"].contains(next.state), "\(next)")
+        let first = try #require(try daemon.detail().fits.first { $0.id == cut })
+        #expect(first.state == "cancelled")
+        #expect(first.message == "the configuration was reloaded")
+        // It was asked for once.
+        #expect(try daemon.detail().fits.count { $0.id > cut } == 1)
+    }
+
     @Test func wrongTimesNeitherEndTheDaemonNorTheDetection() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         var data = PumpData()
