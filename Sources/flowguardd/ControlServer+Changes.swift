@@ -25,8 +25,8 @@ extension ControlServer {
         let streams = router.group("/v1/streams")
         streams.post(":name/retrain") { request, context in
             let worker = try await worker(context)
-            await note("retrain", worker, context)
             let (id, wasUnderway) = try await worker.requestFit(StreamWorker.requestedTrigger)
+            await note("retrain", worker, context)
             return try HTTPReply.json(
                 RetrainReply(stream: worker.name, fit: id, wasUnderway: wasUnderway),
                 status: .accepted)
@@ -36,8 +36,11 @@ extension ControlServer {
             let update = try await thresholdUpdate(request)
             // A body may take its time: a reload can have put another worker in the place of the first.
             let worker = try await self.worker(context)
+            try await change(update, of: worker)
             await note("threshold", worker, context)
-            return try await change(update, of: worker)
+            return try await offload {
+                try HTTPReply.json(StatusMessages.thresholds(of: worker, store: store))
+            }
         }
         streams.get(":name/models/:id/file") { _, context in
             let (worker, id) = try await (worker(context), number(context, "id"))
@@ -52,8 +55,9 @@ extension ControlServer {
         }
         streams.post(":name/models/:id/activate") { _, context in
             let (worker, id) = try await (worker(context), number(context, "id"))
+            let row = try await worker.activate(model: id)
             await note("model activate", worker, context)
-            return try await HTTPReply.json(ModelMessage(worker.activate(model: id)))
+            return try HTTPReply.json(ModelMessage(row))
         }
         streams.post(":name/score") { request, context in
             let worker = try await worker(context)
@@ -72,7 +76,7 @@ extension ControlServer {
         }
     }
 
-    /// Every change names who made it.
+    /// Logs who made a change, once it is made.
     private func note(_ change: String, _ worker: StreamWorker, _ context: ControlContext) async {
         let peer = await PeerCredentials.read(from: context.channel)
         logger.notice(
@@ -120,8 +124,7 @@ extension ControlServer {
         }
     }
 
-    private func change(_ update: ThresholdUpdate, of worker: StreamWorker) async throws -> Response
-    {
+    private func change(_ update: ThresholdUpdate, of worker: StreamWorker) async throws {
         let choice: WorkerState.ThresholdChoice =
             switch update {
             case .logLikelihood(let value): .logLikelihood(value)
@@ -130,9 +133,6 @@ extension ControlServer {
             case .reset: .configured
             }
         _ = try await worker.setThreshold(choice)
-        return try await offload {
-            try HTTPReply.json(StatusMessages.thresholds(of: worker, store: store))
-        }
     }
 
     // MARK: Labels
@@ -170,8 +170,8 @@ extension ControlServer {
                 .conflict, "anomaly \(id) is of stream '\(stream)', which is not watched any more",
                 hint: "put the stream back into the configuration")
         }
-        await self.note("label", worker, context)
         let outcome = try await worker.label(anomaly: id, label, note: note)
+        await self.note("label", worker, context)
         return try HTTPReply.json(
             LabelReply(
                 anomaly: id, stream: stream, label: outcome.row.label?.label.rawValue,

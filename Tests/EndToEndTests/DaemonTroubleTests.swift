@@ -309,6 +309,22 @@ import Testing
         #expect(daemon.isRunning)
     }
 
+    @Test func onlyWhatWasChangedIsLoggedAsAChange() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        _ = try await daemon.startWithModel()
+        let tooMany = Array("{\"false_alarms_per_day\":1e19}".utf8)
+        #expect(
+            try daemon.request("PUT", "/v1/streams/pump/threshold", body: tooMany).status == 400)
+        #expect(try daemon.request("POST", "/v1/streams/pump/models/99/activate").status == 404)
+        let some = Array("{\"false_alarms_per_day\":3}".utf8)
+        #expect(try daemon.request("PUT", "/v1/streams/pump/threshold", body: some).status == 200)
+        try await daemon.wait("the change in the journal") {
+            daemon.errorText.contains("change=threshold")
+        }
+        #expect(
+            daemon.errorText.split(separator: "\n").count { $0.contains("control change") } == 1)
+    }
+
     @Test func aThresholdByHandSurvivesANewModel() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         var data = try await daemon.startWithModel()
