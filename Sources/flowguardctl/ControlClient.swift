@@ -68,15 +68,16 @@ enum ControlMethod {
         case .delete: .DELETE
         }
     }
+
+    /// How long the daemon may take to begin its answer: what it only tells it has at hand, as a rule; a change may wait for a
+    /// batch or a fit.
+    fileprivate var answerLimit: Duration { .seconds(self == .get ? 20 : 60) }
 }
 
 /// Speaks HTTP/1.1 with the daemon over its Unix socket, a connection a request.
 struct ControlClient: Sendable {
     /// The socket.
     let socketPath: String
-
-    /// How long the daemon may take to begin its answer.
-    private static let answerLimit = TimeAmount.seconds(60)
 
     private typealias Connection = NIOAsyncChannel<
         HTTPClientResponsePart, HTTPClientRequestPart
@@ -124,12 +125,19 @@ struct ControlClient: Sendable {
         _ receive: (ArraySlice<UInt8>) async throws -> Void
     ) async throws {
         let connection = try await connect()
+        // Set until the answer has begun.
+        var answerDue: ContinuousClock.Instant? = .now + method.answerLimit
+        var lost: CommandFailure {
+            answerDue.map { .now >= $0 } == true ? silent(method.answerLimit) : brokenOff
+        }
         do {
             try await connection.executeThenClose { inbound, outbound in
                 try await send(method, path, body: body, to: outbound)
                 // The socket is closed under a daemon that does not begin to answer.
                 let channel = connection.channel
-                let limit = channel.eventLoop.scheduleTask(in: Self.answerLimit) {
+                let limit = channel.eventLoop.scheduleTask(
+                    in: TimeAmount(method.answerLimit)
+                ) {
                     channel.close(promise: nil)
                 }
                 defer { limit.cancel() }
@@ -139,6 +147,7 @@ struct ControlClient: Sendable {
                     switch part {
                     case .head(let head):
                         limit.cancel()
+                        answerDue = nil
                         status = head.status
                     case .body(let buffer):
                         if status == .ok || status == .accepted || status == .created {
@@ -204,7 +213,14 @@ struct ControlClient: Sendable {
         throw CommandFailure("\(socketPath): the daemon answered \(status.code)")
     }
 
-    private var lost: CommandFailure {
+    private func silent(_ limit: Duration) -> CommandFailure {
+        CommandFailure(
+            "\(socketPath): the daemon gave no answer for \(limit.components.seconds) s",
+            hint: "it is busy or stuck: look at its log: journalctl -u flowguardd",
+            status: .unavailable)
+    }
+
+    private var brokenOff: CommandFailure {
         CommandFailure(
             "\(socketPath): the daemon ended the connection before its answer was complete",
             hint: "look at its log: journalctl -u flowguardd", status: .unavailable)

@@ -80,6 +80,20 @@ struct CommandTroubleTests {
         #expect(outcome.error.hasSuffix("\nhint:  \(hint)\n"), "\(outcome.error)")
     }
 
+    @Test func aDaemonThatDoesNotAnswerIsNamedSo() throws {
+        let path = runner.folder.file("silent.sock")
+        let silent = try ListeningSocket(path: path)
+        let outcome = try runner.run(["status", "--socket", path])
+        #expect(outcome.code == 69)
+        #expect(
+            outcome.error == """
+                error: \(path): the daemon gave no answer for 20 s
+                hint:  it is busy or stuck: look at its log: journalctl -u flowguardd
+
+                """)
+        withExtendedLifetime(silent) {}
+    }
+
     @Test func scoreOfLinesThatAreAllNoRecordsFails() throws {
         _ = try runner.run(["fit", "-o", "m.model"], input: CommandRecords.csv(600))
         let line = "2026-03-02T13:00:00Z;50,1;10,5;7,2\n"
