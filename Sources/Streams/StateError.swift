@@ -6,6 +6,8 @@ package enum StateError: Error, CustomStringConvertible {
     case file(path: String, operation: String, code: Int32)
     /// Another daemon works on this state.
     case stateInUse(path: String, processID: String)
+    /// Another daemon writes this anomaly log.
+    case logInUse(path: String)
 
     /// Subject, rule, what was found.
     package var description: String {
@@ -14,6 +16,8 @@ package enum StateError: Error, CustomStringConvertible {
             return "\(path): \(operation): \(String(cString: strerror(code)))"
         case .stateInUse(let path, let processID):
             return "\(path): one daemon a state directory, process \(processID) already works on it"
+        case .logInUse(let path):
+            return "\(path): one daemon an anomaly log, another process already writes to it"
         }
     }
 
@@ -35,6 +39,8 @@ package enum StateError: Error, CustomStringConvertible {
             }
         case .stateInUse:
             return "stop that daemon, or give this one a state_directory of its own"
+        case .logInUse:
+            return "stop that daemon, or give this one a log.anomalies of its own"
         }
     }
 }

@@ -47,7 +47,9 @@ final class AnomalyLog {
         if descriptor >= 0 { close(descriptor) }
     }
 
-    /// Opens the file, again after a rotation or at a new path.
+    var isOpen: Bool { descriptor >= 0 }
+
+    /// Opens the file, again after a rotation or at a new path, and locks it for one daemon.
     func reopen(path newPath: String? = nil) throws(StateError) {
         if descriptor >= 0 { close(descriptor) }
         descriptor = -1
@@ -60,6 +62,14 @@ final class AnomalyLog {
         var information = stat()
         guard fstat(descriptor, &information) == 0 else {
             throw .file(path: path, operation: "stat", code: errno)
+        }
+        // Not what others may open too, as /dev/null.
+        if information.st_mode & S_IFMT == S_IFREG, flock(descriptor, LOCK_EX | LOCK_NB) != 0,
+            errno == EWOULDBLOCK
+        {
+            close(descriptor)
+            descriptor = -1
+            throw .logInUse(path: path)
         }
         identity = (UInt64(information.st_dev), UInt64(information.st_ino))
         size = Self.endOfLastLine(descriptor, size: information.st_size)

@@ -59,7 +59,9 @@ actor AnomalyLogWriter {
 
     /// Opens the log and completes it from the store.
     ///
-    /// - Throws: When the log cannot be opened. A disk that is full is a problem that `run()` waits out.
+    /// A log that cannot be opened or written is a problem that `run()` waits out, as it does later.
+    ///
+    /// - Throws: When the store cannot be read.
     init(path: String, positionPath: String, store: StateStore, logger: Logger) throws {
         self.store = store
         self.logger = logger
@@ -76,10 +78,7 @@ actor AnomalyLogWriter {
         do {
             try log.reopen()
             while try Self.copyPage(from: store, to: log) {}
-        } catch StateError.file(let path, let operation, let code)
-            where code == ENOSPC || code == EDQUOT
-        {
-            let error = StateError.file(path: path, operation: operation, code: code)
+        } catch let error as StateError {
             problem.withLock { $0 = error.description }
             logger.error("anomaly log not written", metadata: ["error": "\(error)"])
             wakeup.yield()
@@ -114,12 +113,14 @@ actor AnomalyLogWriter {
 
     /// Opens the file anew, after a rotation, or at another path.
     func reopen(path: String) throws {
+        defer { wakeup.yield() }
         try log.reopen(path: path)
-        wakeup.yield()
     }
 
     private func copyAll() -> Bool {
         do {
+            // With nothing to write it must be known to be well too.
+            if !log.isOpen { try log.reopen() }
             while try Self.copyPage(from: store, to: log) {}
             problem.withLock { $0 = nil }
             return true

@@ -112,15 +112,39 @@ import Testing
                 """)
     }
 
-    @Test func aLogFolderThatCannotBeMadeIsExitCode74() throws {
-        let folder = try TemporaryDirectory()
-        try folder.write("a file", to: "log")
-        let daemon = DaemonProcess(folder: folder)
+    @Test func aLogFolderThatCannotBeMadeIsWaitedFor() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        let path = try daemon.folder.write("a file", to: "log")
         try daemon.configure("  - {name: a, source: {file: a.csv}}")
-        let result = try runToEnd(["--config", folder.file("flowguard.yaml")])
-        #expect(result.code == 74)
+        try await daemon.start()
+        let warning = "anomaly log: \(path): make folder: Not a directory"
+        // It stays, though there is nothing to write.
+        for _ in 0..<300 {
+            #expect(try daemon.status().warnings == [warning])
+            try await Task.sleep(for: .milliseconds(5))
+        }
+        #expect(try daemon.get("/metrics").text.contains("flowguard_anomaly_log_failing 1\n"))
+        unlink(path)
+        try await daemon.wait("the log") { try daemon.status().warnings.isEmpty }
+        #expect(try daemon.logged().isEmpty)
+    }
+
+    @Test func twoDaemonsNeverShareAnAnomalyLog() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        let other = DaemonProcess(folder: try TemporaryDirectory())
+        for daemon in [daemon, other] {
+            try daemon.configure("  - {name: a, source: {file: a.csv}}")
+        }
+        try await daemon.start()
+        try FileManager.default.createSymbolicLink(
+            atPath: other.folder.file("log"), withDestinationPath: daemon.folder.file("log"))
+        try await other.start()
+        let warning = "anomaly log: \(other.logPath): one daemon an anomaly log, "
         #expect(
-            result.error.hasSuffix("error: \(folder.file("log")): make folder: Not a directory\n"))
+            try other.status().warnings == [warning + "another process already writes to it"])
+        #expect(try daemon.status().warnings.isEmpty)
+        daemon.kill()
+        try await other.wait("the log") { try other.status().warnings.isEmpty }
     }
 
     @Test func aStoreThatIsNoStoreIsExitCode74() throws {
