@@ -32,8 +32,12 @@ package enum StateError: Error, CustomStringConvertible {
         switch self {
         case .file(let path, _, let code):
             switch code {
-            case EACCES, EPERM, EROFS:
+            case EACCES, EPERM:
                 return "run as the owner of \(path), or change its owner or mode"
+            case EROFS:
+                return
+                    "the file system is read-only: mount it for writing, or, where the unit makes it so, "
+                    + "name the folder under ReadWritePaths"
             case ENOSPC, EDQUOT: return "free some space"
             default: return nil
             }
