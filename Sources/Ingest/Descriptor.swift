@@ -67,9 +67,16 @@ final class Descriptor: Sendable {
     /// Opens a file for reading, a pipe without waiting for a writer.
     ///
     /// - Returns: `nil` if there is none.
+    /// - Throws: `cannotOpen`, also when too few descriptors would be left.
     static func open(_ path: String) throws(IngestError) -> Descriptor? {
         let number = retrying { Glibc.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) }
-        guard number < 0 else { return Descriptor(number: number) }
+        if number >= 0 {
+            let opened = Descriptor(number: number)
+            guard DescriptorReserve.files.allows(number) else {
+                throw .cannotOpen(path: path, errno: EMFILE)
+            }
+            return opened
+        }
         // A socket cannot be opened at all; what it is says more than the error number.
         if errno == ENXIO, let found = status(path: path) {
             throw .notARegularFile(path: path, found: found.kindText)

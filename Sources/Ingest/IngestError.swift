@@ -61,6 +61,8 @@ public enum IngestError: Error, Equatable, CustomStringConvertible {
     case socketInUse(path: String)
     /// The path of a socket leads to something else.
     case socketPathOccupied(path: String, found: String)
+    /// Clients of a socket are not let in, for want of descriptors.
+    case tooFewDescriptors(path: String)
     /// A socket cannot be made or listened on.
     case cannotListen(path: String, errno: Int32)
 
@@ -137,6 +139,9 @@ public enum IngestError: Error, Equatable, CustomStringConvertible {
             "\(path): expected to be the only listener, found another process listening"
         case .socketPathOccupied(let path, let found):
             "\(path): expected a socket or nothing, found \(found)"
+        case .tooFewDescriptors(let path):
+            "\(path): new clients wait: \(Self.text(EMFILE)), the others are kept for files, the "
+                + "database and the control socket"
         case .cannotListen(let path, let number):
             "\(path): cannot be listened on: \(Self.text(number))"
         }

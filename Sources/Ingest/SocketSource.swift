@@ -44,6 +44,8 @@ public final class SocketSource: LineSource {
     private let hub: SocketHub
     private let listener = Mutex<Listener?>(nil)
     private let overflow = Mutex<SocketOverflow?>(nil)
+    /// Whether clients wait because the process has too few descriptors left.
+    private let isShort = SharedFlag()
 
     private struct Listener {
         var channel: any Channel
@@ -92,12 +94,15 @@ public final class SocketSource: LineSource {
         } else {
             socket = try UnixSocket.bind(name, .stream, mode: options.mode)
         }
-        let hub = hub
+        let (hub, isShort) = (hub, isShort)
         let bootstrap = ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 128)
+            // After each client it is asked whether there is room for another.
+            .serverChannelOption(.maxMessagesPerRead, value: 1)
             .serverChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(AcceptRestHandler())
+                    try channel.pipeline.syncOperations.addHandler(
+                        AcceptRestHandler(isResting: isShort))
                 }
             }
             .childChannelOption(.allowRemoteHalfClosure, value: options.acknowledges)
@@ -216,27 +221,54 @@ public final class SocketSource: LineSource {
         overflow.withLock(\.self)?.losses ?? SpoolLosses()
     }
 
-    /// Why the spool takes no lines now.
+    /// Why the spool takes no lines now, or no client is let in.
     public func problem() -> IngestError? {
         overflow.withLock(\.self)?.problem
+            ?? (isShort.isSet ? .tooFewDescriptors(path: name) : nil)
     }
 }
 
-/// Lets a listener rest for a while when a client cannot be accepted, for want of descriptors.
+/// A flag that event loops set and others read.
+private final class SharedFlag: Sendable {
+    private let flag = Atomic(false)
+
+    var isSet: Bool {
+        get { flag.load(ordering: .relaxed) }
+        set { flag.store(newValue, ordering: .relaxed) }
+    }
+}
+
+/// Lets a listener rest while the process has too few descriptors left, so that clients wait in the kernel's queue.
 ///
-/// The client waits in the kernel's queue and keeps the listener readable, so that its event loop
-/// would turn in circles. NIO's `AcceptBackoffHandler` delays reads that are asked for; after an
-/// error none is, since the one before is still pending.
+/// Such a client keeps the listener readable, so that its event loop would turn in circles. NIO's
+/// `AcceptBackoffHandler` delays reads that are asked for; after an error none is, since the one before is still pending.
 private final class AcceptRestHandler: ChannelInboundHandler {
     typealias InboundIn = any Channel
 
-    private static let rest = TimeAmount.seconds(1)
+    private static let rest = TimeAmount.milliseconds(500)
+    private let isResting: SharedFlag
+
+    init(isResting: SharedFlag) {
+        self.isResting = isResting
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        context.fireChannelRead(data)
+        if !DescriptorReserve.clients.hasRoom { rest(context.channel) }
+    }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         guard error is IOError else { return context.fireErrorCaught(error) }
-        let channel = context.channel
+        rest(context.channel)
+    }
+
+    private func rest(_ channel: any Channel) {
+        isResting.isSet = true
         setReading(false, on: channel)
-        context.eventLoop.assumeIsolated().scheduleTask(in: Self.rest) {
+        channel.eventLoop.assumeIsolated().scheduleTask(in: Self.rest) {
+            guard channel.isActive else { return }
+            guard DescriptorReserve.clients.hasRoom else { return self.rest(channel) }
+            self.isResting.isSet = false
             self.setReading(true, on: channel)
         }
     }

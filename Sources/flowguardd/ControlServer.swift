@@ -4,6 +4,7 @@ import Foundation
 import HTTPTypes
 import Hummingbird
 import HummingbirdCore
+import Ingest
 import Logging
 import NIOCore
 import ServiceLifecycle
@@ -15,9 +16,6 @@ import Synchronization
 /// The control API over the Unix socket, and its reading half over TCP.
 struct ControlServer: Sendable {
     static let version = FlowguardVersion.current
-    /// Connections at once on each listener.
-    private static let maximumConnections = 128
-
     let pool: StreamPool
     let status: DaemonStatus
     let store: StateStore
@@ -65,7 +63,7 @@ struct ControlServer: Sendable {
     private func configuration(_ address: BindAddress) -> ApplicationConfiguration {
         ApplicationConfiguration(
             address: address, serverName: "flowguardd",
-            availableConnectionsDelegate: .maximum(Self.maximumConnections, logger: quietLogger))
+            availableConnectionsDelegate: ControlConnections())
     }
 
     /// The listeners' own chatter is of no use to people.
@@ -211,6 +209,20 @@ struct ControlServer: Sendable {
                 .badRequest, "\(name): expected a number above 0, found '\(text.prefix(40))'")
         }
         return value
+    }
+}
+
+/// How many connections each listener has: so many that the database keeps its descriptors.
+private struct ControlConnections: AvailableConnectionsDelegate {
+    private static let maximum = 128
+    private var count = 0
+
+    mutating func connectionOpened() { count += 1 }
+    mutating func connectionClosed() { count -= 1 }
+
+    /// The end of another one is what makes a listener ask again.
+    func isAcceptingNewConnections() -> Bool {
+        count == 0 || (count < Self.maximum && DescriptorReserve.control.hasRoom)
     }
 }
 
