@@ -6,7 +6,7 @@ import Synchronization
 ///
 /// The lines after it have the numbers 4712, 4713 and so on. Without it they are numbered from 1, and nothing is known of
 /// the client's earlier connections.
-struct ClientGreeting: Decodable, Equatable {
+struct ClientGreeting: Equatable {
     /// The name by which the client is known over all its connections.
     let hello: String
     /// The number of its next line.
@@ -17,16 +17,50 @@ struct ClientGreeting: Decodable, Equatable {
     static let maximumNameBytes = 128
     /// The greatest number that every JSON reader holds exactly; counting on from it overflows nothing.
     private static let largestNext: Int64 = 1 << 53
-    private static let start = Array("{\"hello\"".utf8)
 
-    /// Reads a line; `nil` if it is none, so that it is a record.
-    init?(_ line: some Collection<UInt8>) {
-        guard line.starts(with: Self.start),
-            let greeting = try? JSONDecoder().decode(Self.self, from: Data(line)),
-            !greeting.hello.isEmpty, greeting.hello.utf8.count <= Self.maximumNameBytes,
-            greeting.next > 0, greeting.next <= Self.largestNext
+    /// What is wrong with a greeting, as its client is told.
+    struct Problem: Error, Equatable {
+        let text: String
+
+        /// A line that says so, and ends the connection.
+        var answer: String {
+            let json = (try? JSONEncoder().encode(["error": text])) ?? Data()
+            return String(decoding: json, as: UTF8.self) + "\n"
+        }
+    }
+
+    /// What there is to read of a greeting, well made or not.
+    private struct Draft: Decodable {
+        var hello: String?
+        var next: Int64?
+
+        private enum Keys: CodingKey { case hello, next }
+
+        init(from decoder: any Decoder) throws {
+            let object = try decoder.container(keyedBy: Keys.self)
+            hello = try? object.decode(String.self, forKey: .hello)
+            next = try? object.decode(Int64.self, forKey: .next)
+        }
+    }
+
+    /// Reads a line; `nil` if it is no object with a text `hello`, so that it is a record.
+    init?(_ line: some Collection<UInt8>) throws(Problem) {
+        // Most first lines are records: only an object is looked at.
+        guard line.first(where: { ![0x20, 0x09].contains($0) }) == UInt8(ascii: "{"),
+            let draft = try? JSONDecoder().decode(Draft.self, from: Data(line)),
+            let name = draft.hello
         else { return nil }
-        self = greeting
+        guard !name.isEmpty, name.utf8.count <= Self.maximumNameBytes else {
+            throw Problem(
+                text: "greeting: expected a name of 1 to \(Self.maximumNameBytes) bytes as hello, "
+                    + "found \(name.utf8.count)")
+        }
+        guard let next = draft.next, (1...Self.largestNext).contains(next) else {
+            throw Problem(
+                text: "greeting: expected the number of the next line as next, a whole number from "
+                    + "1 to \(Self.largestNext), found \(draft.next.map { "\($0)" } ?? "none")")
+        }
+        (hello, self.next) = (name, next)
     }
 }
 
@@ -34,7 +68,10 @@ extension SocketHub.Client {
     /// Takes in bytes, and finds the greeting among the first ones.
     ///
     /// - Returns: The greeting, with the bytes that complete it.
-    mutating func takeIn(_ bytes: UnsafeRawBufferPointer) -> ClientGreeting? {
+    /// - Throws: What is wrong with it.
+    mutating func takeIn(
+        _ bytes: UnsafeRawBufferPointer
+    ) throws(ClientGreeting.Problem) -> ClientGreeting? {
         guard var held = greeting else {
             framer.append(bytes)
             return nil
@@ -46,7 +83,8 @@ extension SocketHub.Client {
             return nil
         }
         greeting = nil
-        let found = end.flatMap { ClientGreeting(held[..<$0]) }
+        var found: ClientGreeting?
+        if let end, end <= ClientGreeting.maximumBytes { found = try ClientGreeting(held[..<end]) }
         if let found, let end {
             name = found.hello
             nextSequence = found.next

@@ -138,27 +138,40 @@ final class SocketHub: Sendable {
         state.withLock { $0.clients[id]?.framer.name = "client \(id) (uid \(user))" }
     }
 
+    /// What is to be done after bytes of a client.
+    enum Reception {
+        case goOn
+        /// It is not read any further for now.
+        case pause
+        /// It is told what is wrong with its greeting, and closed.
+        case refuse(ClientGreeting.Problem)
+    }
+
     /// Takes in bytes of a client.
-    ///
-    /// - Returns: Whether the client is not to be read any further for now.
-    func receive(_ bytes: UnsafeRawBufferPointer, from id: Int) -> Bool {
-        let (shouldPause, waiters) = state.withLock { state in
-            if !state.isStopped, let greeting = state.clients[id]?.takeIn(bytes) {
-                state.listeners[id]?.waiting = state.committed.committed(greeting.hello) ?? 0
+    func receive(_ bytes: UnsafeRawBufferPointer, from id: Int) -> Reception {
+        let (reception, waiters) = state.withLock {
+            state -> (Reception, [CheckedContinuation<Void, Never>?]) in
+            guard !state.isStopped else { return (.goOn, []) }
+            do throws(ClientGreeting.Problem) {
+                if let greeting = try state.clients[id]?.takeIn(bytes) {
+                    state.listeners[id]?.waiting = state.committed.committed(greeting.hello) ?? 0
+                }
+            } catch {
+                (state.clients[id], state.listeners[id]) = (nil, nil)
+                return (.refuse(error), [])
             }
-            guard !state.isStopped, let client = state.clients[id], client.framer.hasCompleteLine
-            else {
-                return (false, [CheckedContinuation<Void, Never>?]())
+            guard let client = state.clients[id], client.framer.hasCompleteLine else {
+                return (.goOn, [])
             }
             let shouldPause = !client.isPaused && client.framer.pendingCount >= Self.pauseBytes
             if shouldPause { state.clients[id]?.isPaused = true }
             return (
-                shouldPause,
+                shouldPause ? .pause : .goOn,
                 [state.markReady(id), shouldPause ? state.takeOverflowWaiter() : nil]
             )
         }
         for waiter in waiters { waiter?.resume() }
-        return shouldPause
+        return reception
     }
 
     /// Notes that a client sends nothing more.
@@ -354,12 +367,17 @@ final class SocketClientHandler: ChannelInboundHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard let id else { return }
         let buffer = unwrapInboundIn(data)
-        let shouldPause = buffer.withUnsafeReadableBytes { hub.receive($0, from: id) }
+        let reception = buffer.withUnsafeReadableBytes { hub.receive($0, from: id) }
         if hub.acknowledges { hub.writeWaiting(to: id) }
-        if shouldPause {
+        switch reception {
+        case .goOn: break
+        case .pause:
             context.channel.setOption(.autoRead, value: false).whenFailure { _ in
                 // The client is gone already: there is nothing left to read.
             }
+        case .refuse(let problem):
+            context.channel.writeAndFlush(ByteBuffer(string: problem.answer), promise: nil)
+            context.channel.close(promise: nil)
         }
     }
 

@@ -390,4 +390,42 @@ final class Client: Sendable {
         source.stop()
         #expect(try await waiting == nil)
     }
+
+    @Test(arguments: [
+        "{\"hello\":\"a\",\"next\":7}", "{ \"hello\": \"a\", \"next\": 7 }\r",
+        " {\"version\":2,\"next\":7,\"hello\":\"a\"}",
+    ])
+    func greetingIsKnownHoweverItIsWritten(greeting: String) async throws {
+        let source = try await started(
+            SocketSource(
+                path: path, format: .ndjson, options: options { $0.acknowledges = true }))
+        let client = try Client(path)
+        client.send(greeting + "\n{\"a\":1}\n")
+        let batch = try #require(try await source.next())
+        #expect(batch.texts == ["{\"a\":1}"])
+        #expect(batch.numbering == LineBatch.Numbering(client: "a", first: 7))
+        source.stop()
+    }
+
+    @Test(arguments: [
+        ("{\"hello\":\"a\",\"next\":0}", "found 0"), ("{\"hello\":\"a\"}", "found none"),
+        ("{\"next\":\"1\", \"hello\":\"a\"}", "found none"),
+        ("{\"hello\":\"\",\"next\":1}", "found 0"),
+    ])
+    func clientHearsWhatIsWrongWithItsGreeting(greeting: String, found: String) async throws {
+        let source = try await started(
+            SocketSource(
+                path: path, format: .ndjson, options: options { $0.acknowledges = true }))
+        let client = try Client(path)
+        client.send(greeting + "\n")
+        let answer = await client.receiveAll()
+        #expect(answer.hasPrefix("{\"error\":\"greeting: expected "), "\(answer)")
+        #expect(answer.hasSuffix("\(found)\"}\n"), "\(answer)")
+        // Nothing of it is taken for a record, and others are served.
+        let other = try Client(path)
+        other.send("{\"hello\":1}\n")
+        #expect(try await source.next()?.texts == ["{\"hello\":1}"])
+        source.stop()
+    }
+
 }
