@@ -108,6 +108,27 @@ final class Descriptor: Sendable {
         return result == 0 ? Status(info) : nil
     }
 
+    /// The status of what a path leads to; `nil` if it leads nowhere.
+    ///
+    /// - Throws: `cannotOpen` if that cannot be told, as in a folder that may not be passed through.
+    static func lookUp(_ path: String) throws(IngestError) -> Status? {
+        var info = stat()
+        if stat(path, &info) == 0 { return Status(info) }
+        guard errno == ENOENT || errno == ENOTDIR else {
+            throw .cannotOpen(path: path, errno: errno)
+        }
+        return nil
+    }
+
+    /// Whether it is certain that a path leads nowhere.
+    static func isMissing(_ path: String) -> Bool {
+        do throws(IngestError) {
+            return try lookUp(path) == nil
+        } catch {
+            return false
+        }
+    }
+
     /// The names in a folder; none if there is no folder.
     static func names(in folder: String) throws(IngestError) -> [String] {
         guard let stream = opendir(folder) else {

@@ -191,8 +191,10 @@ package struct FileFollower: Sendable {
     private mutating func lines(of current: inout OpenFile) throws(IngestError) -> LineBatch? {
         if current.ending == nil {
             // First the name, then the content: what is written before its name is given away is
-            // read.
-            let successorBytes = current.isCopy ? 0 : try successorBytes(of: current)
+            // read. Where the name cannot be looked up, what is open is read first.
+            let successor = Result { () throws(IngestError) in
+                current.isCopy ? 0 : try successorBytes(of: current)
+            }
             let before = current.framer.readOffset
             let status = try read(&current)
             if current.ending == .emptied, try goOnInCopy(&current) {
@@ -208,6 +210,7 @@ package struct FileFollower: Sendable {
                     isIdle = batch == nil && current.framer.readOffset == before
                     return batch
                 }
+                let successorBytes = try successor.get()
                 guard current.isCopy || isOver(&current, status, successorBytes) else {
                     backlogBytes = successorBytes
                     deletedAt = status.isDeleted ? status.touchedAt : nil
@@ -225,8 +228,7 @@ package struct FileFollower: Sendable {
 
     /// How much the path's file holds, if that is another one; where it is empty or gone, what was rotated away before that.
     private func successorBytes(of current: OpenFile) throws(IngestError) -> Int64 {
-        let status = Descriptor.status(path: path)
-        if let status {
+        if let status = try Descriptor.lookUp(path) {
             guard FileIdentity(status) != FileIdentity(current.handle) else { return 0 }
             guard status.size == 0 else {
                 return try neighbours?.unreadBytes(path, status) ?? status.size

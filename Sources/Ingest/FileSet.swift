@@ -33,6 +33,8 @@ package struct FileSet: Sendable {
     package private(set) var isIdle = false
     /// What is wrong with one of the files.
     package private(set) var problem: IngestError?
+    /// Why the folders cannot be looked through.
+    private var listingProblem: IngestError?
 
     private struct Followed {
         let path: String
@@ -140,11 +142,11 @@ package struct FileSet: Sendable {
     private mutating func sumUp() {
         backlogBytes = followers.reduce(0) { $0 + $1.follower.backlogBytes }
         isCaughtUp =
-            isIdle
+            isIdle && listingProblem == nil
             && followers.allSatisfy { followed in
                 followed.follower.isCaughtUp && followed.problem == nil && followed.refusal == nil
             }
-        problem = followers.lazy.compactMap { $0.refusal ?? $0.problem }.first
+        problem = followers.lazy.compactMap { $0.refusal ?? $0.problem }.first ?? listingProblem
     }
 
     // MARK: The consumer's word
@@ -185,16 +187,33 @@ package struct FileSet: Sendable {
 
     private mutating func findFiles() {
         letGo()
+        listingProblem = nil
         var matches = glob_t()
         defer { globfree(&matches) }
-        guard glob(pattern, GLOB_NOSORT, nil, &matches) == 0 else { return }
+        guard glob(pattern, GLOB_NOSORT, nil, &matches) == 0 else {
+            // It does not say why it has found nothing.
+            let fixed = String(pattern.prefix { !"*?[".contains($0) })
+            do throws(IngestError) {
+                _ = try Descriptor.names(in: FileFollower.folder(of: fixed))
+            } catch {
+                listingProblem = error
+            }
+            return
+        }
         let paths = (0..<Int(matches.gl_pathc)).compactMap { index in
             matches.gl_pathv[index].map { String(cString: $0) }
         }
         let followed = Set(followers.map(\.path))
         for path in paths.sorted() where !followed.contains(path) {
             guard followers.count < Self.limit else { break }
-            guard let status = Descriptor.status(path: path), status.isRegular else { continue }
+            let found: Descriptor.Status?
+            do throws(IngestError) {
+                found = try Descriptor.lookUp(path)
+            } catch {
+                listingProblem = listingProblem ?? error
+                continue
+            }
+            guard let status = found, status.isRegular else { continue }
             let identity = FileIdentity(status)
             // A file that is followed under the name that it had before, or has a second one.
             guard !known.isHeld(identity) else { continue }
@@ -209,7 +228,7 @@ package struct FileSet: Sendable {
         for index in followers.indices {
             let isAbsent =
                 followers[index].follower.identity == nil && followers[index].follower.isCaughtUp
-                && Descriptor.status(path: followers[index].path) == nil
+                && Descriptor.isMissing(followers[index].path)
             // The clock may be set back.
             followers[index].absentSince =
                 isAbsent ? min(followers[index].absentSince ?? now, now) : nil
@@ -230,7 +249,7 @@ package struct FileSet: Sendable {
         guard followers.count >= Self.limit else { return }
         remove { followed in
             !paths.contains(followed.path) && followed.follower.isCaughtUp
-                && Descriptor.status(path: followed.path) == nil
+                && Descriptor.isMissing(followed.path)
         }
     }
 

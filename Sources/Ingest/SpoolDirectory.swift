@@ -232,12 +232,14 @@ package struct SpoolDirectory: Sendable {
     }
 
     private mutating func list() throws(IngestError) {
-        guard let status = Descriptor.status(path: folder) else {
+        guard let status = try Descriptor.lookUp(folder) else {
             throw .noSuchFile(path: folder)
         }
         guard status.kind == S_IFDIR else {
             throw .notAFolder(path: folder, found: status.kindText)
         }
+        // One that may be listed and not passed through would seem empty.
+        _ = try Descriptor.lookUp(folder + "/.")
         backlogBytes = 0
         isWaiting = false
         listedAt = uptime()
@@ -284,7 +286,7 @@ package struct SpoolDirectory: Sendable {
     /// - Returns: `false` if it is not read: it is not there any more, or is another file of the same name, or see above.
     private mutating func goOn(at position: FilePosition) throws(IngestError) -> Bool {
         guard position.path.utf8.starts(with: (folder + "/").utf8),
-            let status = Descriptor.status(path: position.path), status.isRegular,
+            let status = try Descriptor.lookUp(position.path), status.isRegular,
             FileIdentity(status) == FileIdentity(position)
         else { return false }
         let handle: FileFollower.Handle

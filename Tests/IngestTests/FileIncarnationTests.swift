@@ -447,4 +447,27 @@ import TestSupport
         #expect(resumed.header == Array("a,b".utf8))
         #expect(resumed.texts == ["3,4"])
     }
+
+    @Test func folderThatMayNotBeEnteredAnyMoreIsToldOnceWhatIsOpenWasRead() throws {
+        let file = try FollowedFile()
+        var follower = FileFollower(path: file.path, format: .csv, now: longAfter)
+        file.append("a\n1\n")
+        #expect(texts(try drain(&follower)) == ["1"])
+        file.append("2\n")
+        file.rename(to: "pump.csv.1")
+        file.append("a\n3\n")
+        chmod(file.directory.path, 0)
+        let read = asOrdinaryUser { Result { () throws(IngestError) in try follower.step() } }
+        #expect(try read.get()?.texts == ["2"])
+        for _ in 0..<2 {
+            let refusal = asOrdinaryUser {
+                Result { () throws(IngestError) in try follower.step() }
+            }
+            #expect(throws: IngestError.cannotOpen(path: file.path, errno: EACCES)) {
+                try refusal.get()
+            }
+        }
+        chmod(file.directory.path, 0o755)
+        #expect(texts(try drain(&follower)) == ["3"])
+    }
 }

@@ -253,4 +253,27 @@ private struct Pumps {
         #expect(listings == 1)
         #expect(pumps.drain(&files) == ["8", "9"], "what is left is found all the same")
     }
+
+    @Test(arguments: [false, true])
+    func folderThatMayNotBeEnteredIsAProblemUntilItMay(isFollowed: Bool) throws {
+        var pumps = try Pumps()
+        var files = pumps.files("pump-*.csv")
+        if isFollowed {
+            pumps.append("a\n1\n", to: "pump-a.csv")
+            #expect(pumps.drain(&files) == ["1"])
+        } else {
+            #expect(pumps.drain(&files) == [])
+        }
+        #expect(files.problem == nil && files.isCaughtUp)
+        let folder = pumps.directory.path
+        chmod(folder, 0)
+        pumps.append("a\n2\n", to: "pump-b.csv")
+        asOrdinaryUser { #expect(pumps.drain(&files) == []) }
+        let path = isFollowed ? pumps.directory.file("pump-a.csv") : folder + "/"
+        #expect(files.problem == .cannotOpen(path: path, errno: EACCES))
+        #expect(!files.isCaughtUp)
+        chmod(folder, 0o755)
+        #expect(pumps.drain(&files) == ["2"])
+        #expect(files.problem == nil && files.isCaughtUp)
+    }
 }

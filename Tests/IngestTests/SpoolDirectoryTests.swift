@@ -301,4 +301,24 @@ import TestSupport
         while try directory.step() == nil, !directory.isIdle { looks += 1 }
         #expect(looks >= 4, "so that a stop is heard between two of them")
     }
+
+    @Test func placeIsKeptWhileTheFolderMayNotBePassedThrough() throws {
+        append("a\n1\n2\n", to: "a.csv")
+        var first = self.directory(limits: .init(lines: 1, bytes: 1 << 20))
+        let begun = try #require(try settled(&first))
+        chmod(folder.path, 0o644)
+        for position in [begun.resume, nil] {
+            let refusal = asOrdinaryUser {
+                var directory = self.directory(resume: position)
+                return Result { () throws(IngestError) in try directory.step() }
+            }
+            let path = position?.path ?? folder.file(".")
+            #expect(throws: IngestError.cannotOpen(path: path, errno: EACCES)) {
+                try refusal.get()
+            }
+        }
+        chmod(folder.path, 0o755)
+        var second = self.directory(resume: begun.resume)
+        #expect(try drain(&second) == ["2"])
+    }
 }
