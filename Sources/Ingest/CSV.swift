@@ -92,6 +92,14 @@ enum CSV {
             || names.contains { isNumber($0, format.decimalMark) }
     }
 
+    /// Whether no cell of a first line can be the name of a column: each is a number, a time, or empty.
+    static func holdsNoName(_ cells: [[UInt8]], format: FormatOptions) -> Bool {
+        let others = cells.filter { !$0.isEmpty && !isNumber($0, format.decimalMark) }
+        guard !others.isEmpty else { return true }
+        let time = TimeParser(format.time)
+        return others.allSatisfy { $0.withUnsafeBufferPointer(time.parse) != nil }
+    }
+
     /// Whether a cell is a number from its first to its last byte.
     static func isNumber(_ cell: [UInt8], _ decimalMark: UInt8 = UInt8(ascii: ".")) -> Bool {
         number(cell, decimalMark) != nil

@@ -33,7 +33,7 @@ public enum IngestError: Error, Equatable, CustomStringConvertible {
     case duplicateColumn(input: String, column: String)
     /// Records came before any header.
     case headerMissing(input: String)
-    /// The header of a CSV input is all numbers.
+    /// The header of a CSV input names nothing: it is all numbers and times.
     case headerIsNumbers(input: String, header: String)
     /// Columns that are needed are not in the input.
     case missingColumns(input: String, missing: [String], present: [String])
@@ -105,7 +105,8 @@ public enum IngestError: Error, Equatable, CustomStringConvertible {
             "\(input): header: expected the names of the columns before the first record, found "
                 + "no header line"
         case .headerIsNumbers(let input, let header):
-            "\(input): header: expected the names of the columns, found only numbers: \(header)"
+            "\(input): header: expected the names of the columns, found only numbers "
+                + "and times: \(header)"
         case .missingColumns(let input, let missing, let present):
             "\(input): expected the \(Self.list("column", missing)), found \(Self.names(present))"
         case .columnUsedTwice(let column):

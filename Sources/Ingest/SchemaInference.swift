@@ -223,12 +223,11 @@ public enum SchemaInference {
     ) throws(IngestError) -> [String] {
         try CSV.check(format)
         if let header = batch.header {
-            let names = try CSV.columnNames(
-                header: header, options: format, input: batch.inputName)
-            if names.allSatisfy({ CSV.isNumber(Array($0.utf8), format.decimalMark) }) {
+            let cells = CSV.cells(of: header, delimiter: format.delimiter)
+            if CSV.holdsNoName(cells, format: format), cells.contains(where: { !$0.isEmpty }) {
                 throw .headerIsNumbers(input: batch.inputName, header: Printable.text(header))
             }
-            return names
+            return try CSV.columnNames(header: header, options: format, input: batch.inputName)
         }
         if let given = format.columns {
             try CSV.check(given, input: batch.inputName)

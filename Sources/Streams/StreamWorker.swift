@@ -411,6 +411,9 @@ package actor StreamWorker {
         case IngestError.missingColumns, IngestError.noNumericColumns:
             return "mend features, time or delimiter in the configuration and reload, or "
                 + (configuration.source.isFile ? "replace the file" : "what the clients send")
+        case IngestError.headerIsNumbers:
+            return "give the names under columns in the configuration and reload, or put them into "
+                + "a first line"
         case IngestError.noFrequentSeries:
             return "mend every or stale_after under long, or name under features what is to be "
                 + "watched, and reload"

@@ -32,7 +32,7 @@ import Testing
         ),
         (
             .headerIsNumbers(input: "/a", header: "1,2"),
-            "/a: header: expected the names of the columns, found only numbers: 1,2"
+            "/a: header: expected the names of the columns, found only numbers and times: 1,2"
         ),
         (
             .missingColumns(input: "/a", missing: ["x"], present: ["y", "z"]),

@@ -65,6 +65,11 @@ import Testing
             ("a,b\n", nil, nil, .noRecords(input: "in")),
             ("", nil, nil, .noRecords(input: "in")),
             ("1.5,2\n3,4\n", nil, nil, .headerIsNumbers(input: "in", header: "1.5,2")),
+            (
+                "2026-03-01T10:00:00Z,1.5,,1.5\n2026-03-01T10:00:01Z,1,2,3\n", nil, nil,
+                .headerIsNumbers(input: "in", header: "2026-03-01T10:00:00Z,1.5,,1.5")
+            ),
+            (",\n1,2\n", nil, nil, .emptyHeader(input: "in")),
         ] as [(String, [String]?, String?, IngestError)])
     func inputThatCannotBeUnderstoodThrows(
         text: String, features: [String]?, time: String?, error: IngestError
