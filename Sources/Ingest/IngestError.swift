@@ -53,8 +53,10 @@ public enum IngestError: Error, Equatable, CustomStringConvertible {
     case tooManyFeatures(input: String, found: Int, limit: Int)
     /// More columns are to be categories than a record may have.
     case tooManyCategories(input: String, found: Int, limit: Int)
-    /// The column that is named as the time holds none.
-    case timeUnreadable(input: String, column: String, found: String)
+    /// The column that is named as the time, or called so, holds none that is written as `pattern` says.
+    case timeUnreadable(input: String, column: String, found: String, pattern: String? = nil)
+    /// Times are written by a pattern, and no column is called as times are.
+    case noTimeColumn(input: String, pattern: String, present: [String])
     /// A socket's path does not fit into an address.
     case socketPathTooLong(path: String, bytes: Int, limit: Int)
     /// Another process listens on the socket.
@@ -131,9 +133,13 @@ public enum IngestError: Error, Equatable, CustomStringConvertible {
         case .tooManyCategories(let input, let found, let limit):
             "\(input): expected at most \(limit) categories, found \(found) columns: name fewer "
                 + "as categories, or exclude some that hold true and false"
-        case .timeUnreadable(let input, let column, let found):
-            "\(input): column '\(column)': expected times such as 2020-03-09T12:14:36Z or epoch "
-                + "seconds, found \(found)"
+        case .timeUnreadable(let input, let column, let found, let pattern):
+            "\(input): column '\(column)': expected times "
+                + (pattern.map { "by the pattern '\($0)'" }
+                    ?? "such as 2020-03-09T12:14:36Z or epoch seconds") + ", found \(found)"
+        case .noTimeColumn(let input, let pattern, let present):
+            "\(input): expected a column called time, timestamp, datetime, date or ts with times by "
+                + "the pattern '\(pattern)', found \(Self.names(present))"
         case .socketPathTooLong(let path, let bytes, let limit):
             "\(path): a socket's path has at most \(limit) bytes, found \(bytes)"
         case .socketInUse(let path):

@@ -107,7 +107,9 @@ public enum SchemaInference {
         try require(named + [time].compactMap(\.self), of: columns, input: input)
         guard !lines.isEmpty else { throw .noRecords(input: input) }
 
-        let timeColumn = try timeColumn(of: columns, named: time, features: features, input: input)
+        let timeColumn = try timeColumn(
+            of: columns, named: time, features: features, pattern: format.time.pattern,
+            input: input)
         let others = columns.filter {
             $0.name != timeColumn && !exclude.contains($0.name) && !categories.contains($0.name)
         }
@@ -202,17 +204,27 @@ public enum SchemaInference {
     }
 
     private static func timeColumn(
-        of columns: [Column], named time: String?, features: [String]?, input: String
+        of columns: [Column], named time: String?, features: [String]?, pattern: String?,
+        input: String
     ) throws(IngestError) -> String? {
         guard let time else {
-            return columns.first {
-                timeNames.contains($0.name.lowercased()) && $0.hasTime && $0.isTime
-                    && features?.contains($0.name) != true
-            }?.name
+            let named = columns.filter {
+                timeNames.contains($0.name.lowercased()) && features?.contains($0.name) != true
+            }
+            if let found = named.first(where: { $0.hasTime && $0.isTime }) { return found.name }
+            // Whoever says how times are written wants them read.
+            guard let pattern, !named.contains(where: \.hasTime) else { return nil }
+            guard let first = named.first else {
+                throw .noTimeColumn(input: input, pattern: pattern, present: columns.map(\.name))
+            }
+            guard let example = first.example else { return nil }
+            throw .timeUnreadable(
+                input: input, column: first.name, found: example, pattern: pattern)
         }
         if let column = columns.first(where: { $0.name == time }), !column.hasTime {
             throw .timeUnreadable(
-                input: input, column: time, found: column.example ?? "no value")
+                input: input, column: time, found: column.example ?? "no value",
+                pattern: pattern)
         }
         return time
     }

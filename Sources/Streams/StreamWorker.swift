@@ -414,6 +414,8 @@ package actor StreamWorker {
         case IngestError.headerIsNumbers:
             return "give the names under columns in the configuration and reload, or put them into "
                 + "a first line"
+        case IngestError.timeUnreadable, IngestError.noTimeColumn:
+            return "mend column and pattern under time in the configuration and reload"
         case IngestError.noFrequentSeries:
             return "mend every or stale_after under long, or name under features what is to be "
                 + "watched, and reload"

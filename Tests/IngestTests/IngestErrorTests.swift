@@ -89,6 +89,27 @@ import Testing
         #expect(error.description == text)
     }
 
+    @Test(
+        arguments: [
+            (
+                .timeUnreadable(input: "/a", column: "x", found: "'soon'", pattern: "%d.%m.%Y"),
+                "/a: column 'x': expected times by the pattern '%d.%m.%Y', found 'soon'"
+            ),
+            (
+                .noTimeColumn(input: "/a", pattern: "%d.%m.%Y", present: ["Zeit"]),
+                "/a: expected a column called time, timestamp, datetime, date or ts with times by the "
+                    + "pattern '%d.%m.%Y', found 'Zeit'"
+            ),
+            (
+                .tooFewDescriptors(path: "/s"),
+                "/s: new clients wait: Too many open files, the others are kept for files, the database "
+                    + "and the control socket"
+            ),
+        ] as [(IngestError, String)])
+    func textSaysAlsoWhatWasAskedFor(error: IngestError, text: String) {
+        #expect(error.description == text)
+    }
+
     @Test func rowsThatAreLateAreCounted() {
         let text = "/a: expected rows that complete a step of time, found none"
         #expect(IngestError.noStep(input: "/a", late: 0).description == text)

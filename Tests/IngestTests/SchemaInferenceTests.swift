@@ -106,4 +106,23 @@ import Testing
             ) { try decoder.decode(batch(text(1025), format: format)) }
         }
     }
+
+    @Test func timesThatDoNotFitTheirPatternAreToldWithIt() throws {
+        let pattern = "%d.%m.%Y %T"
+        let format = FormatOptions.csv.with { $0.time.pattern = pattern }
+        let iso = "time,a\n2026-03-01T10:00:00Z,1\n2026-03-01T10:00:01Z,2\n"
+        for name in [nil, "time"] {
+            #expect(
+                throws: IngestError.timeUnreadable(
+                    input: "in", column: "time", found: "'2026-03-01T10:00:00Z'", pattern: pattern)
+            ) { try infer(iso, format, time: name) }
+        }
+        #expect(
+            throws: IngestError.noTimeColumn(input: "in", pattern: pattern, present: ["Zeit", "a"])
+        ) { try infer("Zeit,a\n01.03.2026 10:00:00,1\n", format) }
+        // One that fits is enough: the others are faults of their lines. None at all says nothing.
+        for cells in ["01.03.2026 10:00:00,1\nsoon,2\n", ",1\n,2\n"] {
+            #expect(try infer("time,a\n" + cells, format).features == ["a"])
+        }
+    }
 }
