@@ -100,6 +100,17 @@ enum CSV {
         return others.allSatisfy { $0.withUnsafeBufferPointer(time.parse) != nil }
     }
 
+    /// Whether the first line of a client is a record, though a header was to come first.
+    ///
+    /// - Parameter needed: The columns that a header must have, if they are known: it names one of them.
+    static func lacksHeader(
+        _ line: [UInt8], format: FormatOptions, needed: Set<String>?
+    ) -> Bool {
+        let cells = cells(of: line, delimiter: format.delimiter)
+        guard let needed, !needed.isEmpty else { return holdsNoName(cells, format: format) }
+        return !cells.contains { needed.contains(String(decoding: $0, as: UTF8.self)) }
+    }
+
     /// Whether a cell is a number from its first to its last byte.
     static func isNumber(_ cell: [UInt8], _ decimalMark: UInt8 = UInt8(ascii: ".")) -> Bool {
         number(cell, decimalMark) != nil

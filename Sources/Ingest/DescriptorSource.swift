@@ -69,11 +69,17 @@ public final class DescriptorSource: LineSource {
     }
 
     /// Reads a descriptor on where another source has stopped, if one has.
+    ///
+    /// - Parameter neededColumns: The columns that a header must have, as far as they are known: a first line without any is
+    ///   a record.
     public convenience init(
-        descriptor: Int32, name: String, format: FormatOptions, after inputs: HeldInputs
+        descriptor: Int32, name: String, format: FormatOptions, after inputs: HeldInputs,
+        neededColumns: Set<String>? = nil
     ) {
         guard let held = inputs.take(name) else {
-            self.init(descriptor: descriptor, name: name, format: format)
+            self.init(
+                InputBytes(descriptor: descriptor, name: name), name: name, format: format,
+                limits: .init(), writer: Writer(neededColumns: neededColumns))
             return
         }
         self.init(held, name: name, format: format, limits: .init())
@@ -88,12 +94,20 @@ public final class DescriptorSource: LineSource {
         self.init(held.bytes, name: name, framer: framer, limits, held.number, pipe)
     }
 
+    /// A program that may have left out the header: what it sends instead is a record.
+    struct Writer {
+        /// The columns that a header must have, if they are known.
+        var neededColumns: Set<String>?
+    }
+
     /// Reads bytes of which some may have been looked at.
     convenience init(
         _ bytes: InputBytes, name: String, format: FormatOptions, limits: BatchLimits,
-        input: Int = 1, pipe: NamedPipe? = nil
+        input: Int = 1, pipe: NamedPipe? = nil, writer: Writer? = nil
     ) {
-        let framer = LineFramer(format: format, limits: limits, input: input, name: name)
+        let framer = LineFramer(
+            format: format, limits: limits, input: input, name: name,
+            neededColumns: writer?.neededColumns, mayLackHeader: writer != nil)
         self.init(bytes, name: name, framer: framer, limits, input, pipe)
     }
 

@@ -47,6 +47,8 @@ package struct LineFramer: Sendable {
     private var isHeaderDue: Bool
     /// The columns that a header must have that names none of those before, if they are known.
     private let neededColumns: Set<String>?
+    /// Whether a first line that can be no header is one of the lines too.
+    private let mayLackHeader: Bool
     /// Whether the first line was taken for no header because it lacks them, and no batch has said so.
     private var isStrayStartDue = false
     /// The line that is being dropped because it is too long.
@@ -76,11 +78,14 @@ package struct LineFramer: Sendable {
     ///   - inheritedHeader: The header of the input before this one. If the first line is a record
     ///     under it, or the rest of one, the input has no header of its own, and all of it is read under this one.
     ///   - neededColumns: Those that a header must have that names none of the one before, if they are known.
+    ///   - mayLackHeader: Whether a first line that can be no header is one of the lines too: it goes where they go, and has
+    ///     a number where they have.
     ///   - tail: The last bytes before `offset`.
     package init(
         format: FormatOptions, limits: BatchLimits = .init(), input: Int, name: String,
         offset: Int64 = 0, lineNumber: Int64 = 0, header: [UInt8]? = nil,
-        inheritedHeader: [UInt8]? = nil, neededColumns: Set<String>? = nil, tail: [UInt8] = []
+        inheritedHeader: [UInt8]? = nil, neededColumns: Set<String>? = nil,
+        mayLackHeader: Bool = false, tail: [UInt8] = []
     ) {
         self.format = format
         self.limits = limits
@@ -91,6 +96,7 @@ package struct LineFramer: Sendable {
         self.header = header
         self.inheritedHeader = inheritedHeader
         self.neededColumns = neededColumns
+        self.mayLackHeader = mayLackHeader
         self.tail = tail
         isHeaderDue = header != nil
         needsHeader = format.format == .csv && format.columns == nil && header == nil
@@ -294,7 +300,7 @@ extension LineFramer {
         }
         inheritedHeader = nil
         header = line
-        return true
+        return !mayLackHeader || !CSV.lacksHeader(line, format: format, needed: neededColumns)
     }
 
     /// Moves the consumed bytes into a batch, and keeps the others.

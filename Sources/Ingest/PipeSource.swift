@@ -23,6 +23,7 @@ public final class PipeSource: LineSource {
     private let mode: UInt16
     private let activated: Int32?
     private let leaveAfter: Duration
+    private let neededColumns: @Sendable () -> Set<String>?
     private let state = Mutex(State())
 
     private struct State {
@@ -42,9 +43,11 @@ public final class PipeSource: LineSource {
     ///   - limits: How much goes into a batch.
     ///   - activated: The pipe, if it is open already; it stays the caller's.
     ///   - leaveAfter: How long nothing has come when the pipe is left for another one that has its path.
+    ///   - neededColumns: The columns that a header must have, as far as they are known: a first line without any is a record.
     public init(
         path: String, format: FormatOptions, mode: UInt16 = 0o660, limits: BatchLimits = .init(),
-        activated: Int32? = nil, leaveAfter: Duration = PipeSource.leaveAfter
+        activated: Int32? = nil, leaveAfter: Duration = PipeSource.leaveAfter,
+        neededColumns: @escaping @Sendable () -> Set<String>? = { nil }
     ) {
         name = path
         self.format = format
@@ -52,6 +55,7 @@ public final class PipeSource: LineSource {
         self.mode = mode
         self.activated = activated
         self.leaveAfter = leaveAfter
+        self.neededColumns = neededColumns
     }
 
     /// Opens the pipe, and makes it where there is none.
@@ -110,7 +114,8 @@ public final class PipeSource: LineSource {
         state.source = DescriptorSource(
             InputBytes(descriptor: descriptor.number, name: "\(name) (\(state.inputs))"),
             name: "\(name) (\(state.inputs))", format: format, limits: limits,
-            input: state.inputs, pipe: pipe(descriptor))
+            input: state.inputs, pipe: pipe(descriptor),
+            writer: DescriptorSource.Writer(neededColumns: neededColumns()))
         state.hasDelivered = false
     }
 

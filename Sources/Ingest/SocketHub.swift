@@ -10,6 +10,7 @@ final class SocketHub: Sendable {
     private let format: FormatOptions
     private let limits: BatchLimits
     private let maxConnections: Int
+    private let neededColumns: @Sendable () -> Set<String>?
     /// Whether clients number their lines and hear what is committed.
     let acknowledges: Bool
     let state: Mutex<State>
@@ -80,12 +81,13 @@ final class SocketHub: Sendable {
 
     init(
         format: FormatOptions, limits: BatchLimits, maxConnections: Int, acknowledges: Bool,
-        committed: ClientNumbers
+        committed: ClientNumbers, neededColumns: @escaping @Sendable () -> Set<String>?
     ) {
         self.format = format
         self.limits = limits
         self.maxConnections = maxConnections
         self.acknowledges = acknowledges
+        self.neededColumns = neededColumns
         state = Mutex(State(committed: committed))
     }
 
@@ -116,7 +118,8 @@ final class SocketHub: Sendable {
 
     /// Takes in a client; `nil` if there are too many.
     func join(_ channel: any Channel) -> Int? {
-        state.withLock { state in
+        let needed = neededColumns()
+        return state.withLock { state in
             guard !state.isStopped else { return nil }
             guard state.placesTaken < maxConnections else {
                 state.refusedCount += 1
@@ -125,7 +128,8 @@ final class SocketHub: Sendable {
             let id = state.nextID
             state.nextID += 1
             let framer = LineFramer(
-                format: format, limits: limits, input: id, name: "client \(id)")
+                format: format, limits: limits, input: id, name: "client \(id)",
+                neededColumns: needed, mayLackHeader: true)
             state.clients[id] = Client(
                 framer: framer, channel: channel, greeting: acknowledges ? [] : nil)
             if acknowledges { state.listeners[id] = Listener(channel: channel) }

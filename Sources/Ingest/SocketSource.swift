@@ -29,6 +29,8 @@ public final class SocketSource: LineSource {
         public var overflow = OverflowPolicy.block
         /// Where lines wait on disk; what lies there is given first, also under a policy that adds nothing to it.
         public var spool: SpoolPlace?
+        /// The columns that a header must have, as far as they are known: a first line without any is a record.
+        public var neededColumns: @Sendable () -> Set<String>? = { nil }
         /// A socket that listens already, and stays the caller's.
         public var activated: Int32?
 
@@ -73,7 +75,8 @@ public final class SocketSource: LineSource {
         self.group = group
         hub = SocketHub(
             format: format, limits: limits, maxConnections: options.maxConnections,
-            acknowledges: options.acknowledges, committed: options.committed)
+            acknowledges: options.acknowledges, committed: options.committed,
+            neededColumns: options.neededColumns)
     }
 
     /// Makes the socket and listens on it.

@@ -189,6 +189,7 @@ extension StreamWorker {
             options.overflow = try overflow(of: socket)
             options.spool = SpoolPlace(
                 folder: environment.directory.spoolFolder + "/" + name, resume: state.spool)
+            options.neededColumns = neededColumns
             options.activated = activated
             let source = SocketSource(path: socket.path, format: format, options: options)
             try await source.start()
@@ -198,13 +199,14 @@ extension StreamWorker {
             try source.start()
             return source
         case .pipe(let path):
-            let source = PipeSource(path: path, format: format, activated: activated)
+            let source = PipeSource(
+                path: path, format: format, activated: activated, neededColumns: neededColumns)
             try source.start(after: environment.inputs)
             return source
         case .standardInput:
             return DescriptorSource(
                 descriptor: STDIN_FILENO, name: configuration.source.path, format: format,
-                after: environment.inputs)
+                after: environment.inputs, neededColumns: neededColumns())
         }
     }
 

@@ -33,6 +33,19 @@ import TestSupport
         #expect(try await source.next() == nil)
     }
 
+    @Test func firstLineThatNamesNoKnownColumnIsALineAsTheOthers() async throws {
+        let source = PipeSource(
+            path: directory.file("in"), format: .csv, neededColumns: { ["a"] })
+        try source.start()
+        try write("pump-1,5\npump-1,6\n")
+        let stray = try await collect(source) { $0.last?.isLast == true }
+        #expect(stray.flatMap(\.texts) == ["pump-1,5", "pump-1,6"])
+        try write("b,a\n5,6\n")
+        let titled = try await collect(source) { $0.last?.isLast == true }
+        #expect(titled.flatMap(\.texts) == ["5,6"])
+        source.stop()
+    }
+
     @Test func anotherSourceGoesOnUnderTheSameHeader() async throws {
         let inputs = HeldInputs()
         let path = directory.file("in")

@@ -428,4 +428,23 @@ final class Client: Sendable {
         source.stop()
     }
 
+    @Test(arguments: [nil, ["a"]] as [Set<String>?])
+    func firstLineThatIsNoHeaderHasANumberAsTheOthers(needed: Set<String>?) async throws {
+        let source = try await started(
+            SocketSource(
+                path: path, format: .csv,
+                options: options {
+                    $0.acknowledges = true
+                    $0.neededColumns = { needed }
+                }))
+        let client = try Client(path)
+        client.send("{\"hello\":\"c\",\"next\":3}\n2026-03-01T10:00:00Z,1.5,\n7,8,9\n")
+        let batch = try #require(try await source.next())
+        #expect(batch.texts == ["2026-03-01T10:00:00Z,1.5,", "7,8,9"])
+        #expect(batch.numbering == LineBatch.Numbering(client: "c", first: 3))
+        let titled = try Client(path)
+        titled.send("a,b,c\n7,8,9\n")
+        #expect(try await source.next()?.texts == ["7,8,9"])
+        source.stop()
+    }
 }
