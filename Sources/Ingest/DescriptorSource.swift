@@ -47,8 +47,8 @@ public final class DescriptorSource: LineSource {
         var quietSince: ContinuousClock.Instant?
         /// Whether a pipe is left though it has writers.
         var isLeft = false
-        /// Whether reading has thrown.
-        var hasFailed = false
+        /// Why no more can be read; what was read before is given first.
+        var failure: IngestError?
     }
 
     /// Reads a descriptor.
@@ -132,9 +132,7 @@ public final class DescriptorSource: LineSource {
             queue.async { [self] in
                 continuation.resume(
                     returning: state.withLock { state in
-                        let result = Result { () throws(IngestError) in try read(&state) }
-                        if case .failure = result { state.hasFailed = true }
-                        return result
+                        Result { () throws(IngestError) in try read(&state) }
                     })
             }
         }
@@ -157,7 +155,7 @@ public final class DescriptorSource: LineSource {
     func rest(keeping descriptor: Descriptor?) -> HeldInput? {
         state.withLock { state in
             // Packed bytes that are damaged stay so: whoever goes on begins with what comes next.
-            state.isDone || state.hasFailed
+            state.isDone || state.failure != nil
                 ? nil
                 : HeldInput(
                     bytes: state.bytes, framer: state.framer, descriptor: descriptor, number: input)
@@ -174,18 +172,12 @@ public final class DescriptorSource: LineSource {
             let isFull = state.framer.hasCompleteLine && state.framer.pendingCount >= readBytes
             let hasLine = state.framer.hasCompleteLine
             let isAtEnd = state.bytes.isAtEnd || state.isLeft
-            if !isAtEnd, !isFull, !isStopped.load(ordering: .relaxed),
-                try state.bytes.wait(atMost: hasLine ? 0 : 100)
-                    || (!hasLine && asksForEnd(after: state.bytes))
-            {
-                let before = state.bytes.offset
-                try readOnce(&state)
-                if state.bytes.offset > before {
-                    state.quietSince = nil
-                } else if !state.bytes.isAtEnd {
-                    leaveQuietPipe(&state)
+            if !isAtEnd, !isFull, state.failure == nil, !isStopped.load(ordering: .relaxed) {
+                do throws(IngestError) {
+                    if try readMore(&state, waitsFor: hasLine ? 0 : 100) { continue }
+                } catch {
+                    state.failure = error
                 }
-                continue
             }
             if isStopped.load(ordering: .relaxed), !state.framer.hasCompleteLine { return nil }
             if let batch = state.framer.takeBatch(atEnd: isAtEnd) {
@@ -193,8 +185,27 @@ public final class DescriptorSource: LineSource {
                 holdsLines.store(state.framer.hasCompleteLine, ordering: .relaxed)
                 return batch
             }
+            if let failure = state.failure, !state.framer.hasCompleteLine { throw failure }
         }
         return nil
+    }
+
+    /// Reads what comes within some milliseconds; `false` if nothing does.
+    private func readMore(
+        _ state: inout State, waitsFor milliseconds: Int32
+    ) throws(IngestError) -> Bool {
+        guard
+            try state.bytes.wait(atMost: milliseconds)
+                || (milliseconds > 0 && asksForEnd(after: state.bytes))
+        else { return false }
+        let before = state.bytes.offset
+        try readOnce(&state)
+        if state.bytes.offset > before {
+            state.quietSince = nil
+        } else if !state.bytes.isAtEnd {
+            leaveQuietPipe(&state)
+        }
+        return true
     }
 
     private func asksForEnd(after bytes: InputBytes) -> Bool {

@@ -97,10 +97,16 @@ package struct InputBytes: Sendable {
                 continue
             }
             let room = min(chunk.count, count - gathered.count)
-            let got = try withRoom(&chunk, room) { (room) throws(IngestError) in
-                try read(into: room)
+            do throws(IngestError) {
+                let got = try withRoom(&chunk, room) { (room) throws(IngestError) in
+                    try read(into: room)
+                }
+                gathered += chunk[..<got]
+            } catch {
+                // Whoever reads on behind what is there meets it again.
+                guard !gathered.isEmpty else { throw error }
+                break
             }
-            gathered += chunk[..<got]
         }
         ahead = gathered + ahead
         if !ahead.isEmpty { isAtEnd = false }
@@ -146,7 +152,8 @@ package struct InputBytes: Sendable {
             try unpacker.unpack(bytes, into: room)
         }
         heldStart += result.taken
-        hasMore = result.made == room.count || heldStart < held.count
+        hasMore =
+            result.made == room.count || heldStart < held.count || unpacker.failure != nil
         return result.made
     }
 

@@ -38,6 +38,8 @@ final class Unpacker: @unchecked Sendable {
     private static let windowLogLimit: Int32 = 27
     /// How many bytes of zstd are taken in at once: where damage is, is told to that.
     private static let zstdPieceBytes = 4 << 10
+    /// How many bytes of a zstd file are taken in first: a header, and hardly more than a block's.
+    private static let zstdStartBytes = 9
 
     private enum State {
         /// The stream lies on the heap: the library keeps its address.
@@ -51,6 +53,10 @@ final class Unpacker: @unchecked Sendable {
     private var offset: Int64 = 0
     /// Whether a file is whole up to here.
     private var isBetweenFiles = true
+    /// What is wrong behind the bytes that were made last.
+    private(set) var failure: IngestError?
+    /// How many bytes of zstd the library wants next, so that each block is made by a call of its own.
+    private var wantedBytes = 0
 
     /// - Parameters:
     ///   - compression: gzip or zstd.
@@ -89,10 +95,11 @@ final class Unpacker: @unchecked Sendable {
     /// Unpacks what there is room for.
     ///
     /// - Returns: How many bytes were taken and how many came of them.
-    /// - Throws: `corrupt` with the offset of the compressed byte by which it was found out.
+    /// - Throws: `corrupt` with the offset of the compressed byte by which it was found out, once what came before it was made.
     func unpack(
         _ packed: UnsafeRawBufferPointer, into room: UnsafeMutableRawBufferPointer
     ) throws(IngestError) -> (taken: Int, made: Int) {
+        if let failure { throw failure }
         let result: (taken: Int, made: Int)
         switch state {
         case .gzip(let stream): result = try inflate(stream, packed, into: room)
@@ -142,7 +149,9 @@ final class Unpacker: @unchecked Sendable {
         case Z_OK, Z_BUF_ERROR: break
         default:
             let reason = stream.pointee.msg.map { String(cString: $0) } ?? "error \(code)"
-            throw .corrupt(input: input, by: kind, offset: offset + Int64(taken), reason: reason)
+            failure = .corrupt(
+                input: input, by: kind, offset: offset + Int64(taken), reason: reason)
+            if let failure, made == 0 { throw failure }
         }
         return (taken, made)
     }
@@ -152,7 +161,9 @@ final class Unpacker: @unchecked Sendable {
         into room: UnsafeMutableRawBufferPointer
     ) throws(IngestError) -> (taken: Int, made: Int) {
         var source = ZSTD_inBuffer(
-            src: packed.baseAddress, size: min(packed.count, Self.zstdPieceBytes), pos: 0)
+            src: packed.baseAddress,
+            size: min(packed.count, Self.zstdPieceBytes, max(wantedBytes, Self.zstdStartBytes)),
+            pos: 0)
         var target = ZSTD_outBuffer(dst: room.baseAddress, size: room.count, pos: 0)
         let code = ZSTD_decompressStream(stream, &target, &source)
         guard ZSTD_isError(code) == 0 else {
@@ -160,6 +171,7 @@ final class Unpacker: @unchecked Sendable {
             throw .corrupt(
                 input: input, by: kind, offset: offset + Int64(source.size), reason: reason)
         }
+        wantedBytes = code
         if source.pos > 0 || target.pos > 0 { isBetweenFiles = code == 0 }
         return (source.pos, target.pos)
     }

@@ -43,6 +43,44 @@ import Testing
         return lines
     }
 
+    /// What is given of an archive that is not whole, and why there is no more.
+    private func readPart(_ data: Data) async throws -> ([String], IngestError?) {
+        let path = folder.file("archive")
+        try data.write(to: URL(fileURLWithPath: path))
+        var lines: [String] = []
+        do throws(IngestError) {
+            let source = try FileSequence([path], format: nil)
+            while let batch = try await source.next() { lines += batch.texts }
+        } catch {
+            return (lines, error)
+        }
+        return (lines, nil)
+    }
+
+    @Test(arguments: ["gz", "zst"], [10_000, 100_000])
+    func recordsBeforeTheDamageAreGiven(ending: String, place: Int) async throws {
+        let data = try archive(ending)
+        let (cut, reason) = try await readPart(data.prefix(place))
+        #expect(cut == Array(lines.prefix(cut.count)))
+        guard case .truncated? = reason else {
+            Issue.record("\(String(describing: reason))")
+            return
+        }
+        // zstd gives whole blocks of 128 KiB.
+        #expect(cut.count > (ending == "gz" ? place / 20 : place < 50_000 ? -1 : 10_000))
+        var damaged = data
+        for index in place..<(place + 100) { damaged[index] = 0xFF }
+        let (given, cause) = try await readPart(damaged)
+        guard case .corrupt? = cause else {
+            Issue.record("\(String(describing: cause))")
+            return
+        }
+        // What is damaged may look well for a while.
+        #expect(given.count >= cut.count - 2_000)
+        let sure = max(0, cut.count - 2_000)
+        #expect(given.prefix(sure) == lines.prefix(sure))
+    }
+
     private var lines: [String] {
         Self.text.split(separator: "\n").dropFirst().map(String.init)
     }
