@@ -137,6 +137,19 @@ extension FilePosition {
     }
 }
 
+extension FilePosition {
+    /// The path that the file has now: the one that is followed, or another one in its folder; `nil` if it has none there.
+    public var currentPath: String? {
+        func isHere(_ path: String) -> Bool {
+            Descriptor.status(path: path).map { FileIdentity($0) == FileIdentity(self) } ?? false
+        }
+        if isHere(path) { return path }
+        let folder = FileFollower.folder(of: path)
+        let names = (try? Descriptor.names(in: folder)) ?? []
+        return names.lazy.map { folder + $0 }.first(where: isHere)
+    }
+}
+
 extension [FilePosition] {
     /// Where to go on in a file: where its path was read last, or the file itself under another name.
     public func place(in path: String) -> FilePosition? {

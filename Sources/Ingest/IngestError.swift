@@ -176,6 +176,19 @@ public enum IngestError: Error, Equatable, CustomStringConvertible {
 }
 
 extension IngestError {
+    /// What is wrong with the lines of a file, told of the name that it has now.
+    public func naming(_ path: String) -> IngestError {
+        switch self {
+        case .emptyHeader: .emptyHeader(input: path)
+        case .duplicateColumn(_, let column): .duplicateColumn(input: path, column: column)
+        case .headerMissing: .headerMissing(input: path)
+        case .headerIsNumbers(_, let header): .headerIsNumbers(input: path, header: header)
+        case .missingColumns(_, let missing, let present):
+            .missingColumns(input: path, missing: missing, present: present)
+        default: self
+        }
+    }
+
     /// Whether a file or folder exists and may not be opened.
     var isRefusal: Bool {
         if case .cannotOpen(_, let code) = self { return code == EACCES || code == EPERM }

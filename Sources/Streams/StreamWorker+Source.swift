@@ -84,7 +84,9 @@ extension StreamWorker {
                     "file is read under the header before: its first line names none of its columns",
                     metadata: ["source.path": "\(batch.inputName)"])
             }
-        } catch let error as IngestError {
+        } catch let found as IngestError {
+            // A file that was rotated away is not to be looked for at the path.
+            let error = batch.resume?.currentPath.map(found.naming) ?? found
             // One file of many: the others are read all the same.
             switch source {
             case let directory as DirectorySource:

@@ -164,6 +164,34 @@ import Testing
         #expect(try files.contentsOfDirectory(atPath: spools).isEmpty)
     }
 
+    @Test func aRotatedFileWithAnotherHeaderIsNamedAsItIsCalledNow() async throws {
+        let folder = try TemporaryDirectory()
+        let daemon = DaemonProcess(folder: folder)
+        var data = PumpData()
+        try folder.write(PumpData.header + data.lines(250), to: "pump.csv")
+        try daemon.configure("  - {name: pump, source: {file: pump.csv}}")
+        try await daemon.start()
+        try await daemon.wait("the records") { try daemon.stream()?.recordsTotal == 250 }
+        let path = folder.file("pump.csv")
+        rename(path, path + ".1")
+        try folder.write("time,flow\n1790000000,5\n", to: "pump.csv")
+        try await daemon.wait("word of the header") {
+            try daemon.stream()?.lastError?.message.hasPrefix("\(path): expected the col") == true
+        }
+        rename(path, path + ".2")
+        try folder.write(PumpData.header + data.lines(50), to: "pump.csv")
+        try await daemon.wait("its name of now") {
+            try daemon.stream()?.lastError?.message.hasPrefix("\(path).2: expected the col")
+                == true
+        }
+        // By a name that no rotation gives, it holds up nothing.
+        rename(path + ".2", path + ".bad")
+        try await daemon.wait("the records after it") {
+            try daemon.stream()?.recordsTotal == 300
+        }
+        try await daemon.wait("no problem") { try daemon.stream()?.lastError == nil }
+    }
+
     @Test func aFullStandardErrorEndsNothing() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         try daemon.configure("  - {name: pump, source: {file: pump.csv}}")
