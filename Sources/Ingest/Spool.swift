@@ -24,7 +24,7 @@ public struct SpoolPosition: Sendable, Hashable, Codable, Comparable {
 ///
 /// A folder holds segments, files that frames are appended to; each frame is a batch with its length and checksum. A
 /// segment is removed once all of it is consumed. After a crash, reading goes on at the position that was committed; a
-/// frame that was cut off, or damaged, ends its segment. What was appended survives the end of the process at once, and
+/// frame that was cut off, or damaged, ends its segment, which is then kept as `NUMBER.damaged`. What was appended survives the end of the process at once, and
 /// that of the machine once the system has written it.
 package final class Spool: Sendable {
     /// A segment is closed when it is longer than this share of the limit.
@@ -51,6 +51,8 @@ package final class Spool: Sendable {
         var given: SpoolPosition
         var released: SpoolPosition
         var losses = SpoolLosses()
+        /// Segments of which not all could be read.
+        var damaged: Set<Int64> = []
     }
 
     /// Opens the folder, and makes it where there is none.
@@ -241,6 +243,8 @@ package final class Spool: Sendable {
     private func endSegment(at place: SpoolPosition, in state: inout State) {
         if place.offset < state.sizes[place.segment] ?? 0 {
             state.losses.damagedSegments += 1
+            state.losses.damagedFiles.append(damagedPath(of: place.segment))
+            state.damaged.insert(place.segment)
         }
         state.reading = SpoolPosition(segment: place.segment + 1, offset: 0)
         // The one that is written ends with a damage too: what comes is behind it.
@@ -280,21 +284,43 @@ package final class Spool: Sendable {
     }
 
     private func remove(_ segment: Int64, from state: inout State) {
-        unlink(path(of: segment))
+        if state.damaged.remove(segment) == nil {
+            unlink(path(of: segment))
+        } else {
+            // There may be lines behind the damage that a person can still read.
+            rename(path(of: segment), damagedPath(of: segment))
+        }
         state.sizes[segment] = nil
     }
 
     // MARK: Names
 
+    private static let ending = ".spool"
+    private static let damagedEnding = ".damaged"
+
     private func path(of segment: Int64) -> String {
+        stem(of: segment) + Self.ending
+    }
+
+    /// What a segment is called once nothing more can be read of it.
+    private func damagedPath(of segment: Int64) -> String {
+        stem(of: segment) + Self.damagedEnding
+    }
+
+    private func stem(of segment: Int64) -> String {
         let digits = String(segment)
         return folder + "/" + String(repeating: "0", count: max(0, 12 - digits.count)) + digits
-            + ".spool"
+    }
+
+    /// The segments in a folder that were damaged, and are kept for people.
+    package static func damagedFiles(in folder: String) -> [String] {
+        let names = (try? Descriptor.names(in: folder)) ?? []
+        return names.filter { $0.hasSuffix(damagedEnding) }.sorted().map { folder + "/" + $0 }
     }
 
     /// `nil` for what no spool has written; behind the greatest number there must be another.
     private static func number(ofSegment name: String) -> Int64? {
-        guard name.hasSuffix(".spool"), let number = Int64(name.dropLast(".spool".count)) else {
+        guard name.hasSuffix(ending), let number = Int64(name.dropLast(ending.count)) else {
             return nil
         }
         return (0...(1 << 53)).contains(number) ? number : nil
@@ -305,6 +331,8 @@ package final class Spool: Sendable {
 public struct SpoolLosses: Sendable, Hashable {
     /// Segments that ended in a frame that was cut off or damaged.
     public var damagedSegments = 0
+    /// Where these are, once all that could be read of them is committed.
+    public var damagedFiles: [String] = []
     /// Lines of an earlier process that their clients send again, because they have no acknowledgement for them.
     public var repeatedLines: Int64 = 0
 

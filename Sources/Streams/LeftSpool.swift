@@ -46,4 +46,13 @@ extension StateDirectory {
         }
         return left
     }
+
+    /// What to tell of files of spools that were damaged, and are kept.
+    package func damagedSpoolWarnings() -> [String] {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: spoolFolder)) ?? []
+        return names.sorted().flatMap { Spool.damagedFiles(in: spoolFolder + "/" + $0) }.map {
+            "\($0): the spool is damaged: the lines before the damage were taken, those behind it are "
+                + "lost unless they can be read out of this file: remove it when it is of no use"
+        }
+    }
 }

@@ -61,7 +61,10 @@ extension StreamWorker {
         if losses.damagedSegments > toldSpoolLosses.damagedSegments {
             logger.error(
                 "the spool is damaged: lines of clients are lost",
-                metadata: ["segments": "\(losses.damagedSegments)"])
+                metadata: [
+                    "segments": "\(losses.damagedSegments)",
+                    "files": "\(losses.damagedFiles.joined(separator: ","))",
+                ])
         }
         if losses.repeatedLines > toldSpoolLosses.repeatedLines {
             logger.notice(

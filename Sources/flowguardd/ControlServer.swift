@@ -165,6 +165,7 @@ struct ControlServer: Sendable {
         if let problem = anomalyLog.currentProblem { warnings.append("anomaly log: \(problem)") }
         warnings += try directory.leftSpools(of: pool.workers.map(\.configuration), store: store)
             .map(\.description)
+        warnings += directory.damagedSpoolWarnings()
         return StatusReport(
             pid: getpid(), uptimeSecs: (status.uptimeSecs * 10).rounded() / 10, time: Date(),
             configuration: status.configuration.path, stateDirectory: directory.path,

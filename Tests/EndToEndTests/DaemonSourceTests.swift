@@ -164,6 +164,26 @@ import Testing
         #expect(try files.contentsOfDirectory(atPath: spools).isEmpty)
     }
 
+    @Test func aDamagedFileOfASpoolIsKeptAndNamed() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        let spool = daemon.folder.file("state/spool/pump")
+        let files = FileManager.default
+        try files.createDirectory(atPath: spool, withIntermediateDirectories: true)
+        try daemon.folder.write(
+            [UInt8](repeating: 1, count: 1_000), to: "state/spool/pump/000000000002.spool")
+        try daemon.configure(
+            "  - {name: pump, source: {socket: run/pump.sock, overflow: spill}}")
+        try await daemon.start()
+        let path = spool + "/000000000002.damaged"
+        try await daemon.wait("the warning") {
+            try daemon.status().warnings.contains { $0.hasPrefix(path + ": the spool is damaged") }
+        }
+        #expect(try files.contentsOfDirectory(atPath: spool) == ["000000000002.damaged"])
+        try await daemon.wait("its name in the log") { daemon.errorText.contains(path) }
+        try files.removeItem(atPath: path)
+        #expect(try daemon.status().warnings.isEmpty)
+    }
+
     @Test func aRotatedFileWithAnotherHeaderIsNamedAsItIsCalledNow() async throws {
         let folder = try TemporaryDirectory()
         let daemon = DaemonProcess(folder: folder)

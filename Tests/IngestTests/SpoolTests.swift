@@ -108,6 +108,11 @@ import TestSupport
         #expect(second.losses.damagedSegments == 1)
         #expect(second.byteCount == 0, "what is damaged does not wait for ever")
         #expect(try segments.isEmpty)
+        // It is kept for whoever can read more of it.
+        let kept = Spool.damagedFiles(in: folder)
+        #expect(kept.count == 1 && kept == second.losses.damagedFiles)
+        var status = stat()
+        #expect(stat(try #require(kept.first), &status) == 0 && Int64(status.st_size) == ends[3])
     }
 
     @Test func damageInTheSegmentThatIsWrittenIsPassed() throws {
