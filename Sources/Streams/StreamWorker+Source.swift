@@ -168,7 +168,9 @@ extension StreamWorker {
             try store(next, position: position)
             countedDrops += dropped
         } catch {
-            logger.error("their number was not stored", metadata: ["error": "\(error)"])
+            logger.error(
+                "their number was not stored",
+                metadata: ["lost": "\(lost)", "dropped": "\(dropped)", "error": "\(error)"])
         }
     }
 

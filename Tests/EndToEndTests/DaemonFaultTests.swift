@@ -122,7 +122,11 @@ import Testing
         #expect(took < .seconds(15))
         let told = daemon.errorText.split(separator: "\n")
         #expect(told.count { $0.contains("lines of clients lost") && $0.contains("lines=1") } == 12)
-        #expect(told.count { $0.contains("their number was not stored") } == 12)
+        #expect(
+            told.count {
+                $0.contains("their number was not stored") && $0.contains("dropped=0")
+                    && $0.contains("lost=1 ")
+            } == 12)
         try lock.release()
     }
 
