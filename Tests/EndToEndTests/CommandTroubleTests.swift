@@ -28,7 +28,7 @@ struct CommandTroubleTests {
         (
             "1,2\n3,4\n", 1,
             """
-            error: standard input: header: expected the names of the columns, found only numbers: 1,2
+            error: standard input: header: expected the names of the columns, found only numbers and times: 1,2
             hint:  put the columns' names into a first line, or give them with --columns
 
             """
