@@ -217,7 +217,7 @@ public struct BatchScorer {
             judged.isAnomaly[row] = scores.isAnomaly(index, threshold: threshold)
         }
         guard explains else { return }
-        for verdict in detector.verdicts(scores, threshold: threshold) {
+        for verdict in detector.verdicts(scores, threshold: threshold, parallel: parallel) {
             judged.verdicts[rows[verdict.row]] = verdict
         }
     }
