@@ -33,7 +33,12 @@ class Control(http.client.HTTPConnection):
 
 
 class Running:
-    """A flowguardd in a folder of its own; who makes one sets `folder`, `control` and `process`."""
+    """A flowguardd in a folder of its own; who makes one sets `folder` and `control`, and launches it."""
+
+    def launch(self, programs, config, stdin=subprocess.DEVNULL):
+        self.process = subprocess.Popen(
+            [f"{programs}/flowguardd", "--config", str(config)], stdin=stdin,
+            stdout=subprocess.DEVNULL, stderr=open(Path(self.folder.name, "stderr"), "wb"))
 
     def get(self, path, method="GET"):
         control = Control(self.control)
@@ -101,10 +106,7 @@ streams:
         first = self.data(rows.numbers(FIRST, 1), header=True)
         if way == "file":
             self.input.write_bytes(first)
-        self.process = subprocess.Popen(
-            [f"{programs}/flowguardd", "--config", str(config)],
-            stdin=subprocess.PIPE if way == "stdin" else subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=open(base / "stderr", "wb"))
+        self.launch(programs, config, stdin=subprocess.PIPE if way == "stdin" else subprocess.DEVNULL)
         if way != "file":
             self.offer(first)
         self.wait_for(lambda stream: stream["records_total"] >= FIRST and stream.get("model"))

@@ -1,6 +1,5 @@
 """One file of many keys in turn: records a second from the file to committed verdicts, with all keys in memory and with half of them."""
 import signal
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -36,9 +35,7 @@ streams:
     alarm: {{false_alarms_per_day: 2}}
 """)
         self.control = f"{base}/run/control.sock"
-        self.process = subprocess.Popen(
-            [f"{programs}/flowguardd", "--config", str(config)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(base / "stderr", "wb"))
+        self.launch(programs, config)
         self.wait(lambda all: all[0]["state"] == "watching", 600, pause=0.1)
         # What the keys held is scored after the first fit.
         time.sleep(10)

@@ -7,7 +7,6 @@ import json
 import resource
 import selectors
 import socket
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -43,9 +42,7 @@ class Fleet(Running):
             f"log: {{anomalies: {base}/anomalies.ndjson}}\nstreams:\n{streams}\n")
         self.control = f"{base}/run/control.sock"
         begun = time.monotonic()
-        self.process = subprocess.Popen(
-            [f"{programs}/flowguardd", "--config", str(config)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(base / "stderr", "wb"))
+        self.launch(programs, config)
         self.wait(lambda all: len(all) == count, LIMIT_SECS, pause=0.2)
         self.start_secs = time.monotonic() - begun
         # Each stream has its own numbers, all of one kind: 4 readings that depend on each other.

@@ -364,8 +364,9 @@ extension Detector {
         case (.number(let value), .number(let expected)):
             let short = NumberText.short(Self.significant(expected, beside: value))
             // A change in a digit that is not shown otherwise.
-            let found = NumberText.short(value) == short ? "\(value)" : NumberText.short(value)
-            return "\(feature.name) \(found) where \(short) was expected"
+            let found = NumberText.short(value)
+            return
+                "\(feature.name) \(found == short ? "\(value)" : found) where \(short) was expected"
         case (let value, let expected):
             return "\(feature.name) \(Self.words(value)) where \(Self.words(expected)) was expected"
         }

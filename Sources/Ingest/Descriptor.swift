@@ -103,17 +103,18 @@ final class Descriptor: Sendable {
     ///   - path: The path.
     ///   - followsLinks: Whether that of a symbolic link is its target's.
     static func status(path: String, followsLinks: Bool = true) -> Status? {
-        var info = stat()
-        let result = followsLinks ? stat(path, &info) : lstat(path, &info)
-        return result == 0 ? Status(info) : nil
+        try? lookUp(path, followsLinks: followsLinks)
     }
 
     /// The status of what a path leads to; `nil` if it leads nowhere.
     ///
+    /// - Parameters:
+    ///   - path: The path.
+    ///   - followsLinks: Whether that of a symbolic link is its target's.
     /// - Throws: `cannotOpen` if that cannot be told, as in a folder that may not be passed through.
-    static func lookUp(_ path: String) throws(IngestError) -> Status? {
+    static func lookUp(_ path: String, followsLinks: Bool = true) throws(IngestError) -> Status? {
         var info = stat()
-        if stat(path, &info) == 0 { return Status(info) }
+        if (followsLinks ? stat(path, &info) : lstat(path, &info)) == 0 { return Status(info) }
         guard errno == ENOENT || errno == ENOTDIR else {
             throw .cannotOpen(path: path, errno: errno)
         }

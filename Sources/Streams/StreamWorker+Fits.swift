@@ -69,11 +69,10 @@ extension StreamWorker {
             let hasPaused = Self.seconds(since: last, at: now) >= Self.retryFirstFitSecs
             return (hasGrown || isFull) && hasPaused ? "first" : nil
         }
-        guard let serving, let every = configuration.fit.every?.inSeconds,
+        guard let passed = secondsSinceFit(at: now), let every = configuration.fit.every?.inSeconds,
             arrived >= Self.leastNewRecords
         else { return nil }
         let isWorthwhile = arrived >= min(total, window) / Self.leastNewShare
-        let passed = Self.seconds(since: state.lastFitAt ?? serving.row.fittedAt, at: now)
         if passed >= every, isWorthwhile { return "periodic" }
         return passed >= Self.driftPauseShare * every && driftWantsFit ? Self.driftTrigger : nil
     }
@@ -83,12 +82,17 @@ extension StreamWorker {
         fit <= now ? now - fit : .infinity
     }
 
+    /// Seconds since the newest fit; `nil` while no model serves.
+    private func secondsSinceFit(at now: Double) -> Double? {
+        serving.map { Self.seconds(since: state.lastFitAt ?? $0.row.fittedAt, at: now) }
+    }
+
     /// When the next periodic fit is due, in epoch seconds.
     var nextFitTime: Double? {
-        guard let serving, let every = configuration.fit.every?.inSeconds else { return nil }
         let now = currentTime()
-        return now
-            + max(0, every - Self.seconds(since: state.lastFitAt ?? serving.row.fittedAt, at: now))
+        guard let passed = secondsSinceFit(at: now), let every = configuration.fit.every?.inSeconds
+        else { return nil }
+        return now + max(0, every - passed)
     }
 
     /// Records that a fit could take.

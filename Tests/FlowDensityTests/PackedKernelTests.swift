@@ -28,6 +28,16 @@ import Testing
         return panels
     }
 
+    /// Rows, and a dense layer for them with its panels.
+    private func dense<Scalar: Leveled>(
+        _ kernels: Kernels<Scalar>, _ outputs: Int, _ inputs: Int
+    ) -> (x: [Scalar], weights: [Scalar], bias: [Scalar], panels: [Scalar]) {
+        let x = normals(inputs * Self.stride, seed: 3, Scalar.self)
+        let weights = normals(outputs * inputs, seed: 4, Scalar.self)
+        let bias = normals(outputs, seed: 5, Scalar.self)
+        return (x, weights, bias, panels(kernels, outputs, inputs, weights, bias))
+    }
+
     @Test func panelsHoldWeightsInTheOrderOfReading() throws {
         try pack(Float.self)
         try pack(Double.self)
@@ -70,10 +80,7 @@ import Testing
         for level in KernelLevel.available {
             let kernels = try #require(Scalar.kernels(at: level))
             for (outputs, inputs) in Self.sides {
-                let x = normals(inputs * Self.stride, seed: 3, Scalar.self)
-                let weights = normals(outputs * inputs, seed: 4, Scalar.self)
-                let bias = normals(outputs, seed: 5, Scalar.self)
-                let panels = panels(kernels, outputs, inputs, weights, bias)
+                let (x, weights, bias, panels) = dense(kernels, outputs, inputs)
                 let close = (0..<inputs).map { x[$0 * Self.stride] }
                 for relu in [Int32(0), 1] {
                     var wanted = [Scalar](repeating: .nan, count: outputs * Self.stride)
@@ -103,11 +110,8 @@ import Testing
         for level in KernelLevel.available {
             let kernels = try #require(Scalar.kernels(at: level))
             for (outputs, inputs) in Self.sides {
-                let x = normals(inputs * Self.stride, seed: 3, Scalar.self)
-                let weights = normals(outputs * inputs, seed: 4, Scalar.self)
-                let bias = normals(outputs, seed: 5, Scalar.self)
-                let panels = panels(kernels, outputs, inputs, weights, bias)
-                for rows in [1, 5, 8, 16, 17, 32, 33, 48, 90, 96] {
+                let (x, weights, bias, panels) = dense(kernels, outputs, inputs)
+                for rows in [1, 2, 4, 5, 8, 16, 17, 32, 33, 48, 90, 96] {
                     for relu in [Int32(0), 1] {
                         var wanted = [Scalar](repeating: .nan, count: outputs * Self.stride)
                         var found = wanted
