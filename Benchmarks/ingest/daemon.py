@@ -87,7 +87,7 @@ class Daemon(Running):
         self.input = base / f"records.{form}"
         self.socket = base / "records.sock"
         source = {"file": f"file: {self.input}", "socket": f"socket: {self.socket}", "stdin": "stdin: true"}[way]
-        # One RealNVP flow of 6 coupling layers, 64 hidden; records one by one, without a past.
+        # One RealNVP flow of 8 coupling layers, 64 hidden; records one by one, without a past.
         config = base / "flowguard.yaml"
         config.write_text(f"""state_directory: {base}/state
 runtime_directory: {base}/run
@@ -98,7 +98,7 @@ streams:
     format: {form}
     features: [{', '.join(rows.FEATURES)}]
     context: {{windows: [], lags: 0}}
-    model: {{family: realnvp, members: 1}}
+    model: {{family: realnvp, members: 1, coupling_layers: 8, hidden_width: 64}}
     fit: {{first_after_records: {FIRST}, every: {fit_every}}}
     alarm: {{false_alarm_probability: 0.001}}
 """)

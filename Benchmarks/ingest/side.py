@@ -13,7 +13,7 @@ os.environ["POLARS_MAX_THREADS"] = os.environ["OMP_NUM_THREADS"] = threads
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "speed"))
 import numpy as np  # noqa: E402
 
-# As the daemon's flow of such rows: RealNVP of 6 coupling layers, 64 hidden.
+# As the daemon's flow of such rows: RealNVP of 8 coupling layers, 64 hidden.
 BATCH = 65_536
 
 
@@ -47,7 +47,7 @@ def decode():
 
 def scorer():
     from flow import Shape, make_weights
-    shape = Shape(8, 6, 64)
+    shape = Shape(8, 8, 64)
     weights = make_weights(shape)
     if peer == "pandas":
         import torch

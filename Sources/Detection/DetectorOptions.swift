@@ -25,6 +25,14 @@ public struct DetectorOptions: Sendable, Hashable, Codable {
     /// The default, `nil`, is chosen at the fit: 16 for fewer than 500 rows without categories and gaps, of which each
     /// calibrates those that had not seen it; then 4, and 2 from 20,000 training rows on, where they agree.
     public var members: Int?
+    /// How many coupling layers each flow has; of Glow, how many steps.
+    ///
+    /// The default, `nil`, is chosen at the fit: 4 for fewer than 1,000 training rows, else 6.
+    public var couplingLayers: Int?
+    /// How many units each of a conditioner's hidden layers has.
+    ///
+    /// The default, `nil`, is chosen at the fit: 32 for fewer than 1,000 training rows, else 64; 96 for more than 24 features.
+    public var hiddenWidth: Int?
     /// The seed of everything random in a fit; 0 by default.
     public var seed: UInt64
     /// How many former records condition the density of a record.
@@ -54,6 +62,10 @@ public struct DetectorOptions: Sendable, Hashable, Codable {
 
     /// The largest number of members.
     public static let maximumMembers = 16
+    /// The largest number of coupling layers.
+    public static let maximumCouplingLayers = 32
+    /// The largest width of a hidden layer.
+    public static let maximumHiddenWidth = 512
     /// The largest number of lags, and the longest window.
     public static let maximumLags = 64
     /// The largest number of windows.
@@ -79,7 +91,7 @@ public struct DetectorOptions: Sendable, Hashable, Codable {
 
 /// The size of the flow and the length of its training, from the size of the data.
 ///
-/// The weights of the largest stay below 1.5 MiB, so that a single record is scored from the L2 cache.
+/// Unless a user chooses otherwise, the weights of the largest stay below 1.5 MiB, so that a single record is scored from the L2 cache.
 struct FitPlan {
     var flow: FlowOptions
     var training: TrainingOptions
@@ -131,6 +143,8 @@ struct FitPlan {
         if featureCount > 24 {
             flow.hiddenWidth = max(flow.hiddenWidth, 96)
         }
+        flow.couplingLayers = options.couplingLayers ?? flow.couplingLayers
+        flow.hiddenWidth = options.hiddenWidth ?? flow.hiddenWidth
     }
 }
 

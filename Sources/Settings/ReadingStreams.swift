@@ -129,7 +129,7 @@ extension ConfigurationReader {
         var options = DetectorOptions()
         if let node = section["model"],
             let model = self.section(
-                node, "model of \(section.place)", keys: ["family", "members", "seed"])
+                node, "model of \(section.place)", keys: ["family", "members", "coupling_layers", "hidden_width", "seed"])
         {
             let place = "\(section.place): model"
             if let node = model["family"],
@@ -140,6 +140,15 @@ extension ConfigurationReader {
             if let node = model["members"] {
                 options.members = integer(
                     node, "\(place).members", in: 1...DetectorOptions.maximumMembers)
+            }
+            if let node = model["coupling_layers"] {
+                options.couplingLayers = integer(
+                    node, "\(place).coupling_layers",
+                    in: 1...DetectorOptions.maximumCouplingLayers)
+            }
+            if let node = model["hidden_width"] {
+                options.hiddenWidth = integer(
+                    node, "\(place).hidden_width", in: 1...DetectorOptions.maximumHiddenWidth)
             }
             if let node = model["seed"], let seed = integer(node, "\(place).seed", in: 0...Int.max)
             {

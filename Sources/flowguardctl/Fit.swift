@@ -53,6 +53,18 @@ struct FitCommand: Command {
 
     @Option(
         help: ArgumentHelp(
+            "Coupling layers of each flow, 1 to 32. (default: 4 for little data, else 6)",
+            valueName: "count"))
+    var couplingLayers: Int?
+
+    @Option(
+        help: ArgumentHelp(
+            "Units of each hidden layer, 1 to 512. (default: 32 for little data, else 64; 96 for more than 24 features)",
+            valueName: "count"))
+    var hiddenWidth: Int?
+
+    @Option(
+        help: ArgumentHelp(
             "Go on from the flows of this model, fitted to some of these records or to former ones: quicker. (default: begin from nothing)",
             valueName: "model"))
     var from: String?
@@ -130,10 +142,13 @@ struct FitCommand: Command {
             throw ValidationError(
                 "--time-limit: expected seconds from 0.1 to 86400, found \(timeLimit)")
         }
-        if let members, !(1...DetectorOptions.maximumMembers).contains(members) {
-            throw ValidationError(
-                "--members: expected a number from 1 to \(DetectorOptions.maximumMembers), "
-                    + "found \(members)")
+        let sizes = [
+            ("--members", members, DetectorOptions.maximumMembers),
+            ("--coupling-layers", couplingLayers, DetectorOptions.maximumCouplingLayers),
+            ("--hidden-width", hiddenWidth, DetectorOptions.maximumHiddenWidth),
+        ]
+        for case (let name, let count?, let most) in sizes where !(1...most).contains(count) {
+            throw ValidationError("\(name): expected a number from 1 to \(most), found \(count)")
         }
         try NamedStream.validate(config: config, stream: stream)
         if let value = falseAlarmProbability,
@@ -234,6 +249,8 @@ struct FitCommand: Command {
         var options = configured?.detectorOptions ?? DetectorOptions()
         if let family { options.family = family }
         if let members { options.members = members }
+        if let couplingLayers { options.couplingLayers = couplingLayers }
+        if let hiddenWidth { options.hiddenWidth = hiddenWidth }
         if let seed { options.seed = seed }
         if let falseAlarmProbability {
             options.falseAlarmProbability = falseAlarmProbability

@@ -64,6 +64,26 @@ import Testing
         #expect(plain.detector.memberCount == 2 && plain.summary.calibrationRows == 100)
     }
 
+    @Test func sizeOfTheFlowsIsTheUsersChoice() throws {
+        let records = Fixture.machine(300, seed: 5)
+        func fit(_ layers: Int?, _ width: Int?, from former: Detector? = nil) throws
+            -> (detector: Detector, summary: FitSummary)
+        {
+            var options = DetectorOptions(members: 1)
+            options.couplingLayers = layers
+            options.hiddenWidth = width
+            return try Detector.fit(records, options: options, from: former)
+        }
+        let fits = try [2, 4, 6].map { try fit($0, 8) }
+        let counts = fits.map(\.detector.parameterCount)
+        #expect(counts[1] > counts[0] && counts[2] - counts[1] == counts[1] - counts[0])
+        // What the data's size chooses.
+        #expect(try fit(4, 32).detector.parameterCount == fit(nil, nil).detector.parameterCount)
+        let other = try fit(4, 16, from: fits[1].detector)
+        #expect(other.summary.isWarm == false)
+        #expect(other.detector.parameterCount > counts[1])
+    }
+
     @Test func aFitThatRunsOutOfTimeKeepsWhatItHasLearned() throws {
         // Long enough for some steps of each flow, too short for all of them.
         let records = Fixture.machine(5_000, seed: 1)

@@ -47,7 +47,7 @@ import Testing
                 exclude: [b]
                 missing: {default: median, a: previous}
                 context: {calendar: [hour_of_day, day_of_week], lags: 4}
-                model: {family: nice, seed: 7}
+                model: {family: nice, coupling_layers: 8, hidden_width: 48, seed: 7}
                 fit: {first_after_records: 500, every: 1h30m, window_records: 10_000, time_limit: 45s}
                 alarm: {false_alarm_probability: 0.001, cooldown: 90s}
             """)
@@ -73,6 +73,8 @@ import Testing
         #expect(stream.detectorOptions.calendar == [.hourOfDay, .dayOfWeek])
         #expect(stream.detectorOptions.lags == 4)
         #expect("\(stream.detectorOptions.family)" == "nice")
+        #expect(stream.detectorOptions.couplingLayers == 8)
+        #expect(stream.detectorOptions.hiddenWidth == 48)
         #expect(stream.detectorOptions.seed == 7)
         #expect(stream.fit.every == .seconds(5_400))
         #expect(stream.fit.windowRecords == 10_000)
