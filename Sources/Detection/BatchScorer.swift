@@ -45,6 +45,10 @@ public struct BatchScorer {
     /// What the input has by names that the output adds, and was left out of it.
     public var replaced: [String] { added.filter(found.contains) }
 
+    /// Keys of the input that CSV output has no column for, as they were not in its first batch: their values are left out of it.
+    /// At most a hundred, sorted.
+    public var withoutColumn: [String] { late.sorted() }
+
     private let detector: Detector
     private let threshold: Threshold
     private let format: FormatOptions
@@ -55,6 +59,9 @@ public struct BatchScorer {
     private let added: [String]
     /// Those of them that the input has.
     private var found: Set<String> = []
+    /// Keys without a column in CSV output.
+    private var late: Set<String> = []
+    private static let lateLimit = 100
     private var decoder: RecordDecoder
     /// What is remembered of each series.
     private var states: [String: ContextState] = [:]
@@ -152,6 +159,7 @@ public struct BatchScorer {
             record += 1
         }
         found.formUnion(writer.replaced)
+        for name in writer.withoutColumn where late.count < Self.lateLimit { late.insert(name) }
         return Result(
             output: writer.bytes, faults: decoded.faults, anomalyCount: anomalies,
             scoredCount: record)
@@ -251,6 +259,8 @@ private struct LineWriter {
     let added: [String]
     /// What the input has of that.
     private(set) var replaced: Set<String>
+    /// What the input has and no column is for.
+    private(set) var withoutColumn: Set<String> = []
     /// The places of the columns that are written.
     private let kept: [Int]
     /// Whether a member of an NDJSON object or a point may have to be left out: most inputs name nothing like it.
@@ -409,7 +419,10 @@ private struct LineWriter {
         }
         var cells = [String](repeating: "", count: columns.count)
         for cell in KeyedCells.split(content(of: line), format, schema) {
-            guard let place = places[cell.name] else { continue }
+            guard let place = places[cell.name] else {
+                withoutColumn.insert(cell.name)
+                continue
+            }
             cells[place] = cell.text
         }
         append(cells: cells)

@@ -71,6 +71,11 @@ extension ConfigurationReader {
                     ![0x22, 0x2B, 0x2D, 0x2E, 0x20, 0x09].contains($0)
                         && !(0x30...0x39).contains($0)
                 })
+            if format.comment == format.delimiter {
+                report(
+                    node, "\(place): comment: the delimiter cannot begin comments too",
+                    hint: "name another one")
+            }
         }
         if let node = section["columns"] {
             format.columns = texts(node, "\(place): columns", expected: "column names")

@@ -129,7 +129,8 @@ extension ConfigurationReader {
         var options = DetectorOptions()
         if let node = section["model"],
             let model = self.section(
-                node, "model of \(section.place)", keys: ["family", "members", "coupling_layers", "hidden_width", "seed"])
+                node, "model of \(section.place)",
+                keys: ["family", "members", "coupling_layers", "hidden_width", "seed"])
         {
             let place = "\(section.place): model"
             if let node = model["family"],

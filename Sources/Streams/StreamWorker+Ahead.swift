@@ -1,5 +1,7 @@
+import Detection
 import Ingest
 import Settings
+import Store
 
 /// The next batch of a file, taken and decoded while the one before it is scored and committed.
 struct BatchAhead: Sendable {
@@ -11,12 +13,26 @@ struct BatchAhead: Sendable {
     let generation: Int
 }
 
+/// The scores of a batch that was decoded ahead, with what they are the scores of.
+struct ScoresAhead: Sendable {
+    let batch: ScoredBatch
+    /// The number of the model.
+    let model: Int64
+    /// The running number of the first record.
+    let firstNumber: Int64
+    /// Of the decoders that the records were made with.
+    let generation: Int
+}
+
 extension StreamWorker {
     /// The source's next batch: the one that was taken ahead, if one was.
     func nextBatch(of source: any LineSource) async throws -> LineBatch? {
+        (ahead, scoresAhead) = (nil, nil)
         guard let task = aheadTask else { return try await source.next() }
-        aheadTask = nil
+        let scoring = scoresAheadTask
+        (aheadTask, scoresAheadTask) = (nil, nil)
         ahead = try await task.value
+        scoresAhead = await scoring?.value
         return ahead?.batch
     }
 
@@ -58,9 +74,38 @@ extension StreamWorker {
         return ahead.decoded
     }
 
+    /// Begins to score the next batch as soon as it is decoded, if one is taken ahead: only what its records are worth to
+    /// the model, which what is decided about those before does not change.
+    ///
+    /// - Parameters:
+    ///   - number: The running number of its first record.
+    ///   - context: What the model remembers before it.
+    func scoreAhead(from number: Int64, after context: ContextState, with serving: ServingModel) {
+        guard scoresAheadTask == nil, let aheadTask else { return }
+        let (detector, model) = (serving.detector, serving.row.id)
+        scoresAheadTask = Task.detached {
+            guard let ahead = try? await aheadTask.value, let decoded = ahead.decoded else {
+                return nil
+            }
+            return ScoresAhead(
+                batch: ScoredBatch(decoded.batch.records, by: detector, after: context),
+                model: model, firstNumber: number, generation: ahead.generation)
+        }
+    }
+
+    /// The scores of the batch under way, if they were made ahead, under this model and of these columns.
+    func takeScoredAhead(with serving: ServingModel) -> ScoredBatch? {
+        defer { scoresAhead = nil }
+        guard let scoresAhead, scoresAhead.model == serving.row.id,
+            scoresAhead.firstNumber == state.windowTotal,
+            scoresAhead.generation == decoderGeneration
+        else { return nil }
+        return scoresAhead.batch
+    }
+
     /// Forgets what was taken ahead of a source that is left.
     func forgetAhead() {
-        aheadTask = nil
-        ahead = nil
+        (aheadTask, ahead) = (nil, nil)
+        (scoresAheadTask, scoresAhead) = (nil, nil)
     }
 }

@@ -51,6 +51,24 @@ extension ReasonValue {
     }
 }
 
+/// Records under a model: what depends on nothing but them, the model and the records before.
+struct ScoredBatch: Sendable {
+    let scores: Scores
+    /// How many of them come after a gap in time.
+    let gapCount: Int
+    /// What the model remembers behind them.
+    let context: ContextState
+
+    /// - Parameter before: What the model remembers of the records before.
+    init(_ records: RecordBatch, by detector: Detector, after before: ContextState) {
+        var state = before
+        gapCount = detector.gapCount(records, after: before)
+        scores = detector.score(
+            records, state: &state, parallel: StreamWorker.cores(for: records.rowCount))
+        context = state
+    }
+}
+
 extension StreamWorker {
     /// Runs parts of a batch on all cores; what comes of them does not depend on it.
     ///
@@ -132,8 +150,14 @@ extension StreamWorker {
             if configuration.key == nil {
                 let input = { (row: Int) in origins?[row].input ?? source }
                 if let serving {
-                    score(
-                        records, with: serving, firstNumber: state.windowTotal, now: now,
+                    let scored =
+                        takeScoredAhead(with: serving)
+                        ?? ScoredBatch(records, by: serving.detector, after: next.context)
+                    scoreAhead(
+                        from: state.windowTotal + Int64(records.rowCount), after: scored.context,
+                        with: serving)
+                    judge(
+                        records, scored, with: serving, firstNumber: state.windowTotal, now: now,
                         arrivals: arrivals, into: &next, &findings, input: input)
                 } else {
                     // Without origins all are of one.
@@ -205,23 +229,22 @@ extension StreamWorker {
         return false
     }
 
-    /// Scores records in the order of the stream and gathers what is to be stored.
+    /// Decides about scored records in the order of the stream, and gathers what is to be stored.
     ///
     /// - Parameters:
     ///   - firstNumber: The running number of the first record in the training window.
     ///   - arrivals: When each record came in; `nil`: all of them now.
     ///   - input: The name of a record's input, by its place among these.
-    func score(
-        _ records: RecordBatch, with serving: ServingModel, firstNumber: Int64, now: Double,
-        arrivals: [StreamInstant]? = nil, into next: inout WorkerState,
-        _ findings: inout Findings, input: (Int) -> String
+    func judge(
+        _ records: RecordBatch, _ scored: ScoredBatch, with serving: ServingModel,
+        firstNumber: Int64, now: Double, arrivals: [StreamInstant]? = nil,
+        into next: inout WorkerState, _ findings: inout Findings, input: (Int) -> String
     ) {
-        let detector = serving.detector
-        let cores = Self.cores(for: records.rowCount)
-        next.counters.gaps += Int64(detector.gapCount(records, after: next.context))
-        let scores = detector.score(records, state: &next.context, parallel: cores)
+        let (detector, scores) = (serving.detector, scored.scores)
+        next.counters.gaps += Int64(scored.gapCount)
+        next.context = scored.context
         let verdicts = detector.verdicts(
-            scores, threshold: serving.threshold, parallel: cores)
+            scores, threshold: serving.threshold, parallel: Self.cores(for: records.rowCount))
         var upcoming = verdicts[...]
         var alarms: Int64 = 0
         var judged = JudgedRecords(

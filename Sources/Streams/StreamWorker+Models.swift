@@ -286,7 +286,10 @@ extension StreamWorker {
             let records = try window.records(number..<end)
             next.counters.unscored += (end - number) - Int64(records.rowCount)
             let (first, inputs) = (number, next.waitingInputs)
-            score(records, with: model, firstNumber: first, now: now, into: &next, &findings) {
+            let scored = ScoredBatch(records, by: model.detector, after: next.context)
+            judge(
+                records, scored, with: model, firstNumber: first, now: now, into: &next, &findings
+            ) {
                 inputs.input(of: first + Int64($0)) ?? configuration.source.path
             }
             board.beat(isBusy: true)

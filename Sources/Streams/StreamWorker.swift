@@ -105,6 +105,10 @@ package actor StreamWorker {
     var aheadTask: Task<BatchAhead?, any Error>?
     /// The batch under way, if it was taken ahead.
     var ahead: BatchAhead?
+    /// Scores the next batch meanwhile, once it is decoded.
+    var scoresAheadTask: Task<ScoresAhead?, Never>?
+    /// The scores of the batch under way, if it was scored ahead.
+    var scoresAhead: ScoresAhead?
     /// The keys of the stream, each with a worker on this one's thread.
     var keys = LiveKeys()
     /// What the stream lends to this worker, which is that of one of its keys.

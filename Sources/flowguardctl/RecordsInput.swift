@@ -77,6 +77,9 @@ struct InputOptions: ParsableArguments {
         if let decimalMark, ![".", ","].contains(decimalMark) {
             throw ValidationError("--decimal-mark: expected . or a comma, found '\(decimalMark)'")
         }
+        if let comment, comment == delimiter ?? (inputFormat == .tsv ? "\t" : ",") {
+            throw ValidationError("--comment: the delimiter '\(comment)' cannot begin comments too")
+        }
         if let timePattern, let problem = TimeFormat.problem(inPattern: timePattern) {
             switch problem {
             case .unknownPart(let part):

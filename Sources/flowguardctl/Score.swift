@@ -199,6 +199,14 @@ struct ScoreCommand: Command {
                 "note: \(source.name): what it has as \(names) is left out, that of the score stands "
                     + "there\n")
         }
+        if !scorer.withoutColumn.isEmpty {
+            let names = scorer.withoutColumn.prefix(10).map { "'\(printable($0))'" }
+            StandardError.write(
+                "note: \(source.name): CSV has no column for "
+                    + names.joined(separator: ", ")
+                    + (scorer.withoutColumn.count > 10 ? " and others" : "")
+                    + ", which the first lines do not have; --output-format ndjson keeps all\n")
+        }
         if let learnedKey, scorer.key == nil {
             StandardError.write(
                 "note: \(source.name): scored as one series: it has no column "

@@ -176,6 +176,27 @@ import Testing
         #expect(result.scoredCount == 1 && result.faults.count == 2)
     }
 
+    @Test func keysOfLaterBatchesThatCSVHasNoColumnForAreTold() throws {
+        let detector = try Fixture.machineDetector.get()
+        func scorer(_ output: BatchScorer.Output) -> BatchScorer {
+            BatchScorer(
+                detector: detector, threshold: detector.threshold(falseAlarmProbability: 1e-3),
+                format: FormatOptions(format: .ndjson), output: output)
+        }
+        let known = #"{"speed":50,"load":20,"power":70,"mode":3,"level":10"#
+        var csv = scorer(.csv)
+        _ = try csv.process(batch([known + "}"], header: nil))
+        #expect(csv.withoutColumn.isEmpty)
+        let later = batch([known + #","zone":1,"note":"x"}"#, known + #","zone":2}"#], header: nil)
+        let result = try csv.process(later)
+        #expect(csv.withoutColumn == ["note", "zone"])
+        #expect(result.scoredCount == 2)
+        var json = scorer(.ndjson)
+        _ = try json.process(batch([known + "}"], header: nil))
+        _ = try json.process(later)
+        #expect(json.withoutColumn.isEmpty)
+    }
+
     @Test func keysThatBecomeColumnsAreBounded() throws {
         let wide = "{" + (0..<10_000).map { "\"k\($0)\":1" }.joined(separator: ",") + "}"
         let (text, _) = try run([wide, "{}"], format: .ndjson, output: .csv)

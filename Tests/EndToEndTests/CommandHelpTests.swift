@@ -48,6 +48,14 @@ struct CommandHelpTests {
             "error: --delimiter: expected one ASCII character, found 'ab'"
         ),
         (
+            ["check", "--source", "a", "--delimiter", ";", "--comment", ";"],
+            "error: --comment: the delimiter ';' cannot begin comments too"
+        ),
+        (
+            ["fit", "-o", "m", "--coupling-layers", "33"],
+            "error: --coupling-layers: expected a number from 1 to 32, found 33"
+        ),
+        (
             ["score", "--model", "m", "--threads", "0"],
             "error: --threads: expected a number from 1 to 1024, found 0"
         ),

@@ -153,6 +153,37 @@ import Testing
         #expect(try daemon.stream()?.model?.id == other)
     }
 
+    /// Batches of a file are decoded and scored ahead, under the model and with the past that they then turn out to have.
+    @Test func recordsOfManyBatchesHaveTheScoresOfTheirModels() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = try await daemon.startWithModel()
+        _ = try await daemon.retrain()
+        let first = try #require(try daemon.stream()?.model?.id)
+        let second: Int64 = first == 1 ? 2 : 1
+        try daemon.folder.append(data.lines(200_000) { $0 % 400 == 0 }, to: "pump.csv")
+        try await daemon.wait("some batches") { try daemon.stream()?.recordsTotal ?? 0 > 40_000 }
+        let reply = try daemon.request("POST", "/v1/streams/pump/models/\(second)/activate")
+        #expect(reply.status == 200)
+        try await daemon.wait("the records") { try daemon.stream()?.recordsTotal == 200_600 }
+        let anomalies = try daemon.anomalies()
+        #expect(anomalies.count > 400)
+        for model in [first, second] {
+            let outcome = try CommandRunner().run([
+                "score", "--model", daemon.folder.file("state/models/pump/\(model).safetensors"),
+                "--output-format", "scores", daemon.folder.file("pump.csv"),
+            ])
+            let scores = outcome.output.split(separator: "\n").map { Double($0) ?? .nan }
+            #expect(scores.count == 200_600)
+            let own = anomalies.filter { $0.model == model }
+            #expect(own.count > 10, "\(own.count) of model \(model)")
+            for anomaly in own {
+                let row = Int(try #require(anomaly.recordTime).timeIntervalSince1970)
+                let score = scores[row - 1_700_000_000]
+                #expect(abs(score - anomaly.logLikelihood) < 1e-3, "row \(row)")
+            }
+        }
+    }
+
     @Test func constantRecordsHoldTheSourceUntilThereIsSomethingToLearn() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         var data = PumpData()

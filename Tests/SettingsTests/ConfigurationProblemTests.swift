@@ -283,6 +283,13 @@ import Testing
                 127.0.0.1:9469, found 'localhost'
                 """),
         Mistake(
+            name: "a delimiter that begins comments",
+            yaml: "streams: [{name: a, source: {file: a}, delimiter: ';', comment: ';'}]",
+            report: """
+                error: f.yaml:1:65: stream 'a': comment: the delimiter cannot begin comments too
+                hint:  name another one
+                """),
+        Mistake(
             name: "CSV settings of a stream that is not CSV",
             yaml: "streams: [{name: a, source: {socket: a}, delimiter: ';'}]",
             report: """
