@@ -45,8 +45,9 @@ public struct BatchScorer {
     /// What the input has by names that the output adds, and was left out of it.
     public var replaced: [String] { added.filter(found.contains) }
 
-    /// Keys of the input that CSV output has no column for, as they were not in its first batch: their values are left out of it.
-    /// At most a hundred, sorted.
+    /// Keys of the input that CSV output has no column for, as they were not in its first batch.
+    ///
+    /// Their values are left out of it. At most a hundred, sorted.
     public var withoutColumn: [String] { late.sorted() }
 
     private let detector: Detector
