@@ -62,7 +62,7 @@ public struct FitMessage: Sendable, Hashable, Codable {
     public var id: Int64
     /// `queued`, `running`, `accepted`, `rejected`, `failed`, `cancelled` or `interrupted`.
     public var state: String
-    /// What asked for it: `first`, `periodic`, `drift`, `requested`.
+    /// What asked for it: `first`, `growth`, `periodic`, `drift`, `requested`.
     public var trigger: String
     /// When it was asked for.
     public var queuedAt: Date

@@ -50,7 +50,7 @@ public struct ContextState: Sendable, Hashable, Codable {
     }
 
     /// The eight bytes of each number, the lowest first.
-    private static func packed(_ numbers: [Double]) -> Data {
+    static func packed(_ numbers: [Double]) -> Data {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(8 * numbers.count)
         for number in numbers {
@@ -61,7 +61,7 @@ public struct ContextState: Sendable, Hashable, Codable {
         return Data(bytes)
     }
 
-    private static func unpacked(_ data: Data) -> [Double] {
+    static func unpacked(_ data: Data) -> [Double] {
         let bytes = Array(data)
         return stride(from: 0, to: bytes.count - 7, by: 8).map { start in
             let bits = (0..<8).reduce(UInt64(0)) { $0 | UInt64(bytes[start + $1]) << (8 * $1) }
@@ -79,6 +79,21 @@ public struct ContextState: Sendable, Hashable, Codable {
     func lastRow(featureCount: Int) -> [Double]? {
         let values = rows(featureCount: featureCount).values
         return values.isEmpty ? nil : Array(values.suffix(featureCount))
+    }
+
+    /// The same with other values in some of the rows.
+    ///
+    /// - Parameter rows: By how many rows they lie back, 1 being the newest.
+    /// - Returns: `nil` where none of these is there.
+    func replacing(_ rows: [Int: ArraySlice<Double>]) -> ContextState? {
+        var replaced = self
+        var isReplaced = false
+        for (distance, row) in rows where distance <= times.count && row.count == featureCount {
+            let first = (times.count - distance) * featureCount
+            replaced.values.replaceSubrange(first..<(first + featureCount), with: row)
+            isReplaced = true
+        }
+        return isReplaced ? replaced : nil
     }
 
     /// The context of a row in the middle of a batch that begins after this one.

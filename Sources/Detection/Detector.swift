@@ -11,6 +11,8 @@ public struct Scores: Sendable {
     /// The probability of a record as improbable as each, among those whose windows are full; NaN where they are not.
     var lowProbability: [Double]
     var rows: Encoder.Rows
+    /// What came before the first of them.
+    let before: ContextState
     /// Calibration scores of records whose windows are full.
     let settled: ScoreTail
     /// Those of records whose windows are not, by how many are.
@@ -52,13 +54,16 @@ extension Scores {
     /// - Parameters:
     ///   - records: The whole batch, with its gaps filled.
     ///   - gaps: The features that were missing, for the rows where any were.
-    init(joining parts: [Scores], records: RecordBatch, gaps: [Int: [Int]]) {
+    ///   - before: What came before the batch.
+    init(
+        joining parts: [Scores], records: RecordBatch, gaps: [Int: [Int]], before: ContextState
+    ) {
         self.init(
             logLikelihood: Array(concatenating: parts.map(\.logLikelihood)),
             pValue: Array(concatenating: parts.map(\.pValue)),
             lowProbability: Array(concatenating: parts.map(\.lowProbability)),
             rows: Encoder.Rows(joining: parts.map(\.rows), records: records, gaps: gaps),
-            settled: parts[0].settled, beginnings: parts[0].beginnings)
+            before: before, settled: parts[0].settled, beginnings: parts[0].beginnings)
     }
 }
 
@@ -145,14 +150,14 @@ public struct Detector: Sendable {
             return score(
                 whole.rows(range), gaps: gapsWithin, after: before.before(row: first, of: whole))
         }
-        return Scores(joining: parts, records: whole, gaps: gaps)
+        return Scores(joining: parts, records: whole, gaps: gaps, before: before)
     }
 
     /// Rows that are encoded and scored in one go: few enough that all of it stays in the cache, and a multiple of a flow's tile.
     private static let partRows = 768
 
     /// Scores records whose gaps are filled.
-    private func score(
+    func score(
         _ records: RecordBatch, gaps: [Int: [Int]], after state: ContextState
     ) -> Scores {
         let rows = encoder.encode(whole: records, gaps: gaps, after: state)
@@ -178,7 +183,7 @@ public struct Detector: Sendable {
         }
         return Scores(
             logLikelihood: logLikelihood, pValue: pValue, lowProbability: lowProbability,
-            rows: rows, settled: calibration.low, beginnings: beginnings)
+            rows: rows, before: state, settled: calibration.low, beginnings: beginnings)
     }
 
     /// How many of the records come after a gap in time.

@@ -198,6 +198,7 @@ extension Detector {
             } change: { k, value in
                 .level(value - state[state.startIndex + last + k])
             }
+            tellLevels(&found, scores, row: row, record: record)
         }
         // What stands in for a missing value is nobody's fault.
         return found.indices.map { j in
@@ -210,6 +211,51 @@ extension Detector {
                     contribution: isMissing ? 0 : found[j].gain),
                 level: isMissing ? nil : found[j].level)
         }
+    }
+
+    /// Puts the means as they were in the place of those that the model sees, which wild readings are tamed for.
+    private func tellLevels(
+        _ found: inout [Search], _ scores: Scores, row: Int, record: [Double]
+    ) {
+        guard found.contains(where: { $0.level != nil }), let windows = encoder.windows else {
+            return
+        }
+        let past = scores.before.before(row: row, of: scores.rows.records)
+        let (values, times) = past.rows(featureCount: record.count)
+        let runs = Readings.runs(
+            times: times + [scores.times[row]], gapSecs: encoder.context.gapSecs, beginnings: [])
+        let known = min(runs.last ?? 0, windows.longest - 1)
+        for j in found.indices {
+            guard var level = found[j].level else { continue }
+            let earlier = (times.count - known..<times.count).map { values[$0 * record.count + j] }
+            level.value = (earlier.reduce(0, +) + record[j]) / Double(known + 1)
+            found[j].level = level
+            found[j].expected = encoder.columns[j].snapped(
+                record[j] + level.expected - level.value)
+        }
+    }
+
+    /// The reading that explains most of a record, among some of its features; `nil` where none explains anything.
+    ///
+    /// Each is moved along the density with the others and the past held.
+    func likeliestReading(
+        _ scores: Scores, row: Int, among features: [Int]
+    ) -> (feature: Int, reading: Double)? {
+        let width = encoder.columns.count
+        let record = Array(scores.rows.records.values[(row * width)..<((row + 1) * width)])
+        var found = record.map { Search(expected: $0) }
+        search(
+            scores, row: row, record: record, state: scores.rows.state(of: row), &found
+        ) { k in
+            features.contains(encoder.active[k])
+                ? encoder.columns[encoder.active[k]].quantiles : []
+        } change: { _, value in
+            .reading(value)
+        }
+        guard let best = features.max(by: { found[$0].gain < found[$1].gain }),
+            found[best].gain > 0
+        else { return nil }
+        return (best, found[best].expected)
     }
 
     /// A reason with what only the sentence tells.

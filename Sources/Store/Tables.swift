@@ -312,7 +312,7 @@ public struct FitRow: Sendable, Hashable, Codable {
     public var stream: String
     /// How far it has come.
     public var state: FitState
-    /// What asked for it: `first`, `periodic`, `drift`, `requested`.
+    /// What asked for it: `first`, `growth`, `periodic`, `drift`, `requested`.
     public var trigger: String
     /// When it was asked for, in epoch seconds.
     public var queuedAt: Double

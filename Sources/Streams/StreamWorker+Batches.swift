@@ -257,7 +257,8 @@ extension StreamWorker {
             let arrival = arrivals?[row].time ?? now
             let number = firstNumber + Int64(row)
             if let found = verdict,
-                let cause = suppression(of: found, time: recordTime, number: number, in: next)
+                let cause = afterEffect(found, in: scores, number: number, by: serving, &next)
+                    ?? suppression(of: found, time: recordTime, number: number, in: next)
                     ?? overBudget(found, at: recordTime ?? arrival, in: next)
             {
                 next.counters.suppressed[cause, default: 0] += 1

@@ -16,6 +16,7 @@ extension StreamWorker {
     private static let retryFirstFitSecs = 60.0
     /// The trigger of a fit that a person asked for.
     package static let requestedTrigger = "requested"
+    private static let firstTrigger = "first"
 
     // MARK: When
 
@@ -62,18 +63,21 @@ extension StreamWorker {
             guard min(total, window) >= Int64(configuration.fit.firstAfterRecords) else {
                 return nil
             }
-            guard let last = state.lastFitAt else { return "first" }
+            guard let last = state.lastFitAt else { return Self.firstTrigger }
             let isFull = total - (state.pendingFrom ?? total) >= window
             let hasGrown =
                 arrived >= max(Self.leastNewRecords, min(state.lastFitTotal, window) / 4)
             let hasPaused = Self.seconds(since: last, at: now) >= Self.retryFirstFitSecs
-            return (hasGrown || isFull) && hasPaused ? "first" : nil
+            return (hasGrown || isFull) && hasPaused ? Self.firstTrigger : nil
         }
         guard let passed = secondsSinceFit(at: now), let every = configuration.fit.every?.inSeconds,
             arrived >= Self.leastNewRecords
         else { return nil }
         let isWorthwhile = arrived >= min(total, window) / Self.leastNewShare
         if passed >= every, isWorthwhile { return "periodic" }
+        if state.lastFitTotal > 0, min(total, window) >= 2 * state.lastFitTotal {
+            return "growth"
+        }
         return passed >= Self.driftPauseShare * every && driftWantsFit ? Self.driftTrigger : nil
     }
 
@@ -104,7 +108,7 @@ extension StreamWorker {
 
     /// Begins a fit, or finds the one that is under way.
     ///
-    /// - Parameter trigger: `first`, `periodic`, `drift` or `requested`.
+    /// - Parameter trigger: `first`, `growth`, `periodic`, `drift` or `requested`.
     /// - Returns: The fit's number, and whether it was under way before.
     package func requestFit(_ trigger: String) throws -> (id: Int64, wasUnderway: Bool) {
         guard !board.isStopping else { throw RequestError.stopping(stream: name) }
@@ -182,7 +186,7 @@ extension StreamWorker {
         guard !board.isStopping else { return nil }
         let champion = serving
         let selection = FitSelection(
-            total: state.windowTotal, limit: configuration.fit.windowRecords,
+            total: learnableTotal, limit: configuration.fit.windowRecords,
             excluded: state.excluded.ranges.subtracting(labels.readmitted), withheld: withheld,
             fittedThrough: champion.map { _ in state.fittedThrough },
             changed: board.snapshot.fit?.trigger == Self.driftTrigger ? changedRecords : nil)
@@ -212,6 +216,18 @@ extension StreamWorker {
                 metadata: ["path": "\(window.path)", "records": "\(missing)"])
         }
         return job
+    }
+
+    /// Records from the first to the last that a fit may learn from: all there are.
+    ///
+    /// But the first fit of a stream learns from those that it is due with, and from the history: what a file holds beyond them is
+    /// judged by its model, as it would have been had it come one by one. Faults that are learned are not found.
+    private var learnableTotal: Int64 {
+        guard serving == nil, state.lastFitAt == nil,
+            board.snapshot.fit?.trigger == Self.firstTrigger
+        else { return state.windowTotal }
+        let due = max(Int64(configuration.fit.firstAfterRecords), state.pendingFrom ?? 0)
+        return min(state.windowTotal, due)
     }
 
     /// Reads records in chunks; `false` when the worker is to stop.

@@ -277,6 +277,7 @@ extension StreamWorker {
     ) throws {
         guard let window else { return }
         next.context = ContextState()
+        next.expectedPast = ExpectedPast()
         let context = max(0, from - Int64(DetectorOptions.maximumLags))..<from
         next.context.advance(past: try window.records(context))
         var number = from

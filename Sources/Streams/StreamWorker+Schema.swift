@@ -169,6 +169,7 @@ extension StreamWorker {
         next.pendingFrom = 0
         next.waitingInputs = InputChanges()
         next.context = ContextState()
+        next.expectedPast = ExpectedPast()
         next.excluded = ExcludedRanges()
         next.maintained = ExcludedRanges()
         next.withheld = ExcludedRanges()

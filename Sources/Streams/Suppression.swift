@@ -70,6 +70,25 @@ extension StreamWorker {
         return falseAlarms.first { $0.isLike(verdict) }.map { "label \($0.anomaly)" }
     }
 
+    /// How anomalies are counted that only anomalies before them have made improbable.
+    static let afterEffectName = "after-effect"
+
+    /// Whether an anomaly is none once those before it are taken out of its past; else it is noted for those after it.
+    func afterEffect(
+        _ verdict: Verdict, in scores: Scores, number: Int64, by serving: ServingModel,
+        _ next: inout WorkerState
+    ) -> String? {
+        let standing = serving.detector.standing(
+            of: verdict, in: scores, number: number, past: next.expectedPast,
+            threshold: serving.threshold)
+        switch standing {
+        case .afterEffect: return Self.afterEffectName
+        case .own(let expected):
+            if let expected { next.expectedPast.note(number, row: expected) }
+            return nil
+        }
+    }
+
     /// How anomalies are counted that would be more than were asked for.
     static let overBudgetName = "budget"
 

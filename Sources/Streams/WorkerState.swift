@@ -89,6 +89,8 @@ package struct WorkerState: Encodable {
     var waitingInputs = InputChanges()
     /// What the serving model remembers of the newest records.
     var context = ContextState()
+    /// The newest anomalies as they should have read.
+    var expectedPast = ExpectedPast()
     var episodes: EpisodeTracker
     /// How much rarer an anomaly must be to alarm, because there were more than asked for.
     var pace = AlarmPace()
@@ -211,6 +213,7 @@ extension WorkerState: Decodable {
         pendingFrom = try container.decodeIfPresent(Int64.self, forKey: .pendingFrom)
         waitingInputs = try value(.waitingInputs, or: InputChanges())
         context = try value(.context, or: ContextState())
+        expectedPast = try value(.expectedPast, or: ExpectedPast())
         pace = try value(.pace, or: AlarmPace())
         excluded = try value(.excluded, or: ExcludedRanges())
         maintained = try value(.maintained, or: ExcludedRanges())
