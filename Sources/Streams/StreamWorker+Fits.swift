@@ -75,9 +75,7 @@ extension StreamWorker {
         else { return nil }
         let isWorthwhile = arrived >= min(total, window) / Self.leastNewShare
         if passed >= every, isWorthwhile { return "periodic" }
-        if state.lastFitTotal > 0, min(total, window) >= 2 * state.lastFitTotal {
-            return "growth"
-        }
+        if isFirstModelOutgrown { return "growth" }
         return passed >= Self.driftPauseShare * every && driftWantsFit ? Self.driftTrigger : nil
     }
 
@@ -128,6 +126,7 @@ extension StreamWorker {
             $0.fit = FitSnapshot(id: id, state: .queued, trigger: trigger, queuedAt: now)
             $0.isFitWanted = false
         }
+        isFirstModelOutgrown = false
         // From now on the features stay as they are.
         state.tally = nil
         logger.info("fit requested", metadata: ["fit": "\(id)", "trigger": "\(trigger)"])
@@ -326,6 +325,8 @@ extension StreamWorker {
                 } else {
                     outcome.state = .accepted
                     outcome.message = reason
+                    isFirstModelOutgrown =
+                        job?.champion == nil && state.windowTotal >= 2 * through
                 }
             case .rejected(let detector, let decision):
                 try await reject(keep(detector, decision), because: decision.reason)

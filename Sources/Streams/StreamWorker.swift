@@ -80,6 +80,8 @@ package actor StreamWorker {
     var worstDriftIndex = 0.0
     /// No fit of the full window has worked: reading goes on, and the oldest records leave the window unscored.
     var hasGivenUpWaiting = false
+    /// The first model has learned from less than half of the records that were there: the next fit does not wait.
+    var isFirstModelOutgrown = false
     /// What went wrong for good, and is told as long as the daemon runs.
     var standingProblem: String?
     /// What went wrong last.

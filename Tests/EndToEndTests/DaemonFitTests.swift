@@ -18,6 +18,27 @@ import Testing
         #expect(message.contains("on the newest 1"), "\(message)")
     }
 
+    @Test func ofAFileThatIsThereTheFirstModelLearnsTheBeginning() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = PumpData()
+        let text = data.lines(3_000) {
+            (1_000..<1_200).contains($0) || (2_000..<2_200).contains($0)
+        }
+        try daemon.folder.write(PumpData.header + text, to: "pump.csv")
+        try daemon.configure(DaemonLifeTests.pump.replacing("every: never", with: "every: 1h"))
+        try await daemon.start()
+        // What came after its records is judged, not learned; and since there is so much of that, the next fit comes at once.
+        try await daemon.wait("a second fit") { try daemon.stream()?.lastFit?.id == 2 }
+        #expect(daemon.errorText.contains("the first model, from 500 records"))
+        #expect(try daemon.stream()?.lastFit?.trigger == "growth")
+        let rows = Set(
+            try daemon.anomalies().compactMap { $0.recordTime?.timeIntervalSince1970 }
+                .map { Int($0) - 1_700_000_000 })
+        #expect(rows.intersection(1_000..<1_200).count > 150, "\(rows.count)")
+        #expect(rows.intersection(2_000..<2_200).count > 150, "\(rows.count)")
+        #expect(rows.count < 480, "\(rows.count)")
+    }
+
     @Test func aFitRightAfterTheFirstSaysThatThereIsLittleNew() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         _ = try await daemon.startWithModel()
@@ -160,10 +181,17 @@ import Testing
         _ = try await daemon.retrain()
         let first = try #require(try daemon.stream()?.model?.id)
         let second: Int64 = first == 1 ? 2 : 1
-        try daemon.folder.append(data.lines(200_000) { $0 % 400 == 0 }, to: "pump.csv")
-        try await daemon.wait("some batches") { try daemon.stream()?.recordsTotal ?? 0 > 40_000 }
+        func append(_ count: Int) throws {
+            try daemon.folder.append(data.lines(count) { $0 % 400 == 0 }, to: "pump.csv")
+        }
+        try append(50_000)
+        try await daemon.wait("the records") { try daemon.stream()?.recordsTotal == 50_600 }
+        // The change comes before, within or behind these batches.
+        try append(100_000)
         let reply = try daemon.request("POST", "/v1/streams/pump/models/\(second)/activate")
         #expect(reply.status == 200)
+        try await daemon.wait("the records") { try daemon.stream()?.recordsTotal == 150_600 }
+        try append(50_000)
         try await daemon.wait("the records") { try daemon.stream()?.recordsTotal == 200_600 }
         let anomalies = try daemon.anomalies()
         #expect(anomalies.count > 400)

@@ -78,7 +78,9 @@ final class DaemonProcess {
     func startWithModel() async throws -> PumpData {
         var data = PumpData()
         try folder.write(PumpData.header + data.lines(600), to: "pump.csv")
-        try configure(DaemonLifeTests.pump)
+        try configure(
+            DaemonLifeTests.pump.replacing(
+                "first_after_records: 500", with: "first_after_records: 600"))
         try await start()
         try await wait("a model") { try stream()?.state == .watching }
         return data

@@ -106,6 +106,36 @@ struct ReplayTests {
         #expect(kept.heldBack > 500, "\(kept.heldBack) held back")
     }
 
+    @Test func whatARuleKeepsQuietIsQuietToItsEnd() async throws {
+        // Three readings of one thing that moves slowly; five of the second are too low.
+        var generator = Generator(state: 5)
+        var text = "time,a,b,c\n"
+        var level = 0.0
+        for row in 0..<1_400 {
+            level = 0.95 * level + 0.3 * generator.next()
+            let values = (0..<3).map { _ in level + 0.1 * generator.next() }
+            let fault = (1_200..<1_205).contains(row) ? 4.0 : 0
+            text += "\(1_700_000_000 + 60 * row),\(values[0]),\(values[1] - fault),\(values[2])\n"
+        }
+        let file = try folder.write(text, to: "h.csv")
+        func history(_ rules: String) async throws -> ReplayHistory {
+            try await replay(
+                stream(
+                    """
+                        fit: {first_after_records: 1000, every: never}
+                        context: {windows: [3, 9, 27]}
+                        alarm: {false_alarm_probability: 0.001\(rules)}
+                    """), [file], label: nil
+            ).history
+        }
+        let told = try await history("").counters
+        #expect(told.anomalies >= 5)
+        #expect(told.suppressed["after-effect"] ?? 0 > 3, "\(told)")
+        let quiet = try await history(", rules: [{feature: b, only: above}]").counters
+        #expect(quiet.suppressed["b only above"] ?? 0 >= 4, "\(quiet)")
+        #expect(quiet.anomalies <= told.anomalies - 4, "\(quiet)")
+    }
+
     @Test func eachKeyHasItsOwnFitsEpisodesAndWindows() async throws {
         // Two machines in turn at levels of their own; a third has few records. One fault of each of the two, at the same time.
         var generator = Generator(state: 5)
