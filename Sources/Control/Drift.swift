@@ -27,15 +27,22 @@ public struct DriftMessage: Sendable, Hashable, Codable {
     public var scoresChanged: Bool
     /// Records since the scores began to differ.
     public var scoresChangedRecords: Int64
+    /// How many more records must come before the features are told; 0: they are.
+    public var featureRecordsMissing: Int64?
+    /// Whether too little was seen to say that the scores have not changed.
+    public var isTooEarlyForScores: Bool?
 
     /// Makes a message.
     public init(
         features: [Feature], scoreEvidenceNats: Double, scoresChanged: Bool,
-        scoresChangedRecords: Int64
+        scoresChangedRecords: Int64, featureRecordsMissing: Int64? = nil,
+        isTooEarlyForScores: Bool? = nil
     ) {
         self.features = features
         self.scoreEvidenceNats = scoreEvidenceNats
         self.scoresChanged = scoresChanged
         self.scoresChangedRecords = scoresChangedRecords
+        self.featureRecordsMissing = featureRecordsMissing
+        self.isTooEarlyForScores = isTooEarlyForScores
     }
 }

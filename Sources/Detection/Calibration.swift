@@ -80,14 +80,32 @@ public struct ScoreTail: Sendable, Hashable {
     static func impossibleCount(_ sorted: [Double]) -> Int {
         guard sorted.count >= leastForTail else { return 0 }
         let count = tailCount(of: sorted.count)
-        let median = sorted[count] - sorted[count / 2]
-        let scale = median * heavy / (pow(2, heavy) - 1)
+        let scale = commonScale(sorted)
         guard scale > 0 else { return 0 }
         let suspects = sorted[..<(sorted.count / 100 + 1)]
         let isImpossible = { (score: Double) in
             Double(count) * survival(sorted[count] - score, shape: heavy, scale: scale) < 0.01
         }
         return suspects.lastIndex(where: isImpossible).map { $0 + 1 } ?? 0
+    }
+
+    /// σ of a heavy tail by the median of the lowest scores, in nats.
+    private static func commonScale(_ sorted: [Double]) -> Double {
+        let count = tailCount(of: sorted.count)
+        return (sorted[count] - sorted[count / 2]) * heavy / (pow(2, heavy) - 1)
+    }
+
+    /// Whether the threshold lies where by the tail of most scores a record falls less than a thirtieth as often as asked.
+    ///
+    /// Some scores are then far below the others, and hide what is stranger than these and less strange than those.
+    func isFarOut(probability: Double) -> Bool {
+        guard sorted.count >= Self.leastForTail else { return false }
+        let scale = Self.commonScale(sorted)
+        guard scale > 0 else { return false }
+        let count = Self.tailCount(of: sorted.count)
+        let excess = max(sorted[count] - threshold(probability: probability), 0)
+        let share = Double(count) / Double(sorted.count + 1)
+        return 30 * share * Self.survival(excess, shape: Self.heavy, scale: scale) < probability
     }
 
     /// Restores a tail that was fitted before.

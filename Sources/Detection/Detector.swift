@@ -214,6 +214,20 @@ public struct Detector: Sendable {
         calibration.threshold(falseAlarmProbability: falseAlarmProbability)
     }
 
+    /// Whether the threshold lies far beyond the scores of nearly all records that it was calibrated on.
+    ///
+    /// Faults or changes of level were among those, and whatever is less strange than they were is not found.
+    public func isBlind(falseAlarmProbability: Double) -> Bool {
+        calibration.low.isFarOut(probability: falseAlarmProbability * Calibration.lowShare)
+    }
+
+    /// The same in words.
+    package func blindness(falseAlarmProbability: Double) -> String {
+        let threshold = threshold(falseAlarmProbability: falseAlarmProbability).logLikelihood
+        return "its threshold, \(NumberText.short(threshold)) nats, lies far beyond the scores of nearly all "
+            + "records that it was calibrated on"
+    }
+
     /// A threshold set by hand, with the false-alarm probability that it amounts to.
     ///
     /// The upper one stays where the calibration has it: a stuck sensor is still found.

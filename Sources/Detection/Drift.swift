@@ -48,6 +48,8 @@ public struct DriftState: Sendable, Hashable, Codable {
     private var neighbours = Neighbours()
     /// Records since the last bet; `nil` in a state of an earlier build.
     private var sinceBet: Double?
+    /// Bets since the test began; `nil` in a state of an earlier build.
+    private var betCount: Int64?
 
     private struct Neighbours: Hashable, Codable {
         var count = 0.0
@@ -58,7 +60,11 @@ public struct DriftState: Sendable, Hashable, Codable {
     /// Share of the capital that moves between the bets at each step.
     private static let jump = 0.01
     /// The fewest records that an index is told of.
-    static let leastRecords = 200
+    fileprivate static let leastRecords = 200
+    /// Where the rate is known so many days are enough for an index: weekly ways of a stream are in them.
+    private static let mostDays = 7.0
+    /// The fewest bets that can win enough: each by half.
+    private static let leastBets = Int64((log(3 * bigCapital) / log(1.5)).rounded(.up))
     /// A correlation below this is none.
     private static let leastCorrelation = 0.05
     /// A correlation beyond this is taken as this.
@@ -69,12 +75,30 @@ public struct DriftState: Sendable, Hashable, Codable {
         self.features = features
         self.reference = reference
         self.memory = memory
+        betCount = 0
     }
 
     /// How many records the features' counts hold: the newest ones.
     public var recordCount: Int64 {
         Int64(features.map { $0.counts.reduce(0, +) }.max() ?? 0)
     }
+
+    /// How many more records must be counted before the features' indices are told.
+    ///
+    /// The counts must hold half as many as the model learned from, which are fewer than the memory: a part of a day is
+    /// not what the days were.
+    ///
+    /// - Parameters:
+    ///   - learnedCount: Records that the model learned from.
+    ///   - recordsPerDay: Their rate; 0 while it is unknown.
+    func missingCount(learnedCount: Int, recordsPerDay: Double) -> Int64 {
+        var needed = min(Double(learnedCount / 2), Double(memory))
+        if recordsPerDay > 0 { needed = min(needed, Self.mostDays * recordsPerDay) }
+        return max(0, max(Int64(needed), Int64(Self.leastRecords)) - recordCount)
+    }
+
+    /// Whether the test has made so few bets that it could not have found a change.
+    public var isTooEarlyForScores: Bool { (betCount ?? Self.leastBets) < Self.leastBets }
 
     /// The natural logarithm of the capital of the test; 0 while nothing speaks for a drift.
     public var logCapital: Double { max(0, Self.logSum(bets)) }
@@ -95,9 +119,10 @@ public struct DriftState: Sendable, Hashable, Codable {
                 continue
             }
             sinceBet = min(waited - stride, 1)
+            betCount = betCount.map { $0 + 1 }
             capital.bet(on: p, jump: Self.jump)
             if capital.isLost {
-                resetScores()
+                resetCapital()
                 capital = Capital(logs: bets)
             }
         }
@@ -159,6 +184,11 @@ public struct DriftState: Sendable, Hashable, Codable {
 
     /// Begins the test of the scores anew, after a fit that answered it.
     public mutating func resetScores() {
+        resetCapital()
+        betCount = 0
+    }
+
+    private mutating func resetCapital() {
         for i in bets.indices { bets[i] = -log(3.0) }
         recordsSinceChange = 0
     }
@@ -171,7 +201,10 @@ public struct DriftState: Sendable, Hashable, Codable {
     /// Halves what is old.
     mutating func age() {
         for j in features.indices where features[j].counts.reduce(0, +) > 2 * memory {
-            for i in features[j].counts.indices { features[j].counts[i] /= 2 }
+            // Rounded up, so that as many as the memory stay.
+            for i in features[j].counts.indices {
+                features[j].counts[i] = (features[j].counts[i] + 1) / 2
+            }
         }
     }
 
@@ -322,10 +355,23 @@ extension Detector {
         state.age()
     }
 
+    /// How many more records must come before `featureDrift` tells anything.
+    ///
+    /// - Parameter recordsPerDay: The rate of records; 0 while it is unknown.
+    public func featureDriftMissing(_ state: DriftState, recordsPerDay: Double = 0) -> Int64 {
+        state.missingCount(learnedCount: summary.rowCount, recordsPerDay: recordsPerDay)
+    }
+
     /// How far each feature has moved, the furthest first; none while too few records were seen.
-    public func featureDrift(_ state: DriftState) -> [FeatureDrift] {
+    ///
+    /// - Parameter recordsPerDay: The rate of records; 0 while it is unknown.
+    public func featureDrift(
+        _ state: DriftState, recordsPerDay: Double = 0
+    ) -> [FeatureDrift] {
         let bins = encoder.columns.prefix(Self.mostTrackedFeatures).map { DriftBins($0) }
-        guard state.features.map(\.counts.count) == bins.map(\.shares.count) else { return [] }
+        guard state.features.map(\.counts.count) == bins.map(\.shares.count),
+            featureDriftMissing(state, recordsPerDay: recordsPerDay) == 0
+        else { return [] }
         return bins.indices.compactMap { j -> FeatureDrift? in
             let counts = state.features[j].counts
             // A constant feature has one bin: any change of it is an anomaly.

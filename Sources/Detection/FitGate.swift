@@ -20,11 +20,19 @@ public struct GateDecision: Sendable, Hashable, Codable {
 /// A challenger must beat the champion on the newest records, which neither was trained on, and keep the alarm rate.
 ///
 /// One with other windows must keep the alarm rate alone: log-likelihoods of other states do not compare.
+///
+/// A champion that is blind (`Detector.isBlind`) alarms on nothing, and nothing that it would have missed was kept from the
+/// newest records. Beside it alarms in a row are one, as faults are; they may be many, but not so many that the challenger
+/// does not know the stream.
 public enum FitGate {
     /// The share of records, least likely under either model, that the comparison leaves out.
     ///
     /// A single record thousands of nats off would decide the mean alone.
     static let trimmedShare = 0.02
+
+    /// Beside a blind champion: the records by which alarms in a row are apart at most, and the share that may alarm.
+    private static let reach = 10
+    private static let mostAlarmingShare = 0.2
 
     /// Fewer records than this decide nothing.
     public static let leastRecords = 20
@@ -66,7 +74,13 @@ public enum FitGate {
         let expected = falseAlarmProbability * count
         // Three deviations of the binomial count, and one alarm for the smallest samples.
         let allowed = expected + 3 * expected.squareRoot() + 1
-        let keepsRate = new.alarms <= max(allowed, old.alarms)
+        let isUnblinded =
+            champion.isBlind(falseAlarmProbability: falseAlarmProbability)
+            && !challenger.isBlind(falseAlarmProbability: falseAlarmProbability)
+        let keepsRate =
+            isUnblinded
+            ? new.runs <= allowed && new.alarms <= mostAlarmingShare * count
+            : new.alarms <= max(allowed, old.alarms)
         let comparison =
             "\(NumberText.short(newMean)) against \(NumberText.short(oldMean)) nats per record "
             + "on the newest \(newest.rowCount) records"
@@ -75,7 +89,7 @@ public enum FitGate {
         let alarms =
             "it alarms on \(Int(new.alarms)) of the newest \(newest.rowCount) records, "
             + "the serving model on \(Int(old.alarms))"
-        let reason =
+        var reason =
             !keepsRate
             ? "it would alarm on \(Int(new.alarms)) of the newest \(newest.rowCount) records, "
                 + "the serving model on \(Int(old.alarms))"
@@ -84,6 +98,11 @@ public enum FitGate {
                 : newMean > oldMean
                     ? "it explains the newest data better: " + comparison
                     : "it does not explain the newest data better: " + comparison
+        if isUnblinded, keepsRate {
+            reason +=
+                "; the serving model is blind: "
+                + champion.blindness(falseAlarmProbability: falseAlarmProbability)
+        }
         return GateDecision(
             isAccepted: keepsRate && (!isComparable || newMean > oldMean), reason: reason,
             challengerLogLikelihood: newMean, championLogLikelihood: oldMean,
@@ -92,14 +111,15 @@ public enum FitGate {
 
     private static func measure(
         _ detector: Detector, _ records: RecordBatch, _ before: RecordBatch?, _ probability: Double
-    ) -> (scores: [Double], alarms: Double) {
+    ) -> (scores: [Double], alarms: Double, runs: Double) {
         var state = ContextState()
         if let before { detector.skip(before, state: &state) }
         let scores = detector.score(records, state: &state)
         let threshold = detector.threshold(falseAlarmProbability: probability)
-        let alarms = scores.logLikelihood.indices.count {
+        let alarms = scores.logLikelihood.indices.filter {
             scores.isAnomaly($0, threshold: threshold)
         }
-        return (scores.logLikelihood, Double(alarms))
+        let joints = zip(alarms, alarms.dropFirst()).count { $1 - $0 <= reach }
+        return (scores.logLikelihood, Double(alarms.count), Double(alarms.count - joints))
     }
 }

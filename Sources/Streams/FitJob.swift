@@ -43,7 +43,7 @@ struct FitJob: Sendable {
     ///   - parallel: Splits the fit; the model does not depend on it.
     ///   - progress: Called often; `false` ends the fit.
     func run(parallel: ParallelFor, progress: (FitProgress) -> Bool) -> Result {
-        let suffix = selection.note.map { "; " + $0 } ?? ""
+        var suffix = selection.note.map { "; " + $0 } ?? ""
         let detector: Detector
         let summary: FitSummary
         do {
@@ -58,6 +58,11 @@ struct FitJob: Sendable {
         } catch {
             if case .cancelled = error { return .cancelled }
             return .failed("\(error)" + suffix)
+        }
+        if detector.isBlind(falseAlarmProbability: options.falseAlarmProbability) {
+            suffix +=
+                "; only what is very strange is found: "
+                + detector.blindness(falseAlarmProbability: options.falseAlarmProbability)
         }
         guard let champion else {
             let reason = "the first model, from \(summary.rowCount) records" + suffix
@@ -127,12 +132,18 @@ package struct FitSelection {
     package var isWholeWindow: Bool
     /// What to tell about the choice.
     package var note: String?
+    /// Records inside episodes that are taken as normal, because so many are that the stream has changed for good.
+    package private(set) var adopted: RecordRanges = []
+    /// The ends of what they lie in, whose records see the change itself.
+    private var transitions: RecordRanges = []
 
-    /// Above this share of excluded records the stream has changed for good, and they are learned.
+    /// Above this share of excluded records the stream has changed for good, and those that last are learned.
     private static let mostExcludedShare = 0.2
     /// The share of the window that judges, and the fewest records, unless that were more than half of them.
     private static let judgingShare = 0.1
     private static let leastJudging: Int64 = 100
+    /// A model that looks back sees a change of level for so many records after it.
+    private static let lookback = Int64(DetectorOptions.maximumLags)
 
     /// Chooses among the newest records of a window.
     ///
@@ -141,24 +152,35 @@ package struct FitSelection {
     ///     model learns from the others; `nil`: it is not known to have changed, and the newest tenth of all judges.
     ///   - fittedThrough: The serving model has learned from records up to this number; `nil`: none serves.
     ///   - excluded: Records inside episodes.
+    ///   - readmitted: Those among them that a person says are normal.
     ///   - withheld: Records that the user keeps out, whatever their share.
     package init(
-        total: Int64, limit: Int, excluded: RecordRanges, withheld: RecordRanges,
-        fittedThrough: Int64?, changed: Int64? = nil
+        total: Int64, limit: Int, excluded: RecordRanges, readmitted: RecordRanges = [],
+        withheld: RecordRanges, fittedThrough: Int64?, changed: Int64? = nil
     ) {
         let all = max(0, total - Int64(limit))..<total
         let free = [all].subtracting(withheld)
-        let normal = free.subtracting(excluded)
-        let excludedCount = free.recordCount - normal.recordCount
-        let hasChanged = Double(excludedCount) > Self.mostExcludedShare * Double(free.recordCount)
-        let usable = hasChanged ? free : normal
+        let settled = Self.runs(readmitted).map { run in
+            run.count > 2 * Self.lookback ? Self.settled(run, total: total) : run
+        }
+        let inside = excluded.subtracting(readmitted.common(with: settled))
+        var usable = free.subtracting(inside)
         self.total = total
         isWholeWindow = all.count >= limit
         (training, newest, before) = (usable, [], total..<total)
-        if hasChanged {
+        let insideCount = free.recordCount - usable.recordCount
+        let most = Int64(Self.mostExcludedShare * Double(free.recordCount))
+        if insideCount > most {
+            adopt(inside.common(with: free), of: Self.runs(inside.clipped(to: all)), most: most)
+            usable = usable.subtracting(transitions).union(adopted)
+            training = usable
+            let count = adopted.recordCount
             tell(
-                "\(excludedCount) of \(free.recordCount) records lay inside episodes, so that they "
-                    + "are taken as the new normal")
+                "\(insideCount) of \(free.recordCount) records lay inside episodes: "
+                    + (count == 0
+                        ? "none of these last, so that they stay out"
+                        : "\(count) of these, which last, are taken as the new normal, "
+                            + "\(insideCount - count) stay out"))
         }
         let withheldCount = Int64(all.count) - free.recordCount
         if withheldCount > 0 { tell("\(withheldCount) records were kept out by the user") }
@@ -173,6 +195,46 @@ package struct FitSelection {
         newest = usable.clipped(to: start..<total)
         before = max(all.lowerBound, start - Int64(DetectorOptions.maximumLags))..<start
         seenCount = newest.clipped(to: start..<max(start, min(fittedThrough, total))).recordCount
+    }
+
+    /// Takes over what lasts, the longest first, until no more than so many records are out.
+    ///
+    /// Isolated faults stay out, however many: where they calibrate, the threshold goes out to them and the model is blind.
+    ///
+    /// - Parameters:
+    ///   - inside: Records inside episodes.
+    ///   - runs: The runs that they make.
+    private mutating func adopt(_ inside: RecordRanges, of runs: RecordRanges, most: Int64) {
+        var outCount = inside.recordCount
+        let counted = runs.map { ($0, count: inside.clipped(to: $0).recordCount) }
+        for (run, _) in counted.sorted(by: { $0.count > $1.count }) where outCount > most {
+            let settled = Self.settled(run, total: total)
+            let taken = inside.clipped(to: settled)
+            guard !taken.isEmpty else { continue }
+            adopted = adopted.union(taken)
+            transitions = transitions.union([run].subtracting([settled]))
+            outCount -= taken.recordCount
+        }
+    }
+
+    /// Ranges between which a model looks back from one into the other, as one.
+    private static func runs(_ ranges: RecordRanges) -> RecordRanges {
+        ranges.reduce(into: []) { runs, range in
+            if let last = runs.last, range.lowerBound - last.upperBound <= lookback {
+                runs[runs.count - 1] = last.lowerBound..<range.upperBound
+            } else {
+                runs.append(range)
+            }
+        }
+    }
+
+    /// A run without its ends, where a model that looks back sees two levels at once; empty for a short one.
+    ///
+    /// Of a run that goes on there is no end yet.
+    private static func settled(_ run: Range<Int64>, total: Int64) -> Range<Int64> {
+        let start = run.lowerBound + lookback
+        let end = run.upperBound - (run.upperBound + lookback >= total ? 0 : lookback)
+        return start..<max(start, end)
     }
 
     /// Adds to the note.

@@ -26,6 +26,13 @@ extension RecordRanges {
         return joined
     }
 
+    /// What is in both.
+    ///
+    /// - Precondition: Both are in order and do not overlap.
+    package func common(with others: RecordRanges) -> RecordRanges {
+        subtracting(subtracting(others))
+    }
+
     /// What is in these and not in the others.
     ///
     /// - Precondition: Both are in order and do not overlap.

@@ -35,6 +35,8 @@ package struct ScoreDrift: Sendable {
     package var records: Int64
     /// Whether that is enough.
     package var isBig: Bool
+    /// Whether too little was seen to say that they have not changed.
+    package var isTooEarly: Bool
 }
 
 /// The keys of a stream, by number.
@@ -91,6 +93,8 @@ package struct StreamSnapshot: Sendable {
     package var featureDrift: [FeatureDrift] = []
     /// What speaks for a drift of the scores, and since how many records.
     package var scoreDrift: ScoreDrift?
+    /// How many more records must come before it is known how far features have moved.
+    package var featureDriftMissing: Int64?
     /// Anomalies that people called false alarms, and those that they confirmed.
     package var falseAlarmCount = 0
     package var confirmedCount = 0

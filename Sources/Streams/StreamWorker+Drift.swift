@@ -9,6 +9,7 @@ extension ScoreDrift {
         evidenceNats = state.logCapital
         records = state.recordsSinceChange
         isBig = state.scoresHaveDrifted
+        isTooEarly = state.isTooEarlyForScores
     }
 }
 
@@ -44,7 +45,15 @@ extension StreamWorker {
     /// How far each feature has moved, the furthest first.
     var featureDrift: [FeatureDrift] {
         guard let serving, let drift = state.drift else { return [] }
-        return serving.detector.featureDrift(drift)
+        return serving.detector.featureDrift(drift, recordsPerDay: shownRecordsPerDay)
+    }
+
+    /// How many more records must come before it is known how far features have moved; `nil` while no model serves.
+    var featureDriftMissing: Int64? {
+        serving.map {
+            $0.detector.featureDriftMissing(
+                state.drift ?? $0.detector.driftState(), recordsPerDay: shownRecordsPerDay)
+        }
     }
 
     /// Records since the stream changed; `nil` when it has not.

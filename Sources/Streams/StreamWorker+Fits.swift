@@ -186,7 +186,7 @@ extension StreamWorker {
         let champion = serving
         let selection = FitSelection(
             total: learnableTotal, limit: configuration.fit.windowRecords,
-            excluded: state.excluded.ranges.subtracting(labels.readmitted), withheld: withheld,
+            excluded: state.excluded.ranges, readmitted: labels.readmitted, withheld: withheld,
             fittedThrough: champion.map { _ in state.fittedThrough },
             changed: board.snapshot.fit?.trigger == Self.driftTrigger ? changedRecords : nil)
         var options = configuration.detectorOptions
@@ -364,6 +364,8 @@ extension StreamWorker {
         try adopt(detector, .new(row), reason: reason) { next in
             next.drift = drift
             next.fittedThrough = through
+            // What the model has learned as normal stays so, also once it is no more than the share that is a fault.
+            next.excluded.readmit(job?.selection.adopted ?? [])
             next.lastFitAt = now
             next.lastFitTotal = through
         }

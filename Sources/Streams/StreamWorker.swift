@@ -459,6 +459,7 @@ package actor StreamWorker {
         let nextFitAt = nextFitTime
         let featureDrift = featureDrift
         worstDriftIndex = featureDrift.first?.index ?? 0
+        let featureDriftMissing = featureDriftMissing
         let scoreDrift = serving.map {
             ScoreDrift(state.drift ?? $0.detector.driftState())
         }
@@ -485,6 +486,7 @@ package actor StreamWorker {
             snapshot.openEpisode = state.episodes.open
             snapshot.nextFitAt = nextFitAt
             snapshot.featureDrift = featureDrift
+            snapshot.featureDriftMissing = featureDriftMissing
             snapshot.scoreDrift = scoreDrift
             snapshot.recordsPerDay = recordsPerDay
             snapshot.isKey = isKey

@@ -302,6 +302,19 @@ struct ExcludedRanges: Codable, Equatable {
         }
     }
 
+    /// Takes records back that count as normal from now on.
+    ///
+    /// Where they were the newest an empty range stays, from which an episode that goes on is joined.
+    mutating func readmit(_ records: RecordRanges) {
+        let end = ends.last
+        let rest = ranges.subtracting(records)
+        starts = rest.map(\.lowerBound)
+        ends = rest.map(\.upperBound)
+        guard let end, ends.last != end else { return }
+        starts.append(end)
+        ends.append(end)
+    }
+
     /// Forgets what lies before this record.
     mutating func forget(before number: Int64) {
         let count = ends.prefix { $0 <= number }.count
@@ -310,7 +323,7 @@ struct ExcludedRanges: Codable, Equatable {
     }
 
     /// The ranges, in order.
-    var ranges: RecordRanges { zip(starts, ends).map { $0..<$1 } }
+    var ranges: RecordRanges { zip(starts, ends).map { $0..<$1 }.filter { !$0.isEmpty } }
 
     /// Whether a record is out.
     func contains(_ number: Int64) -> Bool {

@@ -307,35 +307,43 @@ struct StatusView {
             + (features.isEmpty ? "" : ": \(features)")
     }
 
-    /// The features that moved much, at most three, else the one that moved most; then the scores.
+    /// What has moved or changed comes first; "none" is said where both were looked at.
     private func sentence(_ drift: DriftMessage) -> String {
-        func index(_ value: Double) -> String { String(format: "%.2f", value) }
-        let moved = drift.features.filter(\.isBig)
-        var text: String
-        if let first = moved.first {
-            let have = moved.count == 1 ? "has" : "have"
-            let names = moved.prefix(3).map { "\($0.name) \(index($0.stabilityIndex))" }
-            text =
-                moved.count == 1
-                ? "\(first.name) has moved: PSI \(index(first.stabilityIndex))"
-                : "\(Format.count(moved.count)) features \(have) moved: PSI of "
-                    + names.joined(separator: ", ")
-            text += " (0.25 is a big change)"
-        } else if let first = drift.features.first {
-            text =
-                "none; \(first.name) moved most, PSI \(index(first.stabilityIndex))"
-                + " (0.25 is a big change)"
-        } else {
-            text = "not measured yet"
-        }
+        let features = featureSentence(drift)
         if drift.scoresChanged {
-            text +=
-                "; the scores have changed in the last "
+            let scores =
+                "the scores have changed in the last "
                 + Format.plural(drift.scoresChangedRecords, "record")
-        } else if !drift.features.isEmpty {
-            text += "; the scores are steady"
+            let hasMoved = drift.features.contains(where: \.isBig)
+            return hasMoved ? "\(features); \(scores)" : "\(scores); \(features)"
         }
-        return text
+        if drift.isTooEarlyForScores == true {
+            return features + "; too early to tell of the scores"
+        }
+        let isNone = !drift.features.isEmpty && !drift.features.contains(where: \.isBig)
+        return (isNone ? "none; " : "") + features + "; the scores are steady"
+    }
+
+    /// The features that moved much, at most three, else the one that moved most.
+    private func featureSentence(_ drift: DriftMessage) -> String {
+        func index(_ value: Double) -> String { String(format: "%.2f", value) }
+        guard let first = drift.features.first else {
+            guard let missing = drift.featureRecordsMissing, missing > 0 else {
+                return "no feature is measured"
+            }
+            return "too early to tell of the features, \(Format.plural(missing, "record")) to go"
+        }
+        let moved = drift.features.filter(\.isBig)
+        let names = moved.prefix(3).map { "\($0.name) \(index($0.stabilityIndex))" }
+        let text =
+            switch moved.count {
+            case 0: "\(first.name) moved most, PSI \(index(first.stabilityIndex))"
+            case 1: "\(first.name) has moved: PSI \(index(first.stabilityIndex))"
+            default:
+                "\(Format.count(moved.count)) features have moved: PSI of "
+                    + names.joined(separator: ", ")
+            }
+        return text + " (0.25 is a big change)"
     }
 
     func sentence(_ fit: FitProgressMessage) -> String {

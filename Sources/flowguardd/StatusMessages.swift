@@ -92,7 +92,9 @@ enum StatusMessages {
                     isBig: $0.index > DriftState.bigIndex)
             },
             scoreEvidenceNats: (scores.evidenceNats * 1_000).rounded() / 1_000,
-            scoresChanged: scores.isBig, scoresChangedRecords: scores.records)
+            scoresChanged: scores.isBig, scoresChangedRecords: scores.records,
+            featureRecordsMissing: snapshot.featureDriftMissing,
+            isTooEarlyForScores: scores.isTooEarly)
     }
 
     /// What a stream without a record waits for.

@@ -111,13 +111,47 @@ import Testing
         let more = Fixture.machine(300, seed: 36)
         let (a, b) = (state(after: more, from: drift), state(after: more, from: restored))
         #expect(abs(a.logCapital - b.logCapital) < 1e-9)
-        #expect(detector.featureDrift(a) == detector.featureDrift(b))
+        let (of, other) = (
+            detector.featureDrift(a, recordsPerDay: 50), detector.featureDrift(b, recordsPerDay: 50)
+        )
+        #expect(of.count == 4 && of == other)
     }
 
     @Test func fewRecordsTellNothingAndUnwantedOnesAreNotCounted() {
-        #expect(detector.featureDrift(state(after: Fixture.machine(150, seed: 37))).isEmpty)
+        #expect(
+            detector.featureDrift(
+                state(after: Fixture.machine(150, seed: 37)), recordsPerDay: 10
+            ).isEmpty)
         let none = state(after: moved(2_000, seed: 38, feature: 4, by: 3)) { _ in false }
         #expect(none.recordCount == 0 && none.logCapital == 0)
+    }
+
+    /// A part of a day is not what the days were that the model learned from.
+    @Test func anIndexIsToldOfHalfAsManyRecordsAsWereLearnedOrOfAWeek() {
+        let drift = state(after: Fixture.machine(1_400, seed: 39))
+        #expect(detector.featureDrift(drift).isEmpty)
+        #expect(detector.featureDriftMissing(drift) == 100)
+        #expect(detector.featureDriftMissing(drift, recordsPerDay: 205) == 35)
+        #expect(detector.featureDrift(drift, recordsPerDay: 200).count == 4)
+        let more = state(after: Fixture.machine(100, seed: 40), from: drift)
+        #expect(detector.featureDrift(more).count == 4)
+        // Also when the older half is forgotten.
+        for count in 3_001..<3_020 {
+            let aged = state(after: Fixture.machine(count - 1_500, seed: 41), from: more)
+            #expect(detector.featureDriftMissing(aged) == 0)
+        }
+    }
+
+    @Test func itIsTooEarlyToTellOfScoresWhileFewBetsCouldHaveWon() {
+        // Records that are all alike in their strangeness: one in many is bet on.
+        var drift = state(after: moved(400, seed: 42, feature: 2, by: 40))
+        #expect(drift.isTooEarlyForScores && !drift.scoresHaveDrifted)
+        drift = state(after: Fixture.machine(36, seed: 43))
+        #expect(drift.isTooEarlyForScores)
+        drift = state(after: Fixture.machine(100, seed: 44), from: drift)
+        #expect(!drift.isTooEarlyForScores)
+        drift.resetScores()
+        #expect(drift.isTooEarlyForScores)
     }
 
     @Test func neighboursThatResembleEachOtherAreNoDrift() throws {

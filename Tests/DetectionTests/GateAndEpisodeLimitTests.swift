@@ -1,4 +1,5 @@
 import Detection
+import Ingest
 import Testing
 
 @Suite struct GateAndEpisodeLimitTests {
@@ -13,6 +14,34 @@ import Testing
                 decision.reason == "too few of the newest records are usable to compare it on: "
                     + "expected at least 20, found \(count)")
         }
+    }
+
+    /// The machine with one of its features far off in some records.
+    private func machine(_ count: Int, seed: UInt64, faultsAt isFault: (Int) -> Bool) -> RecordBatch {
+        var records = Fixture.machine(count, seed: seed)
+        for row in 0..<count where isFault(row) { records.values[row * 5 + 2] += 60 }
+        return records
+    }
+
+    /// It has calibrated on faults, and finds none that are less strange.
+    @Test func aBlindModelGivesWayToOneThatSees() throws {
+        let seeing = try Fixture.machineDetector.get()
+        let faulty = machine(3_000, seed: 1) { $0 % 50 == 37 || $0 % 50 == 38 }
+        let blind = try Detector.fit(faulty, options: DetectorOptions(seed: 5)).detector
+        #expect(!seeing.isBlind(falseAlarmProbability: 1e-3))
+        #expect(blind.isBlind(falseAlarmProbability: 1e-3))
+        func judge(_ newest: RecordBatch) -> GateDecision {
+            FitGate.judge(
+                challenger: seeing, champion: blind, newest: newest, falseAlarmProbability: 1e-3)
+        }
+        // One fault of ten records, which the blind model lets pass.
+        let decision = judge(machine(600, seed: 9) { (300..<310).contains($0) })
+        #expect(decision.championAlarmRate == 0)
+        #expect(decision.isAccepted, "\(decision)")
+        #expect(decision.reason.contains("; the serving model is blind: its threshold, "))
+        // What alarms again and again, or on much of the stream, does not know it.
+        #expect(!judge(machine(600, seed: 9) { $0 % 40 == 0 }).isAccepted)
+        #expect(!judge(machine(600, seed: 9) { $0 >= 450 }).isAccepted)
     }
 
     @Test func anAnomalyDatedFarAheadDoesNotKeepItsEpisodeOpen() {

@@ -32,6 +32,42 @@ struct CommandDaemonTests {
         try Golden.expect(outcome.output, "status")
     }
 
+    @Test func driftSaysWhatIsKnownAndDoesNotContradictItself() throws {
+        let steady = DriftMessage.Feature(name: "flow", stabilityIndex: 0.04, isBig: false)
+        let moved = DriftMessage.Feature(name: "flow", stabilityIndex: 0.4, isBig: true)
+        func line(
+            _ features: [DriftMessage.Feature], changed: Bool = false, missing: Int64 = 0,
+            isTooEarly: Bool = false
+        ) throws -> String {
+            var detail = CommandStatusExample.detail()
+            detail.status.drift = DriftMessage(
+                features: features, scoreEvidenceNats: 0, scoresChanged: changed,
+                scoresChangedRecords: 30, featureRecordsMissing: missing,
+                isTooEarlyForScores: isTooEarly)
+            let (outcome, _) = try run(
+                ["status", "pump-7"], ["GET /v1/streams/pump-7": [try Answer(detail)]])
+            let text = outcome.output.replacing(#/\n {14}/#, with: " ")
+            return try #require(text.firstMatch(of: #/(?m)^drift +(.*)$/#)).1.description
+        }
+        let most = "flow moved most, PSI 0.04 (0.25 is a big change)"
+        #expect(try line([steady]) == "none; \(most); the scores are steady")
+        #expect(
+            try line([steady], isTooEarly: true) == "\(most); too early to tell of the scores")
+        #expect(
+            try line([steady], changed: true)
+                == "the scores have changed in the last 30 records; \(most)")
+        #expect(
+            try line([moved], isTooEarly: true)
+                == "flow has moved: PSI 0.40 (0.25 is a big change); too early to tell of the scores")
+        #expect(
+            try line([], missing: 1_200)
+                == "too early to tell of the features, 1,200 records to go; the scores are steady")
+        #expect(
+            try line([], changed: true, missing: 7)
+                == "the scores have changed in the last 30 records; "
+                + "too early to tell of the features, 7 records to go")
+    }
+
     @Test func statusOfOneStreamIsInDetail() throws {
         let (outcome, _) = try run(
             ["status", "pump-7"],

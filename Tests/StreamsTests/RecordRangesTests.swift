@@ -21,6 +21,7 @@ import Testing
             #expect(numbers(rest) == numbers(a).subtracting(numbers(b)), "\(a) \(b)")
             #expect(rest.recordCount == Int64(numbers(rest).count))
             #expect(numbers(a.union(b)) == numbers(a).union(numbers(b)))
+            #expect(numbers(a.common(with: b)) == numbers(a).intersection(numbers(b)))
             #expect(numbers(a.clipped(to: 10..<20)) == numbers(a).intersection(10..<20))
         }
     }
@@ -53,12 +54,55 @@ private struct Steps: RandomNumberGenerator {
         let selection = FitSelection(
             total: 1_000, limit: 1_000, excluded: [500..<1_000], withheld: [0..<100, 900..<1_000],
             fittedThrough: nil)
-        #expect(selection.training == [100..<900])
+        // The first of them see the old level and the new one.
+        #expect(selection.training == [100..<500, 564..<900])
+        #expect(selection.adopted == [564..<900])
         #expect(
             selection.note == """
-                400 of 800 records lay inside episodes, so that they are taken as the new normal; \
-                200 records were kept out by the user
+                400 of 800 records lay inside episodes: 336 of these, which last, are taken as the new \
+                normal, 64 stay out; 200 records were kept out by the user
                 """)
+    }
+
+    @Test func isolatedFaultsStayOutBesideANewNormal() {
+        // Faults, an episode in two parts that is over, and a level that goes on.
+        let excluded: RecordRanges = [
+            100..<140, 300..<301, 500..<505, 1_200..<1_400, 1_420..<1_600, 4_000..<5_000,
+        ]
+        let selection = FitSelection(
+            total: 5_000, limit: 5_000, excluded: excluded, withheld: [], fittedThrough: 3_900)
+        // With the level the others are less than a fifth.
+        #expect(selection.adopted == [4_064..<5_000])
+        let learned = selection.training + selection.newest
+        #expect(learned.allSatisfy { learned in !excluded.dropLast().contains { $0.overlaps(learned) } })
+        let tighter = FitSelection(
+            total: 5_000, limit: 5_000, excluded: [0..<10, 500..<2_000, 2_050..<2_400, 4_000..<4_800],
+            withheld: [], fittedThrough: nil)
+        #expect(tighter.adopted == [564..<2_000, 2_050..<2_336])
+        #expect(tighter.training == [10..<500, 564..<2_336, 2_400..<4_000, 4_800..<5_000])
+        #expect(
+            tighter.note == """
+                2660 of 5000 records lay inside episodes: 1722 of these, which last, are taken as the \
+                new normal, 938 stay out
+                """)
+    }
+
+    @Test func manyShortFaultsAreNoNewNormal() {
+        let excluded: RecordRanges = (0..<10).map { Int64(100 * $0)..<Int64(100 * $0 + 30) }
+        let selection = FitSelection(
+            total: 1_000, limit: 1_000, excluded: excluded, withheld: [], fittedThrough: nil)
+        #expect(selection.training == RecordRanges([0..<1_000]).subtracting(excluded))
+        #expect(
+            selection.note
+                == "300 of 1000 records lay inside episodes: none of these last, so that they stay out")
+    }
+
+    @Test func aLongEpisodeThatIsNoAlarmIsLearnedWithoutTheChangeAtItsEnds() {
+        let selection = FitSelection(
+            total: 5_000, limit: 5_000, excluded: [1_000..<1_500, 3_000..<3_010, 4_000..<4_020],
+            readmitted: [1_000..<1_500, 3_000..<3_010], withheld: [], fittedThrough: nil)
+        #expect(selection.training == [0..<1_000, 1_064..<1_436, 1_500..<4_000, 4_020..<5_000])
+        #expect(selection.note == nil)
     }
 
     @Test func newestRecordsThatJudgeAreUsableOnes() {

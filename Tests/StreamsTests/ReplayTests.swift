@@ -136,6 +136,35 @@ struct ReplayTests {
         #expect(quiet.anomalies <= told.anomalies - 4, "\(quiet)")
     }
 
+    /// What lasts is learned, and neither the faults before it nor the change itself hide later faults.
+    @Test func aNewLevelIsLearnedWithoutMakingTheModelBlind() async throws {
+        var generator = Generator(state: 5)
+        var text = "time,a,b\n"
+        let faults = [1_100, 1_250, 1_400, 1_550].map { $0..<($0 + 12) }
+        for row in 0..<3_600 {
+            let a = generator.next() + (row < 1_700 ? 0 : 12)
+            let isFault = faults.contains { $0.contains(row) } || (3_500..<3_510).contains(row)
+            let b = 2 * a + 0.1 * generator.next() + (isFault ? 3 : 0)
+            text += "\(1_700_000_000 + 60 * row),\(a),\(b)\n"
+        }
+        let file = try folder.write(text, to: "h.csv")
+        let stream = try stream("    fit: {first_after_records: 1000, every: 4h}")
+        let (_, summary) = try await replay(stream, [file], label: nil)
+        let messages = summary.fits.all.compactMap(\.message)
+        #expect(
+            messages.contains {
+                $0.contains("which last, are taken as the new normal") && $0.contains("explains")
+            }, "\(messages)")
+        let fault = 1_700_000_000.0 + 60 * 3_500
+        #expect(
+            summary.episodes.contains { abs($0.startedAt.timeIntervalSince1970 - fault) < 600 },
+            "\(summary.episodes) \(messages)")
+        // Once learned it stays so.
+        #expect(
+            summary.episodes.count { $0.startedAt.timeIntervalSince1970 > fault - 86_400 } < 10,
+            "\(summary.episodes)")
+    }
+
     @Test func eachKeyHasItsOwnFitsEpisodesAndWindows() async throws {
         // Two machines in turn at levels of their own; a third has few records. One fault of each of the two, at the same time.
         var generator = Generator(state: 5)
