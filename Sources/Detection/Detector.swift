@@ -224,8 +224,8 @@ public struct Detector: Sendable {
     /// The same in words.
     package func blindness(falseAlarmProbability: Double) -> String {
         let threshold = threshold(falseAlarmProbability: falseAlarmProbability).logLikelihood
-        return "its threshold, \(NumberText.short(threshold)) nats, lies far beyond the scores of nearly all "
-            + "records that it was calibrated on"
+        return "its threshold, \(NumberText.short(threshold)) nats, lies far beyond the scores of "
+            + "nearly all records that it was calibrated on"
     }
 
     /// A threshold set by hand, with the false-alarm probability that it amounts to.

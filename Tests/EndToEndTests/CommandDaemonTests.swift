@@ -58,7 +58,8 @@ struct CommandDaemonTests {
                 == "the scores have changed in the last 30 records; \(most)")
         #expect(
             try line([moved], isTooEarly: true)
-                == "flow has moved: PSI 0.40 (0.25 is a big change); too early to tell of the scores")
+                == "flow has moved: PSI 0.40 (0.25 is a big change); too early to tell of the scores"
+        )
         #expect(
             try line([], missing: 1_200)
                 == "too early to tell of the features, 1,200 records to go; the scores are steady")
