@@ -177,8 +177,8 @@ package struct FitSelection {
             let count = adopted.recordCount
             tell(
                 "\(insideCount) of \(free.recordCount) records lay inside episodes: "
-                    + (count == 0
-                        ? "none of these last, so that they stay out"
+                    + (count == insideCount
+                        ? "none lasts, and so many are how the stream is, so that all are learned"
                         : "\(count) of these, which last, are taken as the new normal, "
                             + "\(insideCount - count) stay out"))
         }
@@ -199,7 +199,8 @@ package struct FitSelection {
 
     /// Takes over what lasts, the longest first, until no more than so many records are out.
     ///
-    /// Isolated faults stay out, however many: where they calibrate, the threshold goes out to them and the model is blind.
+    /// Isolated faults stay out beside it: where they calibrate, the threshold goes out to them and the model is blind. Only where nothing
+    /// lasts all are taken over.
     ///
     /// - Parameters:
     ///   - inside: Records inside episodes.
@@ -215,6 +216,8 @@ package struct FitSelection {
             transitions = transitions.union([run].subtracting([settled]))
             outCount -= taken.recordCount
         }
+        // The serving model does not know the stream: without this it never would.
+        if adopted.isEmpty { adopted = inside }
     }
 
     /// Ranges between which a model looks back from one into the other, as one.
