@@ -68,6 +68,8 @@ public struct AnomalyMessage: Sendable, Hashable, Decodable {
     public var reasonCode: String?
     /// Number of the stream's episode that it is in.
     public var episode: Int64?
+    /// Whether it is the first one of its episode; `nil`: it is not, or a daemon of an earlier build says nothing.
+    public var beginsEpisode: Bool?
     /// The model that scored it.
     public var model: Int64
     /// The file's path or the client's name.
@@ -88,8 +90,8 @@ public struct AnomalyMessage: Sendable, Hashable, Decodable {
         id: Int64, time: Date, stream: String, key: String? = nil, recordTime: Date?,
         logLikelihood: Double,
         threshold: Double, pValue: Double, tail: String, reasonCode: String? = nil,
-        episode: Int64?, model: Int64, source: String, offset: Int64, features: [Feature],
-        summary: String,
+        episode: Int64?, beginsEpisode: Bool? = nil, model: Int64, source: String,
+        offset: Int64, features: [Feature], summary: String,
         label: String? = nil, note: String? = nil
     ) {
         self.id = id
@@ -103,6 +105,7 @@ public struct AnomalyMessage: Sendable, Hashable, Decodable {
         self.tail = tail
         self.reasonCode = reasonCode
         self.episode = episode
+        self.beginsEpisode = beginsEpisode
         self.model = model
         self.source = source
         self.offset = offset
@@ -134,7 +137,9 @@ public struct AnomalyMessage: Sendable, Hashable, Decodable {
             text.raw(",\"reason_code\":")
             text.string(reasonCode)
         }
-        text.raw(",\"episode\":\(episode.map(String.init) ?? "null"),\"model\":\(model)")
+        text.raw(",\"episode\":\(episode.map(String.init) ?? "null")")
+        if beginsEpisode == true { text.raw(",\"begins_episode\":true") }
+        text.raw(",\"model\":\(model)")
         text.raw(",\"source\":")
         text.string(source)
         text.raw(",\"offset\":\(offset),\"features\":[")
@@ -159,13 +164,17 @@ public struct AnomalyMessage: Sendable, Hashable, Decodable {
     }
 }
 
-/// The parts that a line is put together from.
-private struct LineText {
-    var bytes: [UInt8] = []
+/// The parts that a line of JSON is put together from.
+package struct LineText {
+    package private(set) var bytes: [UInt8] = []
 
-    mutating func raw(_ text: String) { bytes.append(contentsOf: text.utf8) }
+    package init() {}
 
-    mutating func string(_ text: String) {
+    /// Appends a text that is JSON already.
+    package mutating func raw(_ text: String) { bytes.append(contentsOf: text.utf8) }
+
+    /// Appends a text in quotes.
+    package mutating func string(_ text: String) {
         bytes.append(UInt8(ascii: "\""))
         for byte in text.utf8 {
             switch byte {
@@ -183,7 +192,7 @@ private struct LineText {
         bytes.append(UInt8(ascii: "\""))
     }
 
-    mutating func value(_ value: AnomalyMessage.Value, _ format: (Double) -> String) {
+    fileprivate mutating func value(_ value: AnomalyMessage.Value, _ format: (Double) -> String) {
         switch value {
         case .number(let number): raw(format(number))
         case .text(let text): string(text)
@@ -192,25 +201,25 @@ private struct LineText {
     }
 
     /// So many decimals at most, no zeros at the end.
-    static func fixed(_ value: Double, decimals: Int) -> String {
+    fileprivate static func fixed(_ value: Double, decimals: Int) -> String {
         guard abs(value) < 1e15 else { return shortest(value) }
         let text = trimmed(String(format: "%.\(decimals)f", value))
         return text == "-0" ? "0" : text
     }
 
-    static func probability(_ value: Double) -> String {
+    fileprivate static func probability(_ value: Double) -> String {
         guard value.isFinite, value < 1e-3, value > 0 else { return fixed(value, decimals: 7) }
         let parts = String(format: "%.4e", value).split(separator: "e")
         return parts.count == 2 ? trimmed(String(parts[0])) + "e" + parts[1] : shortest(value)
     }
 
     /// Six significant digits: an expectation is no measurement.
-    static func significant(_ value: Double) -> String {
+    fileprivate static func significant(_ value: Double) -> String {
         value.isFinite ? String(format: "%.6g", value) : shortest(value)
     }
 
     /// The shortest text that reads as the same number.
-    static func shortest(_ value: Double) -> String {
+    fileprivate static func shortest(_ value: Double) -> String {
         guard value.isFinite else {
             if value.isNaN { return "0" }
             return value < 0 ? "-1.7976931348623157e+308" : "1.7976931348623157e+308"

@@ -139,6 +139,7 @@ public enum ThresholdUpdate: Sendable, Hashable, Codable {
 
     /// As in the configuration file.
     private static let mostAlarmsPerDay = 1_000_000.0
+    private static let leastProbability = 1e-12
 
     private enum Key: String, CodingKey, CaseIterable {
         case logLikelihood
@@ -193,9 +194,14 @@ public enum ThresholdUpdate: Sendable, Hashable, Codable {
         case .logLikelihood(let value):
             return value.isFinite ? nil : "log_likelihood: expected a finite number"
         case .falseAlarmProbability(let value):
-            return value > 0 && value <= 0.1
+            guard value > 0, value <= 0.1 else {
+                return
+                    "false_alarm_probability: expected a number above 0 and up to 0.1, found \(value)"
+            }
+            return value >= Self.leastProbability
                 ? nil
-                : "false_alarm_probability: expected a number above 0 and up to 0.1, found \(value)"
+                : "false_alarm_probability: expected at least \(Self.leastProbability), "
+                    + "found \(value)"
         case .falseAlarmsPerDay(let value):
             guard value > 0 else {
                 return "false_alarms_per_day: expected a number above 0, found \(value)"

@@ -93,8 +93,10 @@ public struct StreamStatus: Sendable, Hashable, Codable {
     public var fit: FitProgressMessage?
     /// The newest fit that ended.
     public var lastFit: FitMessage?
-    /// When the next periodic fit begins.
+    /// When the next fit begins by itself, at the earliest; `nil`: there is none, or it waits for records alone.
     public var nextFitAt: Date?
+    /// Records that must come before that fit; `nil`: there are enough.
+    public var nextFitRecords: Int64?
     /// How far the first model is; `nil` once there is one.
     public var learning: LearningProgress?
     /// Bytes of the source that are not committed yet.
@@ -219,7 +221,7 @@ public struct AlarmRate: Sendable, Hashable, Codable {
     }
 }
 
-/// The alarms of a stream, counted.
+/// The alarms of a stream, counted over its newest records.
 public struct MeasuredAlarms: Sendable, Hashable, Codable {
     /// Anomalies a day of the records' own time.
     public var perDay: Double?
@@ -227,12 +229,15 @@ public struct MeasuredAlarms: Sendable, Hashable, Codable {
     public var share: Double
     /// Records that were scored for this.
     public var records: Int64
+    /// Days that these records take by the measured rate; `nil` while it is unknown.
+    public var days: Double?
 
     /// Makes a measurement.
-    public init(perDay: Double?, share: Double, records: Int64) {
+    public init(perDay: Double?, share: Double, records: Int64, days: Double? = nil) {
         self.perDay = perDay
         self.share = share
         self.records = records
+        self.days = days
     }
 }
 

@@ -52,6 +52,8 @@ public enum AlarmBudget: Sendable, Hashable, Codable {
 
     /// The largest probability that a budget becomes.
     public static let largestProbability = 0.1
+    /// The smallest one: p-values as small as this are a guess of the tail, and none of a sample.
+    public static let leastProbability = 1e-12
 
     /// The false-alarm probability of a record.
     ///
@@ -59,10 +61,10 @@ public enum AlarmBudget: Sendable, Hashable, Codable {
     public func probability(recordsPerDay: Double) -> Double {
         switch self {
         case .probability(let value):
-            return min(max(value, 1e-12), Self.largestProbability)
+            return min(max(value, Self.leastProbability), Self.largestProbability)
         case .perDay(let count):
             let rate = recordsPerDay > 0 ? recordsPerDay : 86_400
-            return min(max(count / rate, 1e-12), Self.largestProbability)
+            return min(max(count / rate, Self.leastProbability), Self.largestProbability)
         }
     }
 }

@@ -38,6 +38,12 @@ extension ConfigurationReader {
             } else if let value = positive(
                 node, "\(place).false_alarm_probability", atMost: AlarmBudget.largestProbability)
             {
+                if value < AlarmBudget.leastProbability {
+                    report(
+                        node,
+                        "\(place).false_alarm_probability: expected at least "
+                            + "\(AlarmBudget.leastProbability), found \(value)")
+                }
                 alarm.budget = .probability(value)
             }
         }

@@ -132,6 +132,7 @@ extension AnomalyRow {
                 reasonCode: row["reason_code"], model: row["model"], episode: row["episode"],
                 reasons: try JSONText.decode([ReasonRow].self, from: row["reasons"]),
                 summary: row["summary"], recordNumber: row["record_number"]),
+            beginsEpisode: row["begins_episode"] as Bool? ?? false,
             label: try LabelRow(row: row))
     }
 }

@@ -86,9 +86,14 @@ extension StateStore {
         }
     }
 
-    /// Anomalies with what was said of them.
+    /// Anomalies with what was said of them, and whether they are the first of their episodes.
     static let anomalySelection = """
-        SELECT anomalies.*, labels.label, labels.note, labels.labelled_at_utc
+        SELECT anomalies.*, labels.label, labels.note, labels.labelled_at_utc,
+            episode IS NOT NULL AND NOT EXISTS (
+                SELECT 1 FROM anomalies AS earlier
+                WHERE earlier.stream = anomalies.stream AND earlier.episode = anomalies.episode
+                    AND earlier.id < anomalies.id
+            ) AS begins_episode
         FROM anomalies LEFT JOIN labels ON labels.anomaly = anomalies.id
         """
 }

@@ -236,14 +236,20 @@ public struct AnomalyRow: Sendable, Hashable, Codable {
     public var stream: String
     /// What was found.
     public var anomaly: NewAnomaly
+    /// Whether it is the first one of its episode, as far as the query asks.
+    public var beginsEpisode: Bool
     /// What a person said of it.
     public var label: LabelRow?
 
     /// Makes a row.
-    public init(id: Int64, stream: String, anomaly: NewAnomaly, label: LabelRow? = nil) {
+    public init(
+        id: Int64, stream: String, anomaly: NewAnomaly, beginsEpisode: Bool = false,
+        label: LabelRow? = nil
+    ) {
         self.id = id
         self.stream = stream
         self.anomaly = anomaly
+        self.beginsEpisode = beginsEpisode
         self.label = label
     }
 }

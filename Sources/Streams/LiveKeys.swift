@@ -118,12 +118,12 @@ struct LiveKeys {
         return key
     }
 
-    mutating func removeAll() -> [StreamWorker] {
+    mutating func removeAll() -> [String: StreamWorker] {
         defer {
             workers = [:]
             lastUses = [:]
             alarming = []
         }
-        return Array(workers.values)
+        return workers
     }
 }

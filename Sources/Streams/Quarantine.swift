@@ -1,3 +1,4 @@
+import Control
 import Foundation
 
 /// The lines of a stream that could not become records, each with its place and the reason.
@@ -5,7 +6,7 @@ import Foundation
 /// One file with one predecessor, each of bounded size. Not safe for use from two threads at once.
 struct Quarantine {
     /// A rejected line.
-    struct Entry: Encodable {
+    struct Entry {
         var time: Date
         var source: String
         var line: Int64
@@ -16,9 +17,23 @@ struct Quarantine {
         var reason: String
         var text: String
 
-        private enum CodingKeys: String, CodingKey {
-            case time, source, line, offset, column, code, reason, text
-            case columnNumber = "column_number"
+        /// The JSON object, its keys in a fixed order: first the place, then what is wrong with it.
+        fileprivate var json: [UInt8] {
+            var json = LineText()
+            json.raw("{\"time\":\"\(time.instantText)\",\"source\":")
+            json.string(source)
+            json.raw(",\"line\":\(line),\"offset\":\(offset)")
+            if let column {
+                json.raw(",\"column\":")
+                json.string(column)
+            }
+            if let columnNumber { json.raw(",\"column_number\":\(columnNumber)") }
+            for (key, value) in [("code", code), ("reason", reason), ("text", text)] {
+                json.raw(",\"\(key)\":")
+                json.string(value)
+            }
+            json.raw("}")
+            return json.bytes
         }
     }
 
@@ -50,18 +65,7 @@ struct Quarantine {
     /// Appends entries; after an error the file is as before, and the call may be repeated.
     mutating func append(_ entries: [Entry]) throws(StateError) {
         guard !entries.isEmpty else { return }
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.withoutEscapingSlashes]
-        encoder.dateEncodingStrategy = .custom { date, encoder in
-            var container = encoder.singleValueContainer()
-            try container.encode(date.instantText)
-        }
-        var bytes: [UInt8] = []
-        for entry in entries {
-            guard let line = try? encoder.encode(entry) else { continue }
-            bytes += line
-            bytes.append(UInt8(ascii: "\n"))
-        }
+        let bytes = entries.flatMap { $0.json + [UInt8(ascii: "\n")] }
         if size > 0, size + Int64(bytes.count) > Self.maximumFileBytes {
             // A shorter file is there when an earlier try has renamed the full one, and its commit was refused.
             if Self.bytes(path) >= size, rename(path, path + ".1") != 0, errno != ENOENT {

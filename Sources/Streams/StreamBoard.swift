@@ -27,6 +27,14 @@ package struct FitSnapshot: Sendable {
     package var message: String?
 }
 
+/// What a fit waits for that begins by itself.
+package struct NextFit: Sendable {
+    /// When it begins at the earliest, in epoch seconds.
+    package var time: Double
+    /// Records that must come before; 0: there are enough.
+    package var missingRecords: Int64
+}
+
 /// What the test of the scores says.
 package struct ScoreDrift: Sendable {
     /// The logarithm of the odds against chance, in nats.
@@ -72,21 +80,23 @@ package struct StreamSnapshot: Sendable {
     package var largestAlarmingPValue: Double?
     /// Whether a person set the threshold, instead of the configuration.
     package var isThresholdByHand = false
-    /// Records scored and anomalies found since the threshold holds.
-    package var scoredSinceThreshold: Int64 = 0
-    package var anomaliesSinceThreshold: Int64 = 0
+    /// The anomalies of late.
+    package var recentAlarms = RecentAlarms()
     package var serving: ServingModel?
     /// The columns that models read.
     package var schema: Schema?
     package var fit: FitSnapshot?
     /// Whether a fit that a person asked for was cut off, and is to begin anew.
     package var isFitWanted = false
+    /// The keys, outside the memory, of which that is so.
+    package var keysWithFitWanted: Set<String> = []
     package var pending: Int64 = 0
     package var needed: Int64 = 0
     package var lastRecordAt: Double?
     package var lastError: StreamProblem?
     package var openEpisode: EpisodeTracker.Episode?
-    package var nextFitAt: Double?
+    /// The next fit that begins by itself; `nil`: none, or the first one.
+    package var nextFit: NextFit?
     /// How far the reading of history is; `nil` before and after.
     package var history: HistoryProgress?
     /// How far each feature has moved, the furthest first.
@@ -131,6 +141,12 @@ package final class StreamBoard: Sendable {
     }
 
     package var snapshot: StreamSnapshot { content.withLock(\.snapshot) }
+
+    /// What the stream does now; a pattern of which a file cannot be read is failing, though the others are read.
+    package var phase: StreamState {
+        let (phase, source) = content.withLock { ($0.snapshot.phase, $0.source) }
+        return phase != .stopped && (source as? FileSetSource)?.problem() != nil ? .failing : phase
+    }
 
     func update(_ change: (inout StreamSnapshot) -> Void) {
         content.withLock { change(&$0.snapshot) }

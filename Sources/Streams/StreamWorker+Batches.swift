@@ -300,8 +300,8 @@ extension StreamWorker {
         let count = Int64(records.rowCount)
         next.counters.scored += count
         next.counters.anomalies += alarms
-        next.scoredSinceThreshold += count
-        next.anomaliesSinceThreshold += alarms
+        next.recentAlarms.observe(
+            records: count, anomalies: alarms, recordsPerDay: shownRecordsPerDay)
     }
 
     /// Records that have left the window before a model could score them are counted, never forgotten silently.

@@ -23,15 +23,18 @@ extension StreamWorker {
     /// Asks for a fit when the clock or the number of records says so.
     func fitWhenDue() {
         guard fitTask == nil, !board.isStopping, isSchemaCurrent, !isSchemaReconsidered,
-            !awaitsHistory,
-            let trigger = wantedTrigger
-                ?? dueTrigger(at: currentTime(), records: state.windowTotal)
+            !awaitsHistory, let trigger = fitTrigger
         else { return }
         do {
             _ = try requestFit(trigger)
         } catch {
             failing(error)
         }
+    }
+
+    /// What calls for a fit now, if anything does.
+    var fitTrigger: String? {
+        wantedTrigger ?? dueTrigger(at: currentTime(), records: state.windowTotal)
     }
 
     /// The fit that was cut off, when there are records for it.
@@ -57,26 +60,38 @@ extension StreamWorker {
     ///   - now: Epoch seconds.
     ///   - total: Records there are then.
     func dueTrigger(at now: Double, records total: Int64) -> String? {
-        let arrived = total - state.lastFitTotal
-        let window = Int64(configuration.fit.windowRecords)
+        let missing = missingRecords(of: total)
         if !ownsModel {
-            guard min(total, window) >= Int64(configuration.fit.firstAfterRecords) else {
-                return nil
-            }
+            guard missing == 0 else { return nil }
             guard let last = state.lastFitAt else { return Self.firstTrigger }
-            let isFull = total - (state.pendingFrom ?? total) >= window
-            let hasGrown =
-                arrived >= max(Self.leastNewRecords, min(state.lastFitTotal, window) / 4)
-            let hasPaused = Self.seconds(since: last, at: now) >= Self.retryFirstFitSecs
-            return (hasGrown || isFull) && hasPaused ? Self.firstTrigger : nil
+            return Self.seconds(since: last, at: now) >= Self.retryFirstFitSecs
+                ? Self.firstTrigger : nil
         }
         guard let passed = secondsSinceFit(at: now), let every = configuration.fit.every?.inSeconds,
-            arrived >= Self.leastNewRecords
+            total - state.lastFitTotal >= Self.leastNewRecords
         else { return nil }
-        let isWorthwhile = arrived >= min(total, window) / Self.leastNewShare
-        if passed >= every, isWorthwhile { return "periodic" }
+        if passed >= every, missing == 0 { return "periodic" }
         if isFirstModelOutgrown { return "growth" }
         return passed >= Self.driftPauseShare * every && driftWantsFit ? Self.driftTrigger : nil
+    }
+
+    /// Records that must come before a first or periodic fit is worth its while; 0: there are enough.
+    ///
+    /// - Parameter total: Records there are.
+    private func missingRecords(of total: Int64) -> Int64 {
+        let arrived = total - state.lastFitTotal
+        let window = Int64(configuration.fit.windowRecords)
+        let least = Self.leastNewRecords - arrived
+        if !ownsModel {
+            let tooFew = Int64(configuration.fit.firstAfterRecords) - min(total, window)
+            let isFull = total - (state.pendingFrom ?? total) >= window
+            guard state.lastFitAt != nil, !isFull else { return max(0, tooFew) }
+            return max(0, tooFew, least, min(state.lastFitTotal, window) / 4 - arrived)
+        }
+        // Of those that come, each is one more that the share is taken of, until the window is full.
+        let share = Self.leastNewShare
+        let growing = (total - share * arrived - 1) / (share - 1)
+        return max(0, least, min(growing, window / share - arrived))
     }
 
     /// Seconds since a fit; endless where the clock has been set back to before it, so that it need not come there again.
@@ -89,12 +104,20 @@ extension StreamWorker {
         serving.map { Self.seconds(since: state.lastFitAt ?? $0.row.fittedAt, at: now) }
     }
 
-    /// When the next periodic fit is due, in epoch seconds.
-    var nextFitTime: Double? {
+    /// What the next fit waits for that begins by itself; `nil`: there is none, or it is the first of a stream.
+    var nextFit: NextFit? {
         let now = currentTime()
+        let missing = missingRecords(of: state.windowTotal)
+        if !ownsModel {
+            guard let last = state.lastFitAt else {
+                return serving.map { _ in NextFit(time: now, missingRecords: missing) }
+            }
+            let rest = Self.retryFirstFitSecs - Self.seconds(since: last, at: now)
+            return NextFit(time: now + max(0, rest), missingRecords: missing)
+        }
         guard let passed = secondsSinceFit(at: now), let every = configuration.fit.every?.inSeconds
         else { return nil }
-        return now + max(0, every - passed)
+        return NextFit(time: now + max(0, every - passed), missingRecords: missing)
     }
 
     /// Records that a fit could take.

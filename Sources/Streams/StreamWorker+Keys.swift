@@ -26,6 +26,7 @@ extension StreamWorker {
         try environment.directory.makeKeyFolder(name)
         keys.remember(
             try environment.store.keys(stream: name).compactMap { KeyedName.split($0.name).key })
+        for text in board.snapshot.keysWithFitWanted.sorted() { keys.awaitFit(of: text) }
     }
 
     /// What the keys have of their stream.
@@ -52,6 +53,10 @@ extension StreamWorker {
             worker.nextRateCheck = 0
             try worker.openState()
             return worker.state.episodes.open != nil
+        }
+        board.update { stream in
+            let isFitWanted = stream.keysWithFitWanted.remove(text) != nil
+            worker.board.update { $0.isFitWanted = isFitWanted }
         }
         keys.admit(worker, of: text, isAlarming: isAlarming)
         return worker
@@ -138,8 +143,10 @@ extension StreamWorker {
                 records, source: source, isHistory: isHistory, now: now, arrivals: arrivals)
         }
         next.counters.addJudgement(from: ready.before, to: ready.after)
-        next.scoredSinceThreshold += ready.after.scored - ready.before.scored
-        next.anomaliesSinceThreshold += ready.after.anomalies - ready.before.anomalies
+        next.recentAlarms.observe(
+            records: ready.after.scored - ready.before.scored,
+            anomalies: ready.after.anomalies - ready.before.anomalies,
+            recordsPerDay: shownRecordsPerDay)
         return (KeyPart(key: key, worker: worker, commit: ready.commit), ready.alarmRows)
     }
 
@@ -151,22 +158,25 @@ extension StreamWorker {
         let surplus = keys.removeSurplus(beyond: key.live) { worker in
             worker !== wanted && worker.assumeIsolated { $0.fitTask == nil }
         }
-        let now = currentTime()
         for (text, worker) in surplus {
-            let isDue = worker.assumeIsolated { worker in
+            let trigger = worker.assumeIsolated { worker in
                 worker.putAway()
-                return worker.dueTrigger(at: now, records: worker.state.windowTotal) != nil
+                return worker.fitTrigger
             }
-            if isDue { keys.awaitFit(of: text) }
+            if trigger == Self.requestedTrigger {
+                board.update { _ = $0.keysWithFitWanted.insert(text) }
+            }
+            if trigger != nil { keys.awaitFit(of: text) }
         }
     }
 
     /// Ends the workers of all keys.
     func closeKeys() async {
-        for worker in keys.removeAll() {
+        for (text, worker) in keys.removeAll() {
             worker.board.stop()
             await worker.fitTask?.value
             await worker.putAway()
+            if worker.hasCutOffFit { board.update { _ = $0.keysWithFitWanted.insert(text) } }
         }
     }
 
@@ -237,16 +247,12 @@ extension StreamWorker {
 
     /// The key on disk that has waited longest for a fit, if it still is due; at most so many are looked at in a second.
     private func nextOnDisk() -> (key: String, worker: StreamWorker)? {
-        let now = currentTime()
         do {
             for _ in 0..<20 {
                 guard let text = keys.nextAwaitingFit(), let worker = try worker(ofKey: text) else {
                     return nil
                 }
-                let isDue = worker.assumeIsolated {
-                    $0.dueTrigger(at: now, records: $0.state.windowTotal) != nil
-                }
-                if isDue { return (text, worker) }
+                if worker.assumeIsolated({ $0.fitTrigger != nil }) { return (text, worker) }
             }
         } catch {
             failing(error)
@@ -323,9 +329,8 @@ extension StreamWorker {
             // It learned from the records of this key, too.
             next.fittedThrough = next.windowTotal
             next.drift = nil
-            next.scoredSinceThreshold = 0
-            next.anomaliesSinceThreshold = 0
         }
+        noteBudget(in: &next)
         if let from = next.pendingFrom {
             try scorePending(from: from, with: model, now: now, into: &next, &findings)
             next.pendingFrom = nil

@@ -229,10 +229,8 @@ extension StreamWorker {
                 + "the features changed"
             next.droppedLogLikelihood = nil
         }
-        next.budget = budget
+        noteBudget(in: &next)
         next.thresholdRecordsPerDay = made.recordsPerDay
-        next.scoredSinceThreshold = 0
-        next.anomaliesSinceThreshold = 0
         var row = origin.row
         row.state = .serving
         row.reason = reason

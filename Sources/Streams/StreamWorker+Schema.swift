@@ -176,6 +176,7 @@ extension StreamWorker {
         next.fittedThrough = 0
         next.lastFitAt = nil
         next.lastFitTotal = 0
+        next.recentAlarms = RecentAlarms()
         if case .logLikelihood(let value) = next.choice {
             next.choice = .configured
             next.droppedLogLikelihood = value

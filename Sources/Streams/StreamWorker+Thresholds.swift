@@ -34,10 +34,8 @@ extension StreamWorker {
         let made = makeThreshold(model.detector, choice: next.choice)
         let reason = (cause.map { $0 + ": " } ?? "") + made.reason
         let now = currentTime()
-        next.budget = budget
+        noteBudget(in: &next)
         next.thresholdRecordsPerDay = made.recordsPerDay
-        next.scoredSinceThreshold = 0
-        next.anomaliesSinceThreshold = 0
         try store(
             next, position: position,
             threshold: thresholdRow(made.threshold, reason: reason, model: model.row.id, now: now))
@@ -47,6 +45,15 @@ extension StreamWorker {
         serving = model
         publish()
         logger.notice("threshold set", metadata: ["reason": "\(reason)"])
+    }
+
+    /// Notes the budget that a threshold is made from; the alarms are counted anew where other ones are asked for than before.
+    func noteBudget(in next: inout WorkerState) {
+        let isOtherBudget = next.budget.map { $0 != budget } ?? false
+        if next.choice != state.choice || (next.choice == .configured && isOtherBudget) {
+            next.recentAlarms = RecentAlarms()
+        }
+        next.budget = budget
     }
 
     /// A budget a day follows the rate of the records; a threshold by hand stays.
@@ -115,7 +122,10 @@ extension StreamWorker {
                 rate > 0
                 ? "\(plain(rate.rounded())) records a day"
                 : "one record a second, the rate is not measured yet"
+            let held = budget.probability(recordsPerDay: rate)
             return "\(plain(count)) false alarms a day at \(measured)"
+                + (held == count / (rate > 0 ? rate : 86_400)
+                    ? "" : ", held to \(held) of the records")
         }
     }
 

@@ -142,7 +142,11 @@ package actor StreamWorker {
         self.init(
             configuration, environment: environment, thread: WorkerThread(name: configuration.name))
         let isFitWanted = former?.hasCutOffFit == true
-        board.update { $0.isFitWanted = isFitWanted }
+        let keys = former?.board.snapshot.keysWithFitWanted ?? []
+        board.update {
+            $0.isFitWanted = isFitWanted
+            $0.keysWithFitWanted = keys
+        }
     }
 
     /// The worker of a stream, or of one of its keys, which has the thread of the stream's.
@@ -456,7 +460,7 @@ package actor StreamWorker {
         let modelSchema = modelSchema
         let asked = askedProbability
         let standing = standingProblem ?? longRowsProblem
-        let nextFitAt = nextFitTime
+        let nextFit = nextFit
         let featureDrift = featureDrift
         worstDriftIndex = featureDrift.first?.index ?? 0
         let featureDriftMissing = featureDriftMissing
@@ -484,7 +488,7 @@ package actor StreamWorker {
             snapshot.needed = needed
             snapshot.lastRecordAt = state.lastRecordAt
             snapshot.openEpisode = state.episodes.open
-            snapshot.nextFitAt = nextFitAt
+            snapshot.nextFit = nextFit
             snapshot.featureDrift = featureDrift
             snapshot.featureDriftMissing = featureDriftMissing
             snapshot.scoreDrift = scoreDrift
@@ -493,8 +497,7 @@ package actor StreamWorker {
             snapshot.askedProbability = asked
             snapshot.largestAlarmingPValue = largestAlarmingPValue
             snapshot.isThresholdByHand = state.choice != .configured
-            snapshot.scoredSinceThreshold = state.scoredSinceThreshold
-            snapshot.anomaliesSinceThreshold = state.anomaliesSinceThreshold
+            snapshot.recentAlarms = state.recentAlarms
         }
     }
 }

@@ -129,8 +129,8 @@ package struct WorkerState: Encodable {
     /// The budget and the rate that the threshold was made from.
     var budget: AlarmBudget?
     var thresholdRecordsPerDay = 0.0
-    var scoredSinceThreshold: Int64 = 0
-    var anomaliesSinceThreshold: Int64 = 0
+    /// The anomalies of late, as long as the same number of them is asked for.
+    var recentAlarms = RecentAlarms()
     /// Some of the stream's keys have records that wait for its first model.
     var keysWait = false
     /// The stream's model that judges the records of this key.
@@ -237,8 +237,7 @@ extension WorkerState: Decodable {
         rate = try value(.rate, or: ArrivalRate())
         budget = try container.decodeIfPresent(AlarmBudget.self, forKey: .budget)
         thresholdRecordsPerDay = try value(.thresholdRecordsPerDay, or: 0)
-        scoredSinceThreshold = try value(.scoredSinceThreshold, or: 0)
-        anomaliesSinceThreshold = try value(.anomaliesSinceThreshold, or: 0)
+        recentAlarms = try value(.recentAlarms, or: RecentAlarms())
         keysWait = try value(.keysWait, or: false)
         borrowedModel = try container.decodeIfPresent(Int64.self, forKey: .borrowedModel)
     }
@@ -355,5 +354,32 @@ struct ArrivalRate: Codable, Equatable {
     /// Records a day; 0 while it is unknown.
     var recordsPerDay: Double {
         seconds >= Self.leastSeconds ? records / seconds * 86_400 : 0
+    }
+}
+
+/// How many of the newest records are anomalies, whatever models found them.
+package struct RecentAlarms: Codable, Equatable, Sendable {
+    package private(set) var records = 0.0
+    package private(set) var anomalies = 0.0
+
+    /// The older half of so many days of records counts half, and that of so many records at least.
+    private static let memoryDays = 14.0
+    private static let leastMemory = 10_000.0
+
+    package init() {}
+
+    /// Takes in scored records.
+    ///
+    /// - Parameter recordsPerDay: The measured rate; not positive while it is unknown, which is taken as one a second.
+    package mutating func observe(
+        records count: Int64, anomalies found: Int64, recordsPerDay: Double
+    ) {
+        records += Double(count)
+        anomalies += Double(found)
+        let memory = Self.memoryDays * (recordsPerDay > 0 ? recordsPerDay : 86_400)
+        if records > max(memory, Self.leastMemory) {
+            records /= 2
+            anomalies /= 2
+        }
     }
 }

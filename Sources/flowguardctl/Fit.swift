@@ -151,12 +151,17 @@ struct FitCommand: Command {
             throw ValidationError("\(name): expected a number from 1 to \(most), found \(count)")
         }
         try NamedStream.validate(config: config, stream: stream)
-        if let value = falseAlarmProbability,
-            !(value > 0 && value <= AlarmBudget.largestProbability)
-        {
-            throw ValidationError(
-                "--false-alarm-probability: expected a number above 0 and up to "
-                    + "\(AlarmBudget.largestProbability), found \(value)")
+        if let value = falseAlarmProbability {
+            guard value > 0, value <= AlarmBudget.largestProbability else {
+                throw ValidationError(
+                    "--false-alarm-probability: expected a number above 0 and up to "
+                        + "\(AlarmBudget.largestProbability), found \(value)")
+            }
+            guard value >= AlarmBudget.leastProbability else {
+                throw ValidationError(
+                    "--false-alarm-probability: expected at least "
+                        + "\(AlarmBudget.leastProbability), found \(value)")
+            }
         }
         let lists = [
             ("--features", features), ("--categories", categories), ("--key", key),

@@ -40,7 +40,7 @@ struct StatusView {
                 stream.model == nil ? "-" : Format.compact(stream.anomaliesLastDay),
                 isAlarming(stream) ? .red : .plain),
             Table.Cell(alarms(stream.asked.perDay, share: stream.asked.probability)),
-            Table.Cell(alarms(stream.measured?.perDay, share: stream.measured?.share)),
+            Table.Cell(stream.measured.map(measured) ?? "-"),
             Table.Cell(stream.model.map { age($0.fittedAt) } ?? "-"),
         ]
     }
@@ -53,7 +53,8 @@ struct StatusView {
             return isAlarming(stream)
                 ? Table.Cell("ALARM", .alarm) : Table.Cell("watching", .green)
         case .learning:
-            guard let learning = stream.learning, learning.need > 0, stream.fit == nil else {
+            guard let learning = stream.learning, learning.have < learning.need, stream.fit == nil
+            else {
                 return Table.Cell("learning", .yellow)
             }
             let share = min(99, 100 * learning.have / learning.need)
@@ -77,6 +78,15 @@ struct StatusView {
         return share.map { "p " + Format.probability($0) } ?? "-"
     }
 
+    /// A rate of alarms; of less than a day, how many there were.
+    private func measured(_ measured: MeasuredAlarms) -> String {
+        guard let days = measured.days, days < 1 else {
+            return alarms(measured.perDay, share: measured.share)
+        }
+        let count = Int64((measured.share * Double(measured.records)).rounded())
+        return "\(Format.compact(count)) in \(Format.age(86_400 * days))"
+    }
+
     /// What a person should know beyond the table.
     private func attention(_ stream: StreamStatus) -> String {
         var text = ""
@@ -94,7 +104,7 @@ struct StatusView {
         if let fit = stream.fit {
             text += notice("fit:", .plain, 7, "\(stream.name): \(sentence(fit))")
         } else if stream.state == .learning, let learning = stream.learning {
-            text += notice("learn:", .plain, 7, "\(stream.name): \(sentence(learning))")
+            text += notice("learn:", .plain, 7, "\(stream.name): \(sentence(learning, of: stream))")
         } else if let reason = stream.waitingFor {
             text += notice("wait:", .plain, 7, "\(stream.name): \(reason)")
         }
@@ -183,7 +193,9 @@ struct StatusView {
         if let categories = detail.categories, !categories.isEmpty {
             facts.append(("categories", categories.joined(separator: ", ")))
         }
-        if let learning = stream.learning { facts.append(("learning", sentence(learning))) }
+        if let learning = stream.learning {
+            facts.append(("learning", sentence(learning, of: stream)))
+        }
         if let model = stream.model {
             facts.append(
                 (
@@ -209,11 +221,19 @@ struct StatusView {
         }
         if let fit = stream.fit { facts.append(("fit", sentence(fit))) }
         if let fit = stream.lastFit { facts.append(("last fit", sentence(fit))) }
-        if let next = stream.nextFitAt, stream.fit == nil {
-            let seconds = next.timeIntervalSince(now)
-            facts.append(("next fit", seconds <= 0 ? "now" : "in \(Format.duration(seconds))"))
-        }
+        if stream.fit == nil, let text = nextFit(stream) { facts.append(("next fit", text)) }
         return facts
+    }
+
+    /// `in 20 min`, `after 80 more records`, or both; `nil`: no fit begins by itself.
+    private func nextFit(_ stream: StreamStatus) -> String? {
+        let records = stream.nextFitRecords.map {
+            "after \(Format.count($0)) more record\($0 == 1 ? "" : "s")"
+        }
+        guard let time = stream.nextFitAt else { return records }
+        let seconds = time.timeIntervalSince(now)
+        let text = seconds <= 0 ? "now" : "in \(Format.duration(seconds))"
+        return records.map { "\(text) at the earliest, \($0)" } ?? text
     }
 
     private func source(_ stream: StreamStatus) -> String {
@@ -265,7 +285,7 @@ struct StatusView {
         guard let measured = stream.measured else { return "\(asked) asked, none measured yet" }
         let found = alarms(measured.perDay, share: measured.share)
         return "\(asked) asked, \(found) anomalies over "
-            + Format.plural(measured.records, "record")
+            + measured.extent
             + (stream.largestAlarmingPValue.map {
                 "; to keep to it, an alarm needs p \(Format.probability($0)) for now"
             } ?? "")
@@ -284,7 +304,7 @@ struct StatusView {
             + "\(Format.count(keys.modelled)) with a model of their own"
     }
 
-    private func sentence(_ learning: LearningProgress) -> String {
+    private func sentence(_ learning: LearningProgress, of stream: StreamStatus) -> String {
         if let history = learning.history {
             return "reads history, \(Format.bytes(history.bytesDone)) of "
                 + "\(Format.bytes(history.bytes)), \(history.filesDone) of "
@@ -292,10 +312,14 @@ struct StatusView {
                 + Format.plural(history.records, "record")
                 + (history.etaSecs.map { ", about \(Format.duration($0)) to go" } ?? "")
         }
-        let have = "\(Format.count(learning.have)) of \(Format.count(learning.need)) records "
-        let missing = learning.need - learning.have
-        guard missing > 0 else { return have + "for the first model, the fit comes next" }
-        return have + "for the first model"
+        guard learning.have < learning.need else {
+            let text = Format.plural(learning.have, "record") + " for the first model"
+            guard stream.fit == nil else { return text }
+            return text
+                + (nextFit(stream).map { ", the next fit \($0)" } ?? ", the fit comes next")
+        }
+        return "\(Format.count(learning.have)) of \(Format.count(learning.need)) records "
+            + "for the first model"
             + (learning.etaSecs.map { ", about \(Format.duration($0)) to go" } ?? "")
     }
 
@@ -380,6 +404,14 @@ struct StatusView {
     }
 
     private func age(_ date: Date) -> String { Format.age(now.timeIntervalSince(date)) }
+}
+
+extension MeasuredAlarms {
+    /// How many records were counted, and over what time: `1,234,000 records (34 h)`.
+    var extent: String {
+        Format.plural(records, "record")
+            + (days.map { " (\(Format.duration(86_400 * $0)))" } ?? "")
+    }
 }
 
 extension [SuppressedCount] {

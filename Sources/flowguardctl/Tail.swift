@@ -136,7 +136,9 @@ struct AnomalyPrinter {
 
     private mutating func text(_ message: AnomalyMessage) -> String {
         let name = KeyedName.join(message.stream, message.key)
-        let isNew = message.episode == nil || episodes[name] != message.episode
+        // The first one that is printed may be of an episode that began long before.
+        let isFirst = message.episode == nil || message.beginsEpisode == true
+        let isOther = episodes[name] != message.episode
         episodes[name] = message.episode
         let ink = Ink(pValue: message.pValue)
         let id = String(message.id)
@@ -144,13 +146,13 @@ struct AnomalyPrinter {
         let stream = printable(name)
         let probability = Format.probability(message.pValue)
             .padding(toLength: 7, withPad: " ", startingAt: 0)
-        let mark = isNew ? "!" : "|"
+        let mark = isFirst ? "!" : "|"
         let head = "\(id)  \(time)  \(stream)  \(probability)  \(mark) "
         let shown =
             terminal.paint(id, .dim) + "  \(time)  " + terminal.paint(stream, .bold) + "  "
             + terminal.paint(probability, ink) + "  " + terminal.paint(mark, ink) + " "
         var summary = printable(message.summary)
-        if isNew, let episode = message.episode { summary = "[episode \(episode)] " + summary }
+        if isOther, let episode = message.episode { summary = "[episode \(episode)] " + summary }
         if let label = message.label {
             summary = "[\(label == "true" ? "true" : "false alarm")] " + summary
         }

@@ -149,7 +149,7 @@ struct ThresholdView {
         if let measured = report.measured {
             text +=
                 "measured  " + rate(measured.perDay, measured.share) + " over "
-                + Format.plural(measured.records, "record") + "\n"
+                + measured.extent + "\n"
         }
         guard let current = report.current else {
             return text + "\nno threshold: the stream has no model yet\n"

@@ -15,8 +15,8 @@ extension AnomalyMessage {
             key: key, recordTime: anomaly.recordTime.map(Date.init(timeIntervalSince1970:)),
             logLikelihood: anomaly.logLikelihood, threshold: anomaly.threshold,
             pValue: anomaly.pValue, tail: anomaly.tail, reasonCode: anomaly.reasonCode,
-            episode: anomaly.episode, model: anomaly.model, source: anomaly.source,
-            offset: anomaly.sourceOffset,
+            episode: anomaly.episode, beginsEpisode: row.beginsEpisode ? true : nil,
+            model: anomaly.model, source: anomaly.source, offset: anomaly.sourceOffset,
             features: anomaly.reasons.map {
                 Feature(
                     name: $0.name, value: Value($0.value), expected: Value($0.expected),

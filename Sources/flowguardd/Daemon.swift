@@ -261,10 +261,10 @@ struct Supervisor: Service {
     }
 
     private var summary: String {
-        let snapshots = pool.workers.map(\.board.snapshot)
-        let watching = snapshots.count { $0.phase == .watching }
-        let failing = snapshots.count { $0.phase == .failing }
-        return "\(snapshots.count) streams: \(watching) watched"
+        let phases = pool.workers.map(\.board.phase)
+        let watching = phases.count { $0 == .watching }
+        let failing = phases.count { $0 == .failing }
+        return "\(phases.count) streams: \(watching) watched"
             + (failing > 0 ? ", \(failing) failing" : "")
     }
 

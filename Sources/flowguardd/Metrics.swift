@@ -78,7 +78,7 @@ enum Metrics {
             for state in StreamState.allCases {
                 page.sample(
                     "flowguard_stream_state", [("stream", stream.name), ("state", state.rawValue)],
-                    stream.snapshot.phase == state ? 1 : 0)
+                    stream.phase == state ? 1 : 0)
             }
         }
         return page.text
@@ -87,6 +87,7 @@ enum Metrics {
     private struct Stream {
         let name: String
         let snapshot: StreamSnapshot
+        let phase: StreamState
         let inflow: StreamBoard.Inflow
         let droppedLines: Int64
         let failedFiles: Int64
@@ -94,6 +95,7 @@ enum Metrics {
         init(worker: StreamWorker) {
             name = worker.name
             snapshot = worker.board.snapshot
+            phase = worker.board.phase
             inflow = worker.board.inflow
             droppedLines = worker.board.droppedLines
             failedFiles = worker.board.failedFiles

@@ -19,7 +19,7 @@ enum StatusMessages {
             name: worker.name, sourceKind: configuration.source.kind,
             source: configuration.source.path, format: configuration.format.format.rawValue,
             asked: snapshot.asked(by: configuration))
-        status.state = snapshot.phase
+        status.state = worker.board.phase
         status.recordsTotal = snapshot.counters.records
         status.recordsPerSec = (snapshot.recordsPerSec * 10).rounded() / 10
         status.faultsTotal = snapshot.counters.faultTotal
@@ -43,7 +43,13 @@ enum StatusMessages {
         status.fit = snapshot.fit.flatMap { progress($0) }
         status.lastFit = try store.fits(stream: worker.name, limit: 3)
             .first { $0.state.isEnded }.map { FitMessage($0) }
-        status.nextFitAt = snapshot.nextFitAt.map { Date(timeIntervalSince1970: $0) }
+        if let next = snapshot.nextFit {
+            let (time, now) = (Date(timeIntervalSince1970: next.time), Date())
+            let isOfRecords = next.missingRecords > 0
+            status.nextFitRecords = isOfRecords ? next.missingRecords : nil
+            // It was worked out with the newest records, which may be long ago.
+            status.nextFitAt = isOfRecords && time <= now ? nil : max(time, now)
+        }
         if snapshot.serving == nil {
             let missing = Double(max(0, snapshot.needed - snapshot.pending))
             status.learning = LearningProgress(
@@ -73,7 +79,7 @@ enum StatusMessages {
         status.labels = LabelCounts(
             falseAlarms: snapshot.falseAlarmCount, confirmed: snapshot.confirmedCount)
         status.lastRecordAt = snapshot.lastRecordAt.map { Date(timeIntervalSince1970: $0) }
-        if snapshot.phase == .waiting { status.waitingFor = waitingFor(configuration.source) }
+        if status.state == .waiting { status.waitingFor = waitingFor(configuration.source) }
         status.lastError =
             snapshot.lastError
             ?? inflow.problem.map { StreamProblem(message: $0, time: Date()) }
@@ -165,13 +171,13 @@ enum StatusMessages {
     }
 
     private static func measured(_ snapshot: StreamSnapshot) -> MeasuredAlarms? {
-        guard snapshot.serving != nil, snapshot.scoredSinceThreshold > 0 else { return nil }
-        let share =
-            Double(snapshot.anomaliesSinceThreshold) / Double(snapshot.scoredSinceThreshold)
+        let recent = snapshot.recentAlarms
+        guard snapshot.serving != nil, recent.records > 0 else { return nil }
+        let share = recent.anomalies / recent.records
         let rate = snapshot.recordsPerDay
         return MeasuredAlarms(
             perDay: rate > 0 ? share * rate : nil, share: share,
-            records: snapshot.scoredSinceThreshold)
+            records: Int64(recent.records.rounded()), days: rate > 0 ? recent.records / rate : nil)
     }
 
     private static func threshold(_ serving: ServingModel) -> ThresholdMessage {

@@ -96,6 +96,50 @@ struct CommandDaemonTests {
                 """))
     }
 
+    @Test(
+        arguments: [
+            (nil, 87, "after 87 more records"),
+            (1_215, 1, "in 20 min at the earliest, after 1 more record"),
+            (1_215, nil, "in 20 min"), (0, nil, "now"),
+        ] as [(Double?, Int64?, String)])
+    func nextFitIsToldByWhatItWaitsFor(seconds: Double?, records: Int64?, text: String) throws {
+        var detail = CommandStatusExample.detail()
+        detail.status.nextFitAt = seconds.map { CommandStatusExample.ago(-$0) }
+        detail.status.nextFitRecords = records
+        let (outcome, _) = try run(
+            ["status", "pump-7"], ["GET /v1/streams/pump-7": [try Answer(detail)]])
+        #expect(outcome.output.contains("\nnext fit      \(text)\n"), "\(outcome.output)")
+    }
+
+    @Test func alarmsOfLessThanADayAreCounted() throws {
+        var report = CommandStatusExample.report()
+        report.streams = [CommandStatusExample.watching()]
+        report.streams[0].measured = MeasuredAlarms(
+            perDay: 24, share: 1.0 / 3_600, records: 3_600, days: 1.0 / 24)
+        let (outcome, _) = try run(["status"], ["GET /v1/status": [try Answer(report)]])
+        #expect(outcome.output.contains("  1 in 60 min  "), "\(outcome.output)")
+    }
+
+    /// After `history`, or a first fit that failed, there are more records than are needed.
+    @Test func recordsEnoughForTheFirstModelSayWhatTheFitWaitsFor() throws {
+        func told(_ change: (inout StreamStatus) -> Void) throws -> String {
+            var report = CommandStatusExample.report()
+            report.streams = report.streams.filter { $0.state == .learning }
+            report.streams[0].learning = LearningProgress(have: 6_500, need: 2_000, etaSecs: 0)
+            change(&report.streams[0])
+            return try run(["status"], ["GET /v1/status": [try Answer(report)]]).outcome.output
+        }
+        let next = try told { _ in }
+        #expect(!next.contains("%"), "\(next)")
+        #expect(
+            next.hasSuffix("learn: host: 6,500 records for the first model, the fit comes next\n"))
+        let failed = try told { $0.nextFitRecords = 1_625 }
+        #expect(
+            failed.hasSuffix(
+                "6,500 records for the first model, the next fit after 1,625 more\n       records\n"
+            ), "\(failed)")
+    }
+
     @Test func jsonIsTheDaemonsOwn() throws {
         let answer = try Answer(CommandStatusExample.report())
         let (outcome, _) = try run(["status", "--json"], ["GET /v1/status": [answer]])
@@ -132,6 +176,7 @@ struct CommandDaemonTests {
             var message = CommandMessageTests.message
             message.id = Int64(id)
             message.episode = Int64(episode)
+            message.beginsEpisode = id == 4_712 ? nil : true
             message.pValue = pValue
             lines += Data(message.line) + Data("\n".utf8)
             // What keeps the connection open is no anomaly.
@@ -146,6 +191,17 @@ struct CommandDaemonTests {
             ["GET /v1/streams/pump-7/anomalies?latest=3": [Answer(body: anomalies())]])
         #expect(outcome.code == 0)
         try Golden.expect(outcome.output, "tail")
+    }
+
+    @Test func tailThatBeginsWithinAnEpisodeSaysSo() throws {
+        let lines = anomalies().split(separator: UInt8(ascii: "\n"))
+        let rest = Data(lines[1...].joined(separator: Data("\n".utf8)))
+        let (outcome, _) = try run(
+            ["tail", "-n", "2"], ["GET /v1/anomalies?latest=2": [Answer(body: rest)]])
+        let marks = outcome.output.split(separator: "\n").map {
+            $0.firstMatch(of: #/  ([!|]) \[episode (\d+)\] /#).map { "\($0.1)\($0.2)" }
+        }
+        #expect(marks == ["|88", "!89"], "\(outcome.output)")
     }
 
     @Test func tailAsJSONIsTheLogsLines() throws {
@@ -302,7 +358,8 @@ struct CommandDaemonTests {
         let report = ThresholdReport(
             stream: "pump-7", current: CommandStatusExample.threshold(),
             asked: AlarmRate(perDay: 2, probability: 2.3e-6),
-            measured: MeasuredAlarms(perDay: 3.14, share: 3.6e-6, records: 1_234_000),
+            measured: MeasuredAlarms(
+                perDay: 3.14, share: 3.6e-6, records: 1_234_000, days: 1.43),
             earlier: [CommandStatusExample.threshold()])
         let (outcome, requests) = try run(
             ["threshold"] + arguments,

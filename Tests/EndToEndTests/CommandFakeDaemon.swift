@@ -135,7 +135,8 @@ enum CommandStatusExample {
         stream.quarantine = "/var/lib/flowguard/quarantine/pump-7.ndjson"
         stream.anomaliesTotal = 31
         stream.anomaliesLastDay = 3
-        stream.measured = MeasuredAlarms(perDay: 3.14, share: 3.6e-6, records: 1_234_000)
+        stream.measured = MeasuredAlarms(
+            perDay: 3.14, share: 3.6e-6, records: 1_234_000, days: 1.43)
         stream.threshold = threshold()
         stream.model = model()
         stream.lastFit = FitMessage(

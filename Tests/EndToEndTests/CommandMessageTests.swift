@@ -34,6 +34,15 @@ struct CommandMessageTests {
         #expect(read == expected)
     }
 
+    @Test func theFirstOfAnEpisodeSaysSo() throws {
+        var message = Self.message
+        message.beginsEpisode = true
+        let line = String(decoding: message.line, as: UTF8.self)
+        #expect(line.contains(#","episode":88,"begins_episode":true,"model":12,"#))
+        let read = try ControlJSON.decode(AnomalyMessage.self, from: Data(message.line))
+        #expect(read.beginsEpisode == true)
+    }
+
     @Test func absentTimeAndEpisodeAreNull() throws {
         var message = Self.message
         message.recordTime = nil
@@ -93,7 +102,8 @@ struct CommandMessageTests {
 
     @Test(arguments: [
         "{}", #"{"reset":true,"log_likelihood":1}"#, #"{"false_alarm_probability":0}"#,
-        #"{"false_alarm_probability":0.2}"#, #"{"false_alarms_per_day":-1}"#, "[]", "1",
+        #"{"false_alarm_probability":0.2}"#, #"{"false_alarm_probability":1e-300}"#,
+        #"{"false_alarms_per_day":-1}"#, "[]", "1",
         #"{"log_likelihood":"low"}"#, #"{"log_likelihood":"NaN"}"#,
     ])
     func thresholdUpdateOfNoUseIsRefused(text: String) {

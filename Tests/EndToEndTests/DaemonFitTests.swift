@@ -343,6 +343,70 @@ import Testing
         #expect(try daemon.detail().fits.count { $0.id > cut } == 1)
     }
 
+    /// What is measured is what there was of late: neither another model nor the way back begins anew, a person's choice does.
+    @Test func alarmsAreMeasuredOverWhateverModelsServed() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = try await daemon.startWithModel()
+        #expect(try daemon.stream()?.measured?.records == 600)
+        try daemon.folder.append(data.lines(1_400) { $0 % 100 == 50 }, to: "pump.csv")
+        try await daemon.wait("the records") { try daemon.stream()?.recordsTotal == 2_000 }
+        let before = try #require(try daemon.stream()?.measured)
+        #expect(before.records == 2_000)
+        #expect(before.share > 0)
+        let rate = try #require(before.perDay) / before.share
+        #expect(abs(try #require(before.days) * rate - 2_000) < 1)
+        _ = try await daemon.retrain()
+        for model in [2, 1, 2] {
+            let path = "/v1/streams/pump/models/\(model)/activate"
+            #expect(try daemon.request("POST", path).status == 200)
+            let after = try #require(try daemon.stream()?.measured)
+            #expect((after.records, after.share) == (before.records, before.share), "\(model)")
+        }
+        for (body, isOther) in [
+            (#"{"false_alarms_per_day":3}"#, true), (#"{"false_alarms_per_day":3}"#, false),
+            (#"{"reset":true}"#, true),
+        ] {
+            let total = try #require(try daemon.stream()?.recordsTotal) + 100
+            try daemon.folder.append(data.lines(100), to: "pump.csv")
+            try await daemon.wait("the records") { try daemon.stream()?.recordsTotal == total }
+            let path = "/v1/streams/pump/threshold"
+            #expect(try daemon.request("PUT", path, body: Array(body.utf8)).status == 200)
+            #expect((try daemon.stream()?.measured == nil) == isOther, "\(body)")
+        }
+    }
+
+    @Test func theNextFitIsToldByItsTimeAndByTheRecordsThatItWaitsFor() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        var data = PumpData()
+        try daemon.folder.write(PumpData.header + data.lines(600), to: "pump.csv")
+        try daemon.configure(DaemonLifeTests.pump.replacing("every: never", with: "every: 1h"))
+        try await daemon.start()
+        let early = try await daemon.wait("a model") {
+            try daemon.stream().flatMap { $0.state == .watching ? $0 : nil }
+        }
+        #expect(early.nextFitRecords == 100)
+        #expect(try #require(early.nextFitAt).timeIntervalSinceNow > 3_500)
+        try daemon.folder.append(data.lines(40), to: "pump.csv")
+        try await daemon.wait("the records") { try daemon.stream()?.recordsTotal == 640 }
+        #expect(try daemon.stream()?.nextFitRecords == 60)
+        try daemon.folder.append(data.lines(60), to: "pump.csv")
+        try await daemon.wait("the records") { try daemon.stream()?.recordsTotal == 700 }
+        #expect(try daemon.stream()?.nextFitRecords == nil)
+        #expect(try daemon.stream()?.nextFitAt != nil)
+
+        // Once its time has come, it waits for records alone.
+        _ = try await daemon.retrain()
+        try daemon.configure(DaemonLifeTests.pump.replacing("every: never", with: "every: 1s"))
+        daemon.signal(SIGHUP)
+        let late = try await daemon.wait("the time of a fit") {
+            try daemon.stream().flatMap {
+                $0.nextFitRecords != nil && $0.nextFitAt == nil ? $0 : nil
+            }
+        }
+        #expect(late.nextFitRecords == 100)
+        #expect(late.fit == nil)
+    }
+
     @Test func wrongTimesNeitherEndTheDaemonNorTheDetection() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         var data = PumpData()
@@ -359,6 +423,17 @@ import Testing
         #expect(
             try daemon.stream()?.threshold?.reason
                 == "2 false alarms a day at one record a second, the rate is not measured yet")
+        let reply = try daemon.request(
+            "PUT", "/v1/streams/pump/threshold",
+            body: Array(#"{"false_alarms_per_day":100000}"#.utf8))
+        #expect(
+            try ControlJSON.decode(ThresholdReport.self, from: reply.body).current?.reason
+                == "set by hand: 100000 false alarms a day at one record a second, the rate is not "
+                + "measured yet, held to 0.1 of the records")
+        #expect(
+            try daemon.request(
+                "PUT", "/v1/streams/pump/threshold", body: Array(#"{"reset":true}"#.utf8)
+            ).status == 200)
         let fault = "33000000000,10,90,0\n"
         try daemon.folder.append(fault + lines.suffix(100).joined(), to: "pump.csv")
         try await daemon.wait("the records") { try daemon.stream()?.recordsTotal == 601 }

@@ -208,7 +208,8 @@ import Testing
         try await daemon.wait("a third model") { try daemon.stream()?.model?.id == 3 }
         #expect(
             try daemon.stream()?.threshold?.reason
-                == "set by hand: 1000000 false alarms a day at 86400 records a day")
+                == "set by hand: 1000000 false alarms a day at 86400 records a day, "
+                + "held to 0.1 of the records")
     }
 
     @Test func aFormerCheckpointIsReadAndLaterFieldsTakeTheirDefaults() async throws {

@@ -130,11 +130,14 @@ import Testing
         try await wait(daemon, for: 15)
         let problem = try await daemon.wait("the problem") { try daemon.stream()?.lastError }
         #expect(problem.message.contains("pump-a.csv: expected the columns"))
+        #expect(try daemon.stream()?.state == .failing)
+        #expect(try daemon.get("/metrics").text.contains(#"stream="pump",state="failing"} 1"#))
         // Another file by that name is taken.
         try folder.write(PumpData.header + data.lines(10), to: "in/new")
         rename(folder.file("in/new"), folder.file("in/pump-a.csv"))
         try await wait(daemon, for: 25)
         try await daemon.wait("no problem") { try daemon.stream()?.lastError == nil }
+        #expect(try daemon.stream()?.state == .learning)
     }
 
     @Test func oneFileOfAPatternThatCannotBeReadHoldsUpNoOther() async throws {

@@ -230,6 +230,14 @@ import Testing
                 above 0 and at most 0.1, found '5'
                 """),
         Mistake(
+            name: "no p-value is that small",
+            yaml:
+                "streams: [{name: a, source: {file: a}, alarm: {false_alarm_probability: 1e-300}}]",
+            report: """
+                error: f.yaml:1:73: stream 'a': alarm.false_alarm_probability: expected at least \
+                1e-12, found 1e-300
+                """),
+        Mistake(
             name: "the first fit fits in the window",
             yaml: """
                 streams:

@@ -18,7 +18,9 @@ struct StateStoreTests {
         #expect(try store.checkpoint(stream: Example.stream) == Example.checkpoint())
         #expect(
             try store.anomalies(after: 0, limit: 10) == [
-                AnomalyRow(id: 1, stream: Example.stream, anomaly: Example.anomaly(model: id)),
+                AnomalyRow(
+                    id: 1, stream: Example.stream, anomaly: Example.anomaly(model: id),
+                    beginsEpisode: true),
                 AnomalyRow(
                     id: 2, stream: Example.stream,
                     anomaly: Example.anomaly(model: id, offset: 104_266)),
