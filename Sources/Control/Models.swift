@@ -141,6 +141,9 @@ public enum ThresholdUpdate: Sendable, Hashable, Codable {
     private static let mostAlarmsPerDay = 1_000_000.0
     private static let leastProbability = 1e-12
 
+    /// The cause of a decoding error whose description is for people, and not the decoder's own.
+    public struct Refusal: Error {}
+
     private enum Key: String, CodingKey, CaseIterable {
         case logLikelihood
         case falseAlarmProbability
@@ -152,11 +155,9 @@ public enum ThresholdUpdate: Sendable, Hashable, Codable {
     public init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: Key.self)
         guard container.allKeys.count == 1, let key = container.allKeys.first else {
-            throw DecodingError.dataCorrupted(
-                .init(
-                    codingPath: decoder.codingPath,
-                    debugDescription: "expected one of log_likelihood, "
-                        + "false_alarm_probability, false_alarms_per_day, reset"))
+            throw Self.refused(
+                "expected one of log_likelihood, false_alarm_probability, false_alarms_per_day, "
+                    + "reset", decoder)
         }
         switch key {
         case .logLikelihood:
@@ -166,13 +167,19 @@ public enum ThresholdUpdate: Sendable, Hashable, Codable {
         case .falseAlarmsPerDay:
             self = .falseAlarmsPerDay(try container.decode(Double.self, forKey: key))
         case .reset:
-            _ = try container.decode(Bool.self, forKey: key)
             self = .reset
+            guard try container.decode(Bool.self, forKey: key) else {
+                throw Self.refused("reset: expected true, found false", decoder)
+            }
         }
-        if let problem {
-            throw DecodingError.dataCorrupted(
-                .init(codingPath: decoder.codingPath, debugDescription: problem))
-        }
+        if let problem { throw Self.refused(problem, decoder) }
+    }
+
+    private static func refused(_ problem: String, _ decoder: any Decoder) -> DecodingError {
+        .dataCorrupted(
+            .init(
+                codingPath: decoder.codingPath, debugDescription: problem,
+                underlyingError: Refusal()))
     }
 
     /// Writes the one key.

@@ -105,6 +105,7 @@ extension ControlServer {
 extension AnomalyQuery {
     /// Reads `after`, `latest` (or `last`) and `follow`; anything else in them is refused.
     init(_ request: Request) throws {
+        try request.requireKeys(["after", "latest", "last", "follow"])
         func number(_ key: String) throws -> Int64? {
             guard let text = request.uri.queryParameters[Substring(key)] else { return nil }
             guard let value = Int64(text), value >= 0, value <= 1 << 53 else {

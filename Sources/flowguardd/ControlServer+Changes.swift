@@ -18,10 +18,7 @@ extension ControlServer {
     /// Bodies that are scored at once: they and their replies take memory.
     static let maximumScores = 2
 
-    /// Beyond this the connection of a body that is too long is given up.
-    private static let maximumDroppedBytes = 1 << 30
-
-    func addChangingRoutes(_ router: Router<ControlContext>) {
+    func addChangingRoutes(_ router: ControlRouter) {
         let streams = router.group("/v1/streams")
         streams.post(":name/retrain") { request, context in
             let worker = try await worker(context)
@@ -33,7 +30,7 @@ extension ControlServer {
         }
         streams.put(":name/threshold") { request, context in
             _ = try await self.worker(context)
-            let update = try await thresholdUpdate(request)
+            let update = try await thresholdUpdate(request, context)
             // A body may take its time: a reload can have put another worker in the place of the first.
             let worker = try await self.worker(context)
             try await change(update, of: worker)
@@ -61,14 +58,14 @@ extension ControlServer {
         }
         streams.post(":name/score") { request, context in
             let worker = try await worker(context)
-            return try await score(request, worker)
+            return try await score(request, context, worker)
         }
     }
 
-    func addLabelRoutes(_ router: Router<ControlContext>) {
+    func addLabelRoutes(_ router: ControlRouter) {
         router.put("/v1/anomalies/:id/label") { request, context in
             let id = try number(context, "id")
-            let update = try await labelUpdate(request)
+            let update = try await labelUpdate(request, context)
             return try await label(id, update.label, note: update.note, context)
         }
         router.delete("/v1/anomalies/:id/label") { _, context in
@@ -91,14 +88,17 @@ extension ControlServer {
     /// The body, or `nil` when it is longer.
     ///
     /// The rest of a longer one is read and dropped: a client that still sends does not see the reply.
-    private static func body(of request: Request, upTo limit: Int) async throws -> ByteBuffer? {
+    private static func body(
+        of request: Request, _ context: ControlContext, upTo limit: Int
+    ) async throws -> ByteBuffer? {
+        context.body.take()
         var body = ByteBuffer()
         var count = 0
         for try await part in request.body {
             count += part.readableBytes
             if count <= limit {
                 body.writeImmutableBuffer(part)
-            } else if count > maximumDroppedBytes {
+            } else if count > RequestBodyState.maximumDroppedBytes {
                 break
             }
         }
@@ -107,14 +107,19 @@ extension ControlServer {
 
     // MARK: Thresholds
 
-    private func thresholdUpdate(_ request: Request) async throws -> ThresholdUpdate {
-        guard let body = try await Self.body(of: request, upTo: Self.maximumChangeBytes) else {
+    private func thresholdUpdate(
+        _ request: Request, _ context: ControlContext
+    ) async throws -> ThresholdUpdate {
+        let limit = Self.maximumChangeBytes
+        guard let body = try await Self.body(of: request, context, upTo: limit) else {
             throw HTTPFailure(
-                .contentTooLarge, "a change has at most \(Self.maximumChangeBytes) bytes")
+                .contentTooLarge, "a change has at most \(limit) bytes")
         }
         do {
             return try ControlJSON.decode(ThresholdUpdate.self, from: Data(body.readableBytesView))
-        } catch DecodingError.dataCorrupted(let problem) where problem.underlyingError == nil {
+        } catch DecodingError.dataCorrupted(let problem)
+            where problem.underlyingError is ThresholdUpdate.Refusal
+        {
             throw HTTPFailure(.badRequest, problem.debugDescription)
         } catch {
             throw HTTPFailure(
@@ -138,9 +143,9 @@ extension ControlServer {
     // MARK: Labels
 
     private func labelUpdate(
-        _ request: Request
+        _ request: Request, _ context: ControlContext
     ) async throws -> (label: AnomalyLabel, note: String?) {
-        let body = try await Self.body(of: request, upTo: Self.maximumChangeBytes)
+        let body = try await Self.body(of: request, context, upTo: Self.maximumChangeBytes)
         guard let body,
             let update = try? ControlJSON.decode(
                 LabelUpdate.self, from: Data(body.readableBytesView)),
@@ -183,7 +188,10 @@ extension ControlServer {
     // MARK: Scoring
 
     /// Scores the lines of the body with the serving model; nothing of it is stored.
-    private func score(_ request: Request, _ worker: StreamWorker) async throws -> Response {
+    private func score(
+        _ request: Request, _ context: ControlContext, _ worker: StreamWorker
+    ) async throws -> Response {
+        try request.requireKeys(["input_format", "output_format", "delimiter"])
         guard let serving = worker.board.snapshot.serving else {
             throw RequestError.noModel(stream: worker.name)
         }
@@ -198,10 +206,14 @@ extension ControlServer {
                 .serviceUnavailable, "\(Self.maximumScores) bodies are scored already",
                 hint: "ask again in a while, or export the model and score without the daemon")
         }
-        guard let body = try await Self.body(of: request, upTo: Self.maximumScoreBytes) else {
+        let limit = Self.maximumScoreBytes
+        guard let body = try await Self.body(of: request, context, upTo: limit) else {
             throw HTTPFailure(
-                .contentTooLarge, "a body to score has at most \(Self.maximumScoreBytes) bytes",
+                .contentTooLarge, "a body to score has at most \(limit) bytes",
                 hint: "send it in parts, or export the model and score without the daemon")
+        }
+        guard body.readableBytes > 0 else {
+            throw HTTPFailure(.badRequest, "the body: expected records, found nothing")
         }
         let scoring = ScoredBody(
             body, serving: serving, format: format, output: output,

@@ -55,10 +55,10 @@ struct ControlServer: Sendable {
             }, logger: quietLogger)
     }
 
-    /// Connections on which nothing is asked are closed, and those whose reply is not read; a reply that goes on is neither.
+    /// Connections on which nothing is asked are closed, before the first request the sooner, and those whose reply is not read; a reply that goes on is neither.
     private static let listener = HTTPServerBuilder.http1(
         configuration: .init(
-            additionalChannelHandlers: [StalledReaderHandler()], idleTimeout: .seconds(60)))
+            additionalChannelHandlers: [StalledClientHandler()], idleTimeout: .seconds(60)))
 
     private func configuration(_ address: BindAddress) -> ApplicationConfiguration {
         ApplicationConfiguration(
@@ -74,19 +74,18 @@ struct ControlServer: Sendable {
     }
 
     private func router(isReadOnly: Bool) -> Router<ControlContext> {
-        let router = Router(context: ControlContext.self)
-        router.add(middleware: FailureMiddleware())
+        let router = ControlRouter()
         addReadingRoutes(router)
         if !isReadOnly {
             addChangingRoutes(router)
             addLabelRoutes(router)
         }
-        return router
+        return router.complete()
     }
 
     // MARK: Reading
 
-    private func addReadingRoutes(_ router: Router<ControlContext>) {
+    private func addReadingRoutes(_ router: ControlRouter) {
         router.get("/healthz") { _, _ in health() }
         router.get("/metrics") { _, _ in
             HTTPReply.bytes(
@@ -189,7 +188,13 @@ struct ControlServer: Sendable {
 
     /// The stream that the path names, or the key of a stream.
     func worker(_ context: ControlContext) async throws -> StreamWorker {
-        let name = context.parameters.get("name")?.removingPercentEncoding ?? ""
+        let text = context.parameters.get("name") ?? ""
+        guard let name = text.removingPercentEncoding else {
+            throw HTTPFailure(
+                .badRequest,
+                "name: expected UTF-8 with percent signs before hexadecimal digits, found "
+                    + "'\(text.prefix(80))'")
+        }
         if let worker = try await pool.worker(named: name) { return worker }
         let (stream, key) = KeyedName.split(name)
         if let key, pool.workers.contains(where: { $0.name == stream }) {

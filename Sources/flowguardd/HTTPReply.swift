@@ -4,14 +4,21 @@ import HTTPTypes
 import Hummingbird
 import NIOCore
 import Streams
+import Synchronization
 
 /// What a request cannot have, with its HTTP status.
 struct HTTPFailure: Error {
     var status: HTTPResponse.Status
     var reply: ErrorReply
+    /// Beside those of every reply.
+    var headers: HTTPFields
 
-    init(_ status: HTTPResponse.Status, _ error: String, hint: String? = nil) {
+    init(
+        _ status: HTTPResponse.Status, _ error: String, hint: String? = nil,
+        headers: HTTPFields = [:]
+    ) {
         self.status = status
+        self.headers = headers
         reply = ErrorReply(error: error, hint: hint)
     }
 }
@@ -56,13 +63,15 @@ enum HTTPReply {
             failure = HTTPFailure(
                 error.status,
                 error.status == .notFound
-                    ? "there is nothing at this path for this method"
+                    ? "there is nothing at this path"
                     : error.body ?? error.status.reasonPhrase)
         default:
             failure = HTTPFailure(.internalServerError, "\(error)")
         }
-        let reply = try? json(failure.reply, status: failure.status)
-        return reply ?? Response(status: failure.status)
+        var reply =
+            (try? json(failure.reply, status: failure.status)) ?? Response(status: failure.status)
+        reply.headers.append(contentsOf: failure.headers)
+        return reply
     }
 }
 
@@ -77,7 +86,51 @@ struct FailureMiddleware: RouterMiddleware {
         do {
             return try await next(request, context)
         } catch {
-            return HTTPReply.failure(error)
+            await context.body.drop(request.body)
+            let reply = HTTPReply.failure(error)
+            return request.method == .head ? reply.createHeadResponse() : reply
+        }
+    }
+}
+
+extension Request {
+    /// Throws if the query has another key: a misspelt one would be without effect.
+    func requireKeys(_ known: [String]) throws(HTTPFailure) {
+        for (key, _) in uri.queryParameters where !known.contains(String(key)) {
+            throw HTTPFailure(
+                .badRequest,
+                "expected \(known.joined(separator: ", ")) in the query, found "
+                    + "'\(key.prefix(40))'")
+        }
+    }
+}
+
+/// Whether somebody reads the body of a request: what nobody reads is dropped before a refusal, which a client that
+/// still sends does not see.
+final class RequestBodyState: Sendable {
+    /// Beyond this a connection is given up.
+    static let maximumDroppedBytes = 1 << 30
+
+    private let isTaken = Mutex(false)
+
+    /// Somebody reads it from here on.
+    func take() { isTaken.withLock { $0 = true } }
+
+    /// Reads the body to its end if nobody has begun to.
+    func drop(_ body: RequestBody) async {
+        let wasTaken = isTaken.withLock { isTaken in
+            defer { isTaken = true }
+            return isTaken
+        }
+        guard !wasTaken else { return }
+        var count = 0
+        do {
+            for try await part in body {
+                count += part.readableBytes
+                if count > Self.maximumDroppedBytes { break }
+            }
+        } catch {
+            // The client has left: nobody waits for the reply.
         }
     }
 }
@@ -114,6 +167,7 @@ struct PeerCredentials: Sendable {
 struct ControlContext: RequestContext {
     var coreContext: CoreRequestContextStorage
     let channel: any Channel
+    let body = RequestBodyState()
 
     init(source: ApplicationRequestContextSource) {
         coreContext = .init(source: source)

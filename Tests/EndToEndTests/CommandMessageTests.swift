@@ -104,7 +104,7 @@ struct CommandMessageTests {
         "{}", #"{"reset":true,"log_likelihood":1}"#, #"{"false_alarm_probability":0}"#,
         #"{"false_alarm_probability":0.2}"#, #"{"false_alarm_probability":1e-300}"#,
         #"{"false_alarms_per_day":-1}"#, "[]", "1",
-        #"{"log_likelihood":"low"}"#, #"{"log_likelihood":"NaN"}"#,
+        #"{"log_likelihood":"low"}"#, #"{"log_likelihood":"NaN"}"#, #"{"reset":false}"#,
     ])
     func thresholdUpdateOfNoUseIsRefused(text: String) {
         #expect(throws: DecodingError.self) {

@@ -107,4 +107,77 @@ import Testing
         #expect(wrong.status == 422)
         #expect(wrong.text.contains("'pressure', 'noise'"), "\(wrong.text)")
     }
+
+    @Test func methodsAndQueriesThatThereAreNotAreRefusedAsSuch() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        _ = try await daemon.startWithModel()
+        for path in ["/healthz", "/metrics", "/v1/status", "/v1/streams/pump"] {
+            let head = try daemon.request("HEAD", path)
+            #expect(head.status == 200)
+            #expect(head.body.isEmpty)
+        }
+        let unknown = try daemon.request("HEAD", "/v1/streams/valve")
+        #expect(unknown.status == 404)
+        #expect(unknown.body.isEmpty)
+        for (method, path, allowed) in [
+            ("POST", "/v1/status", "GET, HEAD"),
+            ("GET", "/v1/streams/pump/score", "POST"),
+            ("DELETE", "/v1/streams/pump/threshold", "GET, HEAD, PUT"),
+        ] {
+            let reply = try daemon.request(method, path)
+            #expect(reply.status == 405)
+            #expect(reply.head.contains("\r\nAllow: \(allowed)\r\n"), "\(reply.head)")
+            #expect(reply.text.contains("this path has no method \(method)"))
+        }
+        #expect(try daemon.get("/v1").status == 404)
+        let score = "/v1/streams/pump/score"
+        let lines = Array((PumpData.header + "1,2,3,4\n").utf8)
+        for (method, path, body, error) in [
+            (
+                "GET", "/v1/anomalies?folow=true", [],
+                "expected after, latest, last, follow in the query, found 'folow'"
+            ),
+            (
+                "POST", score + "?format=ndjson", lines,
+                "expected input_format, output_format, delimiter in the query, found 'format'"
+            ),
+            ("POST", score, [], "the body: expected records, found nothing"),
+            ("GET", "/v1/streams/%ff", [], "name: expected UTF-8"),
+        ] as [(String, String, [UInt8], String)] {
+            let reply = try daemon.request(method, path, body: body)
+            #expect(reply.status == 400, "\(path)")
+            #expect(reply.text.contains(error), "\(reply.text)")
+        }
+        let form = "expected a JSON object with one of log_likelihood"
+        for (body, error) in [
+            ("{\"reset\":false}", "reset: expected true, found false"), ("", form),
+            ("{\"log_likelihood\":1e400}", form), ("{}", "expected one of log_likelihood"),
+        ] {
+            let reply = try daemon.request(
+                "PUT", "/v1/streams/pump/threshold", body: Array(body.utf8))
+            #expect(reply.status == 400, "\(body)")
+            #expect(reply.text.contains(error), "\(reply.text)")
+        }
+    }
+
+    @Test func aRefusalIsSeenByAClientThatStillSends() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        _ = try await daemon.startWithModel()
+        // Longer than all buffers on the way.
+        let body = [UInt8](repeating: UInt8(ascii: "\n"), count: 32 << 20)
+        let start = ContinuousClock.now
+        #expect(
+            try daemon.request("POST", "/v1/streams/valve/score", body: body).status == 404)
+        #expect(try daemon.request("POST", "/v1/status", body: body).status == 405)
+        #expect(start.duration(to: .now) < .seconds(30))
+    }
+
+    @Test func aConnectionThatAsksNothingIsClosedSoon() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        _ = try await daemon.startWithModel()
+        let start = ContinuousClock.now
+        let client = try StreamSocket(path: daemon.controlSocket)
+        #expect(try client.receiveAll().isEmpty)
+        #expect(start.duration(to: .now) < .seconds(40))
+    }
 }

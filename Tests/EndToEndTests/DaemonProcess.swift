@@ -183,6 +183,8 @@ final class DaemonProcess {
         var body: Data
         /// The fields behind a body in chunks.
         var trailers: String
+        /// Status line and fields.
+        var head = ""
 
         var text: String { String(decoding: body, as: UTF8.self) }
     }
@@ -210,7 +212,7 @@ final class DaemonProcess {
         if head.lowercased().contains("transfer-encoding: chunked") {
             (body, trailers) = unchunked(body)
         }
-        return Reply(status: status, body: body, trailers: trailers)
+        return Reply(status: status, body: body, trailers: trailers, head: head)
     }
 
     private static func unchunked(_ data: Data) -> (body: Data, trailers: String) {

@@ -100,6 +100,26 @@ struct DocumentTests {
         #expect(documented.subtracting(names).sorted() == [], "not in Sources/flowguardd")
     }
 
+    @Test func everyRouteIsDocumented() throws {
+        let sources = try checkout.files(in: ["Sources/flowguardd"], extensions: ["swift"])
+        var routes: Set<String> = []
+        for source in sources {
+            for route in source.text.matches(
+                of: #/(router|streams)\.(get|put|post|delete)\("([^"]+)"\)/#)
+            {
+                let path = (route.1 == "streams" ? "/v1/streams/" : "") + route.3
+                let pattern = path.replacing(":name", with: "NAME").replacing(":id", with: "ID")
+                let answersTCP = source.path.hasSuffix("/ControlServer.swift") ? "yes" : "no"
+                routes.insert("`\(route.2.uppercased()) \(pattern)` | \(answersTCP)")
+            }
+        }
+        #expect(routes.count > 10, "the pattern finds the routes")
+        let page = try checkout.file("docs/api.md").text
+        let documented = Set(try matches("^\\| (`[A-Z]+ /[^`]*` \\| (?:yes|no)) \\|", in: page))
+        #expect(routes.subtracting(documented).sorted() == [], "not in docs/api.md")
+        #expect(documented.subtracting(routes).sorted() == [], "not in Sources/flowguardd")
+    }
+
     @Test func messagesInTheDocumentsAreThoseOfTheCode() throws {
         let sources = try checkout.files(in: ["Sources"], extensions: ["swift"])
         let code = sources.map(\.text).joined(separator: "\n")
