@@ -49,6 +49,7 @@ enum CSV {
     static func columnNames(
         header: [UInt8], options: FormatOptions, input: String
     ) throws(IngestError) -> [String] {
+        try checkText(header, input: input)
         let names = cells(of: header, delimiter: options.delimiter).map {
             String(decoding: $0, as: UTF8.self)
         }
@@ -130,6 +131,23 @@ enum CSV {
         var seen: Set<String> = []
         for name in names where !name.isEmpty && !seen.insert(name).inserted {
             throw .duplicateColumn(input: input, column: name)
+        }
+    }
+
+    /// Throws if a first line is not of text as it is read here: lines of UTF-8 that end with LF.
+    static func checkText(
+        _ header: some Collection<UInt8>, input: String
+    ) throws(IngestError) {
+        let start = Array(header.prefix(64))
+        let halves = [0, 1].map { half in start.indices.filter { $0 % 2 == half } }
+        let isWide =
+            header.starts(with: [0xFF, 0xFE]) || header.starts(with: [0xFE, 0xFF])
+            || (start.count >= 4
+                && halves.contains { half in half.allSatisfy { start[$0] == 0 } })
+        guard !isWide else { throw .wideCharacters(input: input) }
+        let pairs = zip(header, header.dropFirst())
+        guard !pairs.contains(where: { $0 == 0x0D && $1 != 0x0A }) else {
+            throw .bareReturns(input: input)
         }
     }
 

@@ -123,6 +123,15 @@ public struct DetectedFormat: Sendable, Hashable {
         "%b %d, %Y %T", "%d/%b/%Y:%T %z", "%a %b %d %T %Y", "%Y.%m.%d %T", "%Y%m%d %T",
     ]
 
+    /// The patterns that read a text which is no time without one.
+    static func patterns(of cell: [UInt8]) -> [String] {
+        patterns.filter { pattern in
+            var format = TimeFormat()
+            format.pattern = pattern
+            return cell.withUnsafeBufferPointer(TimeParser(format).parse) != nil
+        }
+    }
+
     /// Markers of missing values, and how times are written.
     private mutating func lookAtCells(_ rows: [[[UInt8]]]) {
         guard let names = rows.first else { return }

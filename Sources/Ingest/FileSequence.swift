@@ -53,7 +53,8 @@ public final class FileSequence: LineSource {
     ///   - format: How their lines are read; `nil`: as the first lines say, which are waited for.
     ///   - adjust: What the user says of a format that the first lines show.
     ///   - limits: How much goes into a batch.
-    /// - Throws: `noSuchFile`, `cannotOpen`, `notARegularFile` for a folder, `compressed` for what cannot be unpacked.
+    /// - Throws: `noSuchFile`, `cannotOpen`, `notARegularFile` for a folder, `compressed` for what cannot be unpacked,
+    ///   `wideCharacters` and `bareReturns` for what is no lines of UTF-8.
     public init(
         _ paths: [String], format: FormatOptions?, adjust: (inout FormatOptions) -> Void = { _ in },
         limits: BatchLimits = .init()
@@ -69,8 +70,12 @@ public final class FileSequence: LineSource {
             self.format = format
             detected = nil
         } else {
-            var found = DetectedFormat(
-                start: try opened[0].content.peek(DetectedFormat.startBytes), name: name)
+            let start = try opened[0].content.peek(DetectedFormat.startBytes)
+            var found = DetectedFormat(start: start, name: name)
+            if found.options.format == .csv {
+                // Its first line may be longer than any that is read.
+                try CSV.checkText(start.prefix { $0 != UInt8(ascii: "\n") }, input: name)
+            }
             adjust(&found.options)
             self.format = found.options
             detected = found

@@ -27,6 +27,10 @@ public enum IngestError: Error, Equatable, CustomStringConvertible {
     case notAFolder(path: String, found: String)
     /// The delimiter cannot be told from the content of a cell.
     case unusableDelimiter(UInt8)
+    /// An input is of characters of two bytes each.
+    case wideCharacters(input: String)
+    /// The lines of an input end with a carriage return alone.
+    case bareReturns(input: String)
     /// The header of a CSV input names no column.
     case emptyHeader(input: String)
     /// The header of a CSV input names a column twice.
@@ -45,8 +49,9 @@ public enum IngestError: Error, Equatable, CustomStringConvertible {
     case noStep(input: String, late: Int64)
     /// No series has a value in half of the steps.
     case noFrequentSeries(input: String, present: [String])
-    /// No column of the input holds numbers; some may hold such as `0,84`.
-    case noNumericColumns(input: String, present: [String], hasDecimalCommas: Bool)
+    /// No column of the input holds numbers; some may hold such as `0,84`, or numbers with a unit.
+    case noNumericColumns(
+        input: String, present: [String], hasDecimalCommas: Bool, measures: [String] = [])
     /// An input has more columns than features are chosen from.
     case tooManyColumns(input: String, limit: Int)
     /// More columns are to be features than a record may have.
@@ -99,6 +104,11 @@ public enum IngestError: Error, Equatable, CustomStringConvertible {
         case .unusableDelimiter(let byte):
             "the delimiter \(Printable.quoted([byte])) cannot be used: expected a byte that no "
                 + "number and no name holds, such as ',', ';' or a tab"
+        case .wideCharacters(let input):
+            "\(input): expected text in UTF-8, found UTF-16"
+        case .bareReturns(let input):
+            "\(input): expected lines that end with a line feed, found a carriage return alone, as "
+                + "old Macs wrote it"
         case .emptyHeader(let input):
             "\(input): header: expected the names of the columns, found none"
         case .duplicateColumn(let input, let column):
@@ -121,7 +131,7 @@ public enum IngestError: Error, Equatable, CustomStringConvertible {
         case .noFrequentSeries(let input, let present):
             "\(input): expected a series that has a value in at least half of the steps, found none "
                 + "in \(Self.names(present))"
-        case .noNumericColumns(let input, let present, _):
+        case .noNumericColumns(let input, let present, _, _):
             "\(input): expected at least one column of numbers, found none in "
                 + Self.names(present)
         case .tooManyColumns(let input, let limit):
@@ -179,6 +189,8 @@ extension IngestError {
     /// What is wrong with the lines of a file, told of the name that it has now.
     public func naming(_ path: String) -> IngestError {
         switch self {
+        case .wideCharacters: .wideCharacters(input: path)
+        case .bareReturns: .bareReturns(input: path)
         case .emptyHeader: .emptyHeader(input: path)
         case .duplicateColumn(_, let column): .duplicateColumn(input: path, column: column)
         case .headerMissing: .headerMissing(input: path)

@@ -82,6 +82,11 @@ public struct LongAssembler: Sendable, Hashable, Codable {
         public func present(inStep index: Int, of columns: [String]) -> [String] {
             zip(columns, steps[index].values).filter { !$0.1.isNaN }.map(\.0)
         }
+
+        /// The values of these columns, in their order.
+        public func numbers(inStep index: Int) -> [Double] {
+            steps[index].values.filter { !$0.isNaN }
+        }
     }
 
     /// An assembler that has seen nothing.

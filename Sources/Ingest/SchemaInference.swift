@@ -1,26 +1,12 @@
 /// What was found out about the columns of an input.
 public struct InferredSchema: Sendable, Hashable {
-    /// A column that is neither feature nor category nor time.
-    public struct LeftOut: Sendable, Hashable {
-        /// What its cells hold.
-        public enum Content: String, Sendable, Hashable, Codable {
-            /// Texts: it may be named as a category.
-            case text
-            /// Times: the difference to the record's time tells little, a column of its own does.
-            case times
-        }
-
-        /// The column.
-        public var name: String
-        /// What its cells hold.
-        public var content: Content
-    }
-
     /// The columns of a record.
     public var schema: Schema
-    /// Columns with content of another kind, which nobody named or excluded; empty where the
-    /// features are named.
+    /// Columns with content of another kind, or numbers that tell nothing of the machine, which
+    /// nobody named or excluded; empty where the features are named.
     public var leftOut: [LeftOut]
+    /// Features that only rise, which nobody named: what counts on leaves the range that is learned.
+    public var rising: [String] = []
 }
 
 /// Finds out which columns of an input are numbers and which one is the time.
@@ -35,28 +21,68 @@ public enum SchemaInference {
         "time", "timestamp", "datetime", "date", "ts", "@timestamp",
     ]
 
+    /// From so many records on it counts how many of them have a number in a column.
+    private static let leastRecords = 40
+
     /// What the cells of a column hold, over the lines that were looked at.
     private struct Column {
+        /// Empty where the header has none.
         var name: String
-        var hasNumber = false
+        /// Cells that hold a value.
+        var cells = 0
+        var numbers = 0
+        var lastNumber = Double.nan
+        var rise = Rise()
+        /// Texts that look like a number with a unit.
+        var measures = 0
         var isNumeric = true
         var hasTime = false
         var isTime = true
         var hasBoolean = false
         var isBoolean = true
         var isNested = false
-        var example: String?
+        /// The first cell with a value, and the first that is no number.
+        var firstCell: [UInt8]?
+        var firstText: [UInt8]?
 
-        var isFeature: Bool { hasNumber && isNumeric && !name.isEmpty }
+        var isFeature: Bool { numbers > 0 && isNumeric && !name.isEmpty }
         var isCategory: Bool { hasBoolean && isBoolean && !name.isEmpty }
+        var holdsMeasures: Bool { 2 * measures > cells - numbers }
+        var example: String? { firstCell.map { Printable.quoted($0) } }
 
-        var leftOut: InferredSchema.LeftOut? {
-            guard !isFeature, !isCategory, !isNested, !name.isEmpty, example != nil,
-                name != "_measurement"
-            else {
-                return nil
+        /// Why a feature is none after all, of so many records.
+        func flaw(records: Int) -> InferredSchema.LeftOut.Content? {
+            if rise.countsRecords { return .rowNumbers }
+            return records >= leastRecords && 2 * numbers < records ? .sparse : nil
+        }
+
+        /// The column as one that is left out; `nil` for one that is not, and for what cannot be a column.
+        ///
+        /// - Parameter position: In the header, from 1.
+        func leftOut(position: Int) -> InferredSchema.LeftOut? {
+            guard !isFeature, !isCategory, !isNested, name != "_measurement" else { return nil }
+            guard !name.isEmpty else {
+                return numbers > 0 && isNumeric
+                    ? .init(name: "column \(position)", content: .unnamed) : nil
             }
-            return .init(name: name, content: hasTime && isTime ? .times : .text)
+            guard let text = firstText ?? firstCell else {
+                return .init(name: name, content: .nothing)
+            }
+            // "5,123" is also a number of seconds.
+            if hasTime && isTime && !holdsMeasures { return .init(name: name, content: .times) }
+            let patterns = DetectedFormat.patterns(of: text)
+            let content: InferredSchema.LeftOut.Content =
+                if !patterns.isEmpty {
+                    .dates
+                } else if holdsMeasures {
+                    .measures
+                } else if 2 * numbers > cells {
+                    .mixed
+                } else {
+                    .text
+                }
+            return .init(
+                name: name, content: content, example: Printable.quoted(text), patterns: patterns)
         }
     }
 
@@ -71,7 +97,9 @@ public enum SchemaInference {
     ///   - batch: The first lines of the input, with its header.
     ///   - format: How lines are read.
     ///   - features: The feature columns, if the user names them; else every numeric column:
-    ///     one that holds at least one number, and besides numbers only missing values.
+    ///     one that holds at least one number, and besides numbers only missing values. One that
+    ///     counts the records, or has a number in fewer than half of forty records or more, is
+    ///     left out, unless all are such.
     ///   - categories: The columns whose values are texts. A column that holds nothing but true
     ///     and false is one too, if it is among the features that are named or none are.
     ///   - exclude: Columns that are never features or categories.
@@ -89,16 +117,18 @@ public enum SchemaInference {
         let input = batch.inputName
         let lines = batch.lines.indices.filter { !batch.lines[$0].isOversize }.prefix(lineLimit)
         let reader = CellReader(format)
-        var columns: [Column]
+        let columns: [Column]
+        /// Lines that hold a number.
+        let records: Int
         switch format.format {
         case .csv:
             let names = try csvNames(batch, hasLines: !lines.isEmpty, format: format)
             let isLookedAt = names.count <= columnLimit || features != nil
-            columns = csvColumns(
+            (columns, records) = csvColumns(
                 names, batch, lines: isLookedAt ? Array(lines) : [], reader: reader)
         case .ndjson, .influx:
             let named = Set((features ?? []) + categories + [time].compactMap(\.self))
-            columns = keyedColumns(batch, lines: lines, reader: reader, named: named)
+            (columns, records) = keyedColumns(batch, lines: lines, reader: reader, named: named)
         }
         guard features != nil || columns.count <= columnLimit else {
             throw .tooManyColumns(input: input, limit: columnLimit)
@@ -116,18 +146,32 @@ public enum SchemaInference {
         let booleans = others.filter {
             $0.isCategory && features?.contains($0.name) != false
         }.map(\.name)
+        let candidates = others.filter(\.isFeature)
+        var flaws: [String: InferredSchema.LeftOut.Content] = [:]
+        for column in candidates { flaws[column.name] = column.flaw(records: records) }
+        if flaws.count == candidates.count { flaws = [:] }
         let numbers =
-            features?.filter { !booleans.contains($0) } ?? others.filter(\.isFeature).map(\.name)
+            features?.filter { !booleans.contains($0) }
+            ?? candidates.map(\.name).filter { flaws[$0] == nil }
         guard !numbers.isEmpty else {
+            let hasCommas = hasDecimalCommas(batch, format: format)
             throw .noNumericColumns(
-                input: input, present: others.map(\.name),
-                hasDecimalCommas: hasDecimalCommas(batch, format: format))
+                input: input, present: others.map(\.name), hasDecimalCommas: hasCommas,
+                measures: hasCommas ? [] : others.filter(\.holdsMeasures).map(\.name))
         }
         let schema = Schema(
             features: numbers, categories: categories + booleans, time: timeColumn)
         try schema.checkColumnCount(input: input)
+        guard features == nil else { return InferredSchema(schema: schema, leftOut: []) }
+        let passedOver = Set(exclude + categories + [timeColumn].compactMap(\.self))
         return InferredSchema(
-            schema: schema, leftOut: features == nil ? others.compactMap(\.leftOut) : [])
+            schema: schema,
+            leftOut: zip(columns, 1...).compactMap { column, position in
+                if passedOver.contains(column.name) { return nil }
+                return flaws[column.name].map { .init(name: column.name, content: $0) }
+                    ?? column.leftOut(position: position)
+            },
+            rising: candidates.filter { $0.rise.isSteady && flaws[$0.name] == nil }.map(\.name))
     }
 
     /// Infers what each line of a batch holds by itself: for those who decide by many lines.
@@ -138,11 +182,12 @@ public enum SchemaInference {
     ///   - batch: Lines of one input, with its header.
     ///   - format: How lines are read.
     ///   - time: The time column, if the user names it.
-    ///   - take: Takes the numeric columns, those of true and false, and the time of a line;
-    ///     `false` ends it.
+    ///   - take: Takes the numeric columns, those of true and false, and the time of a line, and
+    ///     its numbers in the order of the columns; `false` ends it.
     /// - Throws: `IngestError` if the header is none, or has more than `columnLimit` columns.
     public static func inferEach(
-        _ batch: LineBatch, format: FormatOptions, time: String?, _ take: (Schema?) -> Bool
+        _ batch: LineBatch, format: FormatOptions, time: String?,
+        _ take: (Schema?, [Double]) -> Bool
     ) throws(IngestError) {
         // The header is read once: it may be as long as a line may be.
         var names: [String] = []
@@ -155,13 +200,15 @@ public enum SchemaInference {
         }
         for line in batch.lines.indices {
             guard !batch.lines[line].isOversize else {
-                if take(nil) { continue } else { return }
+                if take(nil, []) { continue } else { return }
             }
             let columns =
                 format.format == .csv
-                ? csvColumns(names, batch, lines: [line], reader: reader)
-                : keyedColumns(batch, lines: [line], reader: reader, named: [])
-            guard take(schema(of: columns, time: time)) else { return }
+                ? csvColumns(names, batch, lines: [line], reader: reader).columns
+                : keyedColumns(batch, lines: [line], reader: reader, named: []).columns
+            let found = schema(of: columns, time: time)
+            let numbers = columns.filter { $0.isFeature && $0.name != found?.time }
+            guard take(found, numbers.map(\.lastNumber)) else { return }
         }
     }
 
@@ -235,6 +282,7 @@ public enum SchemaInference {
     ) throws(IngestError) -> [String] {
         try CSV.check(format)
         if let header = batch.header {
+            try CSV.checkText(header, input: batch.inputName)
             let cells = CSV.cells(of: header, delimiter: format.delimiter)
             if CSV.holdsNoName(cells, format: format), cells.contains(where: { !$0.isEmpty }) {
                 throw .headerIsNumbers(input: batch.inputName, header: Printable.text(header))
@@ -251,27 +299,33 @@ public enum SchemaInference {
 
     private static func csvColumns(
         _ names: [String], _ batch: LineBatch, lines: some Collection<Int>, reader: CellReader
-    ) -> [Column] {
+    ) -> (columns: [Column], records: Int) {
         var columns = names.map { Column(name: $0) }
+        var records = 0
         for line in lines {
             let cells = CSV.cells(
                 of: batch.content(ofLine: line), delimiter: reader.format.delimiter)
             guard cells.count == columns.count else { continue }
+            var holdsNumber = false
             for (index, cell) in cells.enumerated() {
-                reader.look(at: cell, isText: false, column: &columns[index])
+                let isNumber = reader.look(at: cell, isText: false, column: &columns[index])
+                holdsNumber = holdsNumber || isNumber
             }
+            if holdsNumber { records += 1 }
         }
-        return columns
+        return (columns, records)
     }
 
     /// The keys of NDJSON records and of points, in the order of their first appearance.
     private static func keyedColumns(
         _ batch: LineBatch, lines: some Collection<Int>, reader: CellReader, named: Set<String>
-    ) -> [Column] {
+    ) -> (columns: [Column], records: Int) {
         var columns: [Column] = []
+        var records = 0
         var indexOfKey: [String: Int] = [:]
         let visitsElements = named.contains { $0.contains(".") }
         for line in lines {
+            var holdsNumber = false
             visitValues(
                 of: batch.content(ofLine: line), format: reader.format.format,
                 visitsElements: visitsElements
@@ -285,10 +339,12 @@ public enum SchemaInference {
                     columns.append(Column(name: name))
                     indexOfKey[name] = index
                 }
-                reader.look(at: value, column: &columns[index])
+                let isNumber = reader.look(at: value, column: &columns[index])
+                holdsNumber = holdsNumber || isNumber
             }
+            if holdsNumber { records += 1 }
         }
-        return columns
+        return (columns, records)
     }
 
     /// Looks at cells.
@@ -305,34 +361,45 @@ public enum SchemaInference {
             decimalMark = format.format == .csv ? format.decimalMark : UInt8(ascii: ".")
         }
 
-        func look(at value: KeyedValue, column: inout Column) {
+        /// Notes what a value says of its column; `true` for a number.
+        func look(at value: KeyedValue, column: inout Column) -> Bool {
             switch value.type {
-            case .number: look(at: Array(value.bytes), isText: false, column: &column)
+            case .number:
+                return look(at: Array(value.bytes), isText: false, column: &column)
             case .string, .tag, .measurement:
-                look(at: Array(value.bytes), isText: true, column: &column)
-            case .boolean: look(at: booleans[0], isText: true, column: &column)
-            case .null: break
+                return look(at: Array(value.bytes), isText: true, column: &column)
+            case .boolean: return look(at: booleans[0], isText: true, column: &column)
+            case .null: return false
             case .time:
                 // Not a number as others: what it is was said by its place.
                 column.isNumeric = false
                 column.isBoolean = false
                 column.hasTime = true
-                column.example = column.example ?? Printable.quoted(value.bytes)
+                column.firstCell = column.firstCell ?? Array(value.bytes)
+                return false
             case .array:
                 column.isNumeric = false
                 column.isTime = false
                 column.isBoolean = false
                 column.isNested = true
+                return false
             }
         }
 
-        func look(at cell: [UInt8], isText: Bool, column: inout Column) {
-            guard !missing.contains(cell) else { return }
-            if column.example == nil { column.example = Printable.quoted(cell) }
-            if !isText, CSV.isNumber(cell, decimalMark) {
-                column.hasNumber = true
+        /// Notes what a cell says of its column; `true` for a number.
+        func look(at cell: [UInt8], isText: Bool, column: inout Column) -> Bool {
+            guard !missing.contains(cell) else { return false }
+            column.cells += 1
+            column.firstCell = column.firstCell ?? cell
+            let number = CSV.number(cell, decimalMark)
+            if let number, !isText {
+                column.numbers += 1
+                column.lastNumber = number
+                column.rise.add(number)
             } else {
                 column.isNumeric = false
+                column.firstText = column.firstText ?? cell
+                if number == nil, MeasureText.isOne(cell) { column.measures += 1 }
             }
             if booleans.contains(cell) {
                 column.hasBoolean = true
@@ -344,6 +411,7 @@ public enum SchemaInference {
             } else {
                 column.isTime = false
             }
+            return number != nil && !isText
         }
     }
 }

@@ -20,6 +20,8 @@ package struct LongRowsReader {
     private var stepCount = 0
     /// The columns of the records, once they are settled.
     package private(set) var schema: Schema?
+    /// Columns that count the records, and are left out for it.
+    package private(set) var leftOut: [InferredSchema.LeftOut] = []
 
     /// What became of rows that are in no record.
     package var counts: PointCounts { assembler.counts }
@@ -80,6 +82,7 @@ package struct LongRowsReader {
     private mutating func take() -> [Piece] {
         schema = schema ?? tally?.schema(of: configuration)
         guard let schema else { return [] }
+        leftOut = tally?.rowNumbers(of: configuration) ?? leftOut
         tally = nil
         let pieces = waiting.map {
             Piece(

@@ -43,7 +43,9 @@ extension StreamWorker {
                 categories: configuration.categories, exclude: configuration.exclude,
                 time: configuration.timeColumn)
             found = inferred.schema
-            tell(inferred.leftOut)
+            let features = tallied?.features ?? found.features
+            tell(inferred.leftOut.filter { !features.contains($0.name) })
+            tell(rising: inferred.rising.filter(features.contains))
         } catch {
             if case .noNumericColumns = error, let tallied {
                 // Each column has a cell that is no number; most records have numbers all the same.
@@ -59,8 +61,15 @@ extension StreamWorker {
         try use(tallied ?? configuration.allowingMissing(in: found), tally: isSettled ? nil : tally)
     }
 
+    /// Says which features count on, so that they leave what a model learns.
+    private func tell(rising: [String]) {
+        for name in rising.prefix(20) {
+            logger.notice("feature only rises", metadata: ["column": "\(name)"])
+        }
+    }
+
     /// Says which columns nobody watches.
-    private func tell(_ leftOut: [InferredSchema.LeftOut]) {
+    func tell(_ leftOut: [InferredSchema.LeftOut]) {
         for column in leftOut.prefix(20) {
             logger.info(
                 "column left out",
@@ -93,8 +102,10 @@ extension StreamWorker {
     /// Lets columns join and leave until enough records were seen.
     private func learnColumns(from batch: LineBatch) throws {
         guard var tally = state.tally else { return }
+        let known = tally.rowNumbers(of: configuration)
         tally.add(batch, of: configuration)
         guard let schema = tally.schema(of: configuration) ?? state.schema else { return }
+        tell(tally.rowNumbers(of: configuration).filter { !known.contains($0) })
         try use(schema, tally: tally.isComplete ? nil : tally)
     }
 
@@ -222,6 +233,8 @@ package struct SchemaTally: Codable, Equatable {
     /// Records in which a column is true or false.
     private var categoryCounts: [String: Int]?
     private var timeCounts: [String: Int] = [:]
+    /// Whether a column counts the records.
+    private var rises: [String: Rise]?
 
     package init() {}
 
@@ -233,9 +246,9 @@ package struct SchemaTally: Codable, Equatable {
         // What is wrong with the header is told where the batch is decoded.
         try? SchemaInference.inferEach(
             batch, format: configuration.format, time: configuration.timeColumn
-        ) { found in
+        ) { found, numbers in
             lines += 1
-            if let found { add(found) }
+            if let found { add(found, numbers) }
             return !isComplete
         }
     }
@@ -244,11 +257,13 @@ package struct SchemaTally: Codable, Equatable {
     package mutating func add(_ outcome: LongAssembler.Outcome, columns: [String]) {
         for step in 0..<outcome.stepCount where !isComplete {
             lines += 1
-            add(Schema(features: outcome.present(inStep: step, of: columns), time: nil))
+            add(
+                Schema(features: outcome.present(inStep: step, of: columns), time: nil),
+                outcome.numbers(inStep: step))
         }
     }
 
-    private mutating func add(_ found: Schema) {
+    private mutating func add(_ found: Schema, _ numbers: [Double]) {
         records += 1
         if let time = found.time, time.utf8.count <= Self.mostNameBytes {
             timeCounts[time, default: 0] += 1
@@ -258,14 +273,41 @@ package struct SchemaTally: Codable, Equatable {
             if counts[name] == nil { names.append(name) }
             counts[name, default: 0] += 1
         }
+        for (name, number) in zip(found.features, numbers) where counts[name] != nil {
+            rises = rises ?? [:]
+            rises?[name, default: Rise()].add(number)
+        }
         for name in found.categories where counts[name] != nil {
             categoryCounts = categoryCounts ?? [:]
             categoryCounts?[name, default: 0] += 1
         }
     }
 
-    /// The columns that most records have; `nil` when there is none.
+    /// The columns that most records have, and that do not count these; `nil` when there is none.
     package func schema(of configuration: StreamConfiguration) -> Schema? {
+        let found = frequent(of: configuration)
+        let left = Set(rowNumbers(of: configuration).map(\.name))
+        let features = found.features.filter { !left.contains($0) }
+        guard !features.isEmpty else { return nil }
+        let named = configuration.categories
+        return configuration.allowingMissing(
+            in: Schema(
+                features: features,
+                categories: named
+                    + found.categories.prefix(
+                        max(0, Schema.categoryLimit - named.count)), time: found.time))
+    }
+
+    /// Columns that count the records; none where there is no other, so that something is watched.
+    package func rowNumbers(of configuration: StreamConfiguration) -> [InferredSchema.LeftOut] {
+        let features = frequent(of: configuration).features
+        let counting = features.filter { rises?[$0]?.countsRecords == true }
+        return counting.count < features.count
+            ? counting.map { .init(name: $0, content: .rowNumbers) } : []
+    }
+
+    /// The columns that most records have, and that are neither named otherwise nor excluded.
+    private func frequent(of configuration: StreamConfiguration) -> Schema {
         let time =
             configuration.longRowsTime ?? configuration.timeColumn
             ?? timeCounts.max { ($0.value, $1.key) < ($1.value, $0.key) }
@@ -277,12 +319,6 @@ package struct SchemaTally: Codable, Equatable {
         func booleans(_ name: String) -> Int { categoryCounts?[name] ?? 0 }
         let features = others.filter { 2 * ((counts[$0] ?? 0) - booleans($0)) >= records }
         let categories = others.filter { 2 * booleans($0) >= records && !features.contains($0) }
-        guard !features.isEmpty else { return nil }
-        return configuration.allowingMissing(
-            in: Schema(
-                features: features,
-                categories: named
-                    + categories.prefix(
-                        max(0, Schema.categoryLimit - named.count)), time: time))
+        return Schema(features: features, categories: categories, time: time)
     }
 }

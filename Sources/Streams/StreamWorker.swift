@@ -424,6 +424,8 @@ package actor StreamWorker {
         case IngestError.headerIsNumbers:
             return "give the names under columns in the configuration and reload, or put them into "
                 + "a first line"
+        case IngestError.wideCharacters, IngestError.bareReturns:
+            return "let its writer write lines of UTF-8, or convert it"
         case IngestError.timeUnreadable, IngestError.noTimeColumn:
             return "mend column and pattern under time in the configuration and reload"
         case IngestError.noFrequentSeries:

@@ -107,8 +107,10 @@ struct SourceReport: Encodable {
         sample.lines = Array(batch.lines.prefix(Self.recordLimit))
         var decoded: DecodedBatch
         var leftOut: [InferredSchema.LeftOut] = []
+        var rising: [String] = []
         if let stream, var reader = LongRowsReader(stream.allowingGaps) {
             decoded = try Self.longRows(of: sample, with: &reader)
+            leftOut = reader.leftOut
             notes.append(
                 "\(Format.plural(sample.lines.count, "row")) of one reading each, "
                     + "put together every \(stream.longRows?.step ?? "")"
@@ -119,6 +121,7 @@ struct SourceReport: Encodable {
                 categories: stream?.categories ?? [], exclude: stream?.exclude ?? [],
                 time: stream?.timeColumn)
             leftOut = inferred.leftOut
+            rising = inferred.rising
             var schema = inferred.schema
             schema.optional = Set(schema.columns)
             var decoder = RecordDecoder(format: options, schema: schema)
@@ -131,6 +134,7 @@ struct SourceReport: Encodable {
         }
         describe(decoded.records, of: stream, leftOut: leftOut)
         note(source.detected, decoded, leftOut: leftOut)
+        if let note = LeftOutText.note(rising: rising) { notes.append(note) }
         if stream == nil { configuration = configurationLines() }
     }
 
@@ -194,7 +198,9 @@ struct SourceReport: Encodable {
         }
         columns += leftOut.map {
             Column(
-                name: $0.name, role: "left_out", content: $0.content == .text ? "texts" : "times")
+                name: $0.name, role: "left_out",
+                content: $0.content == .text
+                    ? "texts" : $0.content.rawValue.replacing("_", with: " "))
         }
         rows = (0..<min(Self.rowLimit, records.rowCount)).map { row in
             let values = Array(records.row(row))
@@ -236,6 +242,7 @@ struct SourceReport: Encodable {
         } else if leftOut.contains(where: { $0.content == .times }) {
             notes.append("a second time tells a model little: send the duration instead")
         }
+        notes += LeftOutText.notes(on: leftOut, time: time?.column)
         let texts = leftOut.filter { $0.content == .text }.map { "'\($0.name)'" }
         if !texts.isEmpty {
             notes.append(
@@ -261,7 +268,11 @@ struct SourceReport: Encodable {
                     + "previous is set")
         }
         let constant = columns.filter { $0.lower != nil && $0.lower == $0.upper }
-        if !constant.isEmpty, records > 1 {
+        if constant.count == featureCount, records > 1 {
+            notes.append(
+                "every feature has a single value: there is nothing to learn from yet, and no fit "
+                    + "before one changes")
+        } else if !constant.isEmpty, records > 1 {
             let list = constant.prefix(8).map { "'\($0.name)'" }.joined(separator: ", ")
             notes.append("always the same: \(list); any change of it will be an anomaly")
         }

@@ -76,6 +76,10 @@ struct CommandFailure: Error, Equatable {
             self.init(error.description, status: .inputOutput)
         case .noSuchFile:
             self.init(error.description, status: .noInput)
+        case .wideCharacters:
+            self.init(error.description, hint: "convert it: iconv -f UTF-16 -t UTF-8")
+        case .bareReturns:
+            self.init(error.description, hint: "convert it: tr '\\r' '\\n'")
         case .compressed:
             self.init(error.description, hint: "unpack it first")
         case .corrupt, .truncated:
@@ -103,10 +107,15 @@ struct CommandFailure: Error, Equatable {
                 error.description,
                 hint: "look at every and stale_after under long, or name under features what is to "
                     + "be watched")
-        case .noNumericColumns(_, let present, let hasDecimalCommas):
+        case .noNumericColumns(_, let present, let hasDecimalCommas, let measures):
+            let cut = Self.hint(forUncut: present)
+            let units =
+                measures.isEmpty
+                ? nil
+                : "\(LeftOutText.list(measures)) looks like numbers with a unit: write them as plain "
+                    + "numbers, without unit or marks of thousands"
             self.init(
-                error.description,
-                hint: hasDecimalCommas ? Self.decimalMarkHint : Self.hint(forUncut: present))
+                error.description, hint: hasDecimalCommas ? Self.decimalMarkHint : cut ?? units)
         default:
             self.init(error.description)
         }

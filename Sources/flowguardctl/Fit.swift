@@ -13,8 +13,9 @@ struct FitCommand: Command {
         commandName: "fit",
         abstract: "Learn a model from records.",
         discussion: """
-            Every numeric column is a feature unless --features or --exclude say otherwise, and every \
-            column of true and false a category; columns of text are categories where --categories \
+            Every numeric column is a feature unless --features or --exclude say otherwise, but one \
+            that counts the records or that most of them lack; every column of true and false is a \
+            category; columns of text are categories where --categories \
             names them. Lines that are no records are skipped and told. The same records, options and seed give the \
             same model file on the same kind of CPU. No daemon is needed.
 
@@ -223,6 +224,12 @@ struct FitCommand: Command {
         options.missing = policies
         options.key = key
         let records = key.map { reader.records.grouped(byCategory: $0) } ?? reader.records
+        if records.rowCount < Detector.minimumRows, reader.faults.total > records.rowCount {
+            throw CommandFailure(
+                DetectionError.tooFewRows(
+                    found: records.rowCount, needed: Detector.minimumRows
+                ).description, hint: reader.faults.remedy)
+        }
         let fitted = try Detector.fit(
             records, options: options, from: former, parallel: threads.parallel,
             timeLimit: timeLimit.map { .seconds($0) } ?? configured?.fit.timeLimit
@@ -238,7 +245,8 @@ struct FitCommand: Command {
         let elapsed = start.duration(to: .now)
         let report = FitReport(
             model: output, detector: fitted.detector, summary: fitted.summary,
-            faults: reader.faults, leftOut: reader.leftOut, points: reader.counts,
+            faults: reader.faults, leftOut: reader.leftOut, rising: reader.rising,
+            points: reader.counts,
             seconds: elapsed.inSeconds,
             blasCore: core)
         if json {
@@ -277,6 +285,7 @@ private struct RecordReader {
     let missing: MissingPolicies
     let time: String?
     private(set) var leftOut: [InferredSchema.LeftOut] = []
+    private(set) var rising: [String] = []
     private(set) var records = RecordBatch(schema: Schema(features: [], time: nil))
     private(set) var faults = FaultReport(consequence: "skipped")
     /// Of long rows: what became of those in no record.
@@ -306,7 +315,7 @@ private struct RecordReader {
         let inferred = try SchemaInference.infer(
             first, format: format, features: features,
             categories: categories + [key].compactMap(\.self), exclude: exclude, time: time)
-        leftOut = inferred.leftOut
+        (leftOut, rising) = (inferred.leftOut, inferred.rising)
         let schema = missing.applied(to: inferred.schema, key: key)
         var decoder = RecordDecoder(format: format, schema: schema)
         records = RecordBatch(schema: schema)
@@ -343,6 +352,7 @@ private struct RecordReader {
         }
         take(try reader.finish(input: source.name))
         counts = reader.counts
+        leftOut = reader.leftOut
     }
 
     private mutating func take(_ pieces: [LongRowsReader.Piece]) {
@@ -399,7 +409,8 @@ struct FitReport: Encodable {
 
     init(
         model: String, detector: Detector, summary: FitSummary, faults: FaultReport,
-        leftOut: [InferredSchema.LeftOut], points: PointCounts?, seconds: Double, blasCore: String
+        leftOut: [InferredSchema.LeftOut], rising: [String], points: PointCounts?, seconds: Double,
+        blasCore: String
     ) {
         self.model = model
         self.blasCore = blasCore
@@ -430,6 +441,7 @@ struct FitReport: Encodable {
         falseAlarmProbability = probability
         notes =
             summary.notes + Self.notes(on: leftOut, time: time)
+            + [LeftOutText.note(rising: rising)].compactMap(\.self)
             + (points.flatMap { PointsMessage($0).text }.map { ["of the rows \($0)"] } ?? [])
         secs = (seconds * 1_000).rounded() / 1_000
     }
@@ -451,21 +463,18 @@ struct FitReport: Encodable {
     ) -> [String] {
         let texts = leftOut.filter { $0.content == .text }.map(\.name)
         let times = leftOut.filter { $0.content == .times }.map(\.name)
-        func list(_ names: [String]) -> String {
-            names.prefix(8).map { "'\($0)'" }.joined(separator: ", ")
-                + (names.count > 8 ? " and \(names.count - 8) more" : "")
-        }
         return
-            (texts.isEmpty
-            ? []
-            : [
-                "left out, as texts: \(list(texts)); --categories \(texts.prefix(8).joined(separator: ",")) "
-                    + "makes them categories"
-            ])
+            LeftOutText.notes(on: leftOut, time: time)
+            + (texts.isEmpty
+                ? []
+                : [
+                    "left out, as texts: \(LeftOutText.list(texts)); --categories \(texts.prefix(8).joined(separator: ",")) "
+                        + "makes them categories"
+                ])
             + (times.isEmpty
                 ? []
                 : [
-                    "left out, as times: \(list(times))"
+                    "left out, as times: \(LeftOutText.list(times))"
                         + (time == nil ? "; --time \(times[0]) makes it the time" : "")
                 ])
     }

@@ -165,6 +165,8 @@ struct FaultReport {
     private(set) var total = 0
     private(set) var first: [String] = []
     private var counts: [FaultCode: Int] = [:]
+    /// Lines that lack a value, by the column that they lack it in.
+    private var gaps: [String: Int] = [:]
     /// The input of the newest one.
     private var input = ""
     private let consequence: String
@@ -179,6 +181,9 @@ struct FaultReport {
         for fault in faults {
             total += 1
             counts[fault.code, default: 0] += 1
+            if fault.code == .missingValue, let column = fault.column {
+                gaps[column, default: 0] += 1
+            }
             guard total <= Self.limit else { continue }
             let place =
                 fault.columnNumber.map { "\(fault.lineNumber):\($0)" }
@@ -192,6 +197,15 @@ struct FaultReport {
     /// Counts by reason, greatest first.
     var byCode: [(code: String, count: Int)] {
         counts.map { ($0.key.rawValue, $0.value) }.sorted { ($1.1, $0.0) < ($0.1, $1.0) }
+    }
+
+    /// What to do where most lines are no records.
+    var remedy: String {
+        guard let column = gaps.max(by: { ($0.value, $1.key) < ($1.value, $0.key) })?.key,
+            2 * (counts[.missingValue] ?? 0) > total
+        else { return "most lines are no records: more of them do not help, the reasons above do" }
+        return "most lines have no value of '\(column)': --missing median fills the gaps, "
+            + "--exclude \(column) leaves the column out"
     }
 
     /// A last line when not all were told.

@@ -58,6 +58,22 @@ import Testing
         #expect(try daemon.stream()?.faultsTotal == 0)
     }
 
+    @Test func aRowNumberIsNoFeatureAndIsTold() async throws {
+        let daemon = DaemonProcess(folder: try TemporaryDirectory())
+        let source = "source: {socket: run/in.sock}, fit: {first_after_records: 250}"
+        try daemon.configure("  - {name: pump, \(source)}")
+        try await daemon.start()
+        let client = try await daemon.client(of: "run/in.sock")
+        for (number, line) in readings(300).split(separator: "\n").enumerated() {
+            try client.send("{\"id\":\(number)," + line.dropFirst() + "\n")
+        }
+        try await daemon.wait("a model") { try daemon.stream()?.state == .watching }
+        #expect(try daemon.detail().features == ["flow", "pressure"])
+        #expect(daemon.errorText.contains("column=id holds=row_numbers"), "\(daemon.errorText)")
+        let unscored = try daemon.stream()?.unscoredTotal ?? 0
+        #expect(unscored == 0)
+    }
+
     @Test func aColumnWithOneCellThatIsNoNumberIsAFeature() async throws {
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         var lines = (0..<100).map { "\(Double($0 % 7) / 4)\n" }

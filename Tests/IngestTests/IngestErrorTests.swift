@@ -100,6 +100,12 @@ import Testing
                 "/a: expected a column called time, timestamp, datetime, date or ts with times by the "
                     + "pattern '%d.%m.%Y', found 'Zeit'"
             ),
+            (.wideCharacters(input: "/a"), "/a: expected text in UTF-8, found UTF-16"),
+            (
+                .bareReturns(input: "/a"),
+                "/a: expected lines that end with a line feed, found a carriage return alone, as old Macs "
+                    + "wrote it"
+            ),
             (
                 .tooFewDescriptors(path: "/s"),
                 "/s: new clients wait: Too many open files, the others are kept for files, the database "

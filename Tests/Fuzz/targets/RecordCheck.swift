@@ -50,7 +50,7 @@ enum RecordCheck {
         if schema == nil, let first = whole.batches.first {
             schema = try? SchemaInference.infer(first, format: format, features: nil, time: nil)
                 .schema
-            try? SchemaInference.inferEach(first, format: format, time: nil) { _ in true }
+            try? SchemaInference.inferEach(first, format: format, time: nil) { _, _ in true }
         }
         guard let schema else { return false }
         let expected = Decoded(whole.batches, format, schema)
