@@ -10,43 +10,50 @@ import Testing
             batch(text, format: format, name: "in"), format: format, features: features, time: nil)
     }
 
-    /// Lines with numbers that tell something behind a first cell.
-    private func csv(_ header: String, _ count: Int, first: (Int) -> String) -> String {
-        header + "\n" + (0..<count).map { "\(first($0)),\($0 * 7_919 % 101)\n" }.joined()
+    /// Lines with numbers that tell something behind these cells.
+    private func csv(_ header: String, _ cells: [String]) -> String {
+        header + "\n"
+            + cells.enumerated().map { "\($0.element),\($0.offset * 7_919 % 101)\n" }.joined()
+    }
+
+    private static func cells(_ count: Int, _ cell: (Int) -> String) -> [String] {
+        (0..<count).map(cell)
     }
 
     @Test(
         arguments: [
-            { "\(1_000 + $0)" }, { "\(Double($0) / 10)" },
+            cells(60) { "\(1_000 + $0)" }, cells(60) { "\(Double($0) / 10)" },
             // Some records are lost on the way.
-            { "\($0 + $0 / 15)" }, { "\(1_583_756_076 + 5 * $0)" },
-        ] as [@Sendable (Int) -> String])
-    func aColumnThatCountsTheRecordsIsLeftOut(first: @Sendable (Int) -> String) throws {
-        let text = csv("id,a", 60, first: first)
+            cells(60) { "\($0 + $0 / 15)" }, cells(60) { "\(1_583_756_076 + 5 * $0)" },
+        ])
+    func aColumnThatCountsTheRecordsIsLeftOut(cells: [String]) throws {
+        let text = csv("id,a", cells)
         let found = try infer(text)
         #expect(found.schema.features == ["a"])
         #expect(found.leftOut == [.init(name: "id", content: .rowNumbers)])
         #expect(try infer(text, features: ["id", "a"]).schema.features == ["id", "a"])
-        let json = (0..<60).map { "{\"id\":\(first($0)),\"a\":\($0 % 7)}\n" }.joined()
+        let json = cells.enumerated().map {
+            "{\"id\":\($0.element),\"a\":\($0.offset % 7)}\n"
+        }.joined()
         #expect(try infer(json, .ndjson).schema.features == ["a"])
     }
 
     @Test(
         arguments: [
             // Of several machines in turns, set back once, falling, not by one step, too few.
-            (60, { "\($0 / 2)" }), (60, { "\($0 % 50)" }), (60, { "\(-$0)" }),
-            (60, { "\($0 * $0)" }), (39, { "\($0)" }),
-        ] as [(Int, @Sendable (Int) -> String)])
-    func othersStayFeatures(count: Int, first: @Sendable (Int) -> String) throws {
-        let found = try infer(csv("id,a", count, first: first))
+            cells(60) { "\($0 / 2)" }, cells(60) { "\($0 % 50)" }, cells(60) { "\(-$0)" },
+            cells(60) { "\($0 * $0)" }, cells(39) { "\($0)" },
+        ])
+    func othersStayFeatures(cells: [String]) throws {
+        let found = try infer(csv("id,a", cells))
         #expect(found.schema.features == ["id", "a"])
         #expect(found.leftOut == [])
     }
 
     @Test func whatOnlyRisesIsTold() throws {
-        #expect(try infer(csv("total,a", 60) { "\($0 * $0)" }).rising == ["total"])
-        #expect(try infer(csv("id,a", 60) { "\($0)" }).rising == [])
-        #expect(try infer(csv("a,b", 60) { "\($0 % 9)" }).rising == [])
+        #expect(try infer(csv("total,a", Self.cells(60) { "\($0 * $0)" })).rising == ["total"])
+        #expect(try infer(csv("id,a", Self.cells(60) { "\($0)" })).rising == [])
+        #expect(try infer(csv("a,b", Self.cells(60) { "\($0 % 9)" })).rising == [])
     }
 
     @Test func somethingIsLeftToWatch() throws {
@@ -56,12 +63,13 @@ import Testing
     }
 
     @Test func aColumnThatMostRecordsLackIsLeftOut() throws {
-        let text = csv("r,a", 60) { $0 % 20 == 3 ? "5" : "" }
+        let text = csv("r,a", Self.cells(60) { $0 % 20 == 3 ? "5" : "" })
         #expect(try infer(text).leftOut == [.init(name: "r", content: .sparse)])
         #expect(try infer(text).schema.features == ["a"])
-        #expect(try infer(csv("r,a", 60) { $0 % 2 == 1 ? "5" : "" }).leftOut == [])
+        let half = Self.cells(60) { $0 % 2 == 1 ? "5" : "" }
+        #expect(try infer(csv("r,a", half)).leftOut == [])
         // Of few records it says little.
-        #expect(try infer(csv("r,a", 10) { $0 == 3 ? "5" : "" }).leftOut == [])
+        #expect(try infer(csv("r,a", Self.cells(10) { $0 == 3 ? "5" : "" })).leftOut == [])
     }
 
     @Test(
@@ -99,16 +107,20 @@ import Testing
         ) { try infer("lat,mode\n12 ms,a\n13 ms,b\n") }
     }
 
+    private static func wide(_ text: String, _ unit: (UInt8) -> [UInt8]) -> [UInt8] {
+        Array(text.utf8.map(unit).joined())
+    }
+
     @Test func otherTextsThanLinesOfUTF8AreNamed() throws {
         let text = "a,b\r\n1,2\r\n3,4\r\n"
         for mark in [[], [0xFF, 0xFE]] as [[UInt8]] {
-            let bytes = mark + text.utf8.flatMap { [$0, 0] }
+            let bytes = mark + Self.wide(text) { [$0, 0] }
             #expect(throws: IngestError.wideCharacters(input: "in")) {
                 try SchemaInference.infer(
                     batch(bytes, format: .csv, name: "in"), format: .csv, features: nil, time: nil)
             }
         }
-        let swapped = [0xFE, 0xFF] + text.utf8.flatMap { [0, $0] }
+        let swapped = [0xFE, 0xFF] + Self.wide(text) { [0, $0] }
         #expect(throws: IngestError.wideCharacters(input: "in")) {
             try SchemaInference.infer(
                 batch(swapped, format: .csv, name: "in"), format: .csv, features: nil, time: nil)
