@@ -232,7 +232,7 @@ struct StatusView {
         }
         guard let time = stream.nextFitAt else { return records }
         let seconds = time.timeIntervalSince(now)
-        let text = seconds <= 0 ? "now" : "in \(Format.duration(seconds))"
+        let text = seconds < 1 ? "now" : "in \(Format.duration(seconds))"
         return records.map { "\(text) at the earliest, \($0)" } ?? text
     }
 

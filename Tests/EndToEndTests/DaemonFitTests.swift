@@ -379,7 +379,9 @@ import Testing
         let daemon = DaemonProcess(folder: try TemporaryDirectory())
         var data = PumpData()
         try daemon.folder.write(PumpData.header + data.lines(600), to: "pump.csv")
-        try daemon.configure(DaemonLifeTests.pump.replacing("every: never", with: "every: 1h"))
+        try daemon.configure(
+            DaemonLifeTests.pump.replacing("every: never", with: "every: 1h")
+                .replacing("first_after_records: 500", with: "first_after_records: 600"))
         try await daemon.start()
         let early = try await daemon.wait("a model") {
             try daemon.stream().flatMap { $0.state == .watching ? $0 : nil }
