@@ -145,6 +145,8 @@ enum CSV {
             || (start.count >= 4
                 && halves.contains { half in half.allSatisfy { start[$0] == 0 } })
         guard !isWide else { throw .wideCharacters(input: input) }
+        // Other bytes are no text at all, and are told as what they are.
+        guard String(validating: header, as: UTF8.self) != nil else { return }
         let pairs = zip(header, header.dropFirst())
         guard !pairs.contains(where: { $0 == 0x0D && $1 != 0x0A }) else {
             throw .bareReturns(input: input)
