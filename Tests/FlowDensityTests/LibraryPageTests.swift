@@ -49,7 +49,7 @@ import Testing
         var options = FlowOptions()
         options.couplingLayers = 8
         options.law = .spline  // what a coupling does: additive, multiplicative, affine, spline
-        options.base = .logistic  // the latent density: normal, logistic
+        options.base = .normal  // the latent density: normal, logistic
         options.normalization = .batchNorm  // between couplings: none, actNorm, batchNorm
         options.conditioner = .residual  // the networks: perceptron, residual
         options.partition = .given([[0, 1], [2]])  // what is read: or alternating, halves, parity
