@@ -178,8 +178,7 @@ extension Detector {
     /// The search starts from the quantiles of the training rows and narrows twice around the best. With windows a feature may be
     /// strange by its reading or by its level over the longest one: the change that explains more counts.
     private func reasons(_ scores: Scores, row: Int, changed: [Int]) -> [FoundReason] {
-        let width = encoder.columns.count
-        let record = Array(scores.rows.records.values[(row * width)..<((row + 1) * width)])
+        let record = Array(scores.rows.records.row(row))
         let gaps = scores.rows.gaps[row] ?? []
         var found = record.map { Search(expected: $0) }
         for j in changed {
@@ -241,8 +240,7 @@ extension Detector {
     func likeliestReading(
         _ scores: Scores, row: Int, among features: [Int]
     ) -> (feature: Int, reading: Double)? {
-        let width = encoder.columns.count
-        let record = Array(scores.rows.records.values[(row * width)..<((row + 1) * width)])
+        let record = Array(scores.rows.records.row(row))
         var found = record.map { Search(expected: $0) }
         search(
             scores, row: row, record: record, state: scores.rows.state(of: row), &found

@@ -105,9 +105,7 @@ extension StreamWorker {
             return try use(adapted, tally: nil)
         }
         var tally = (isSchemaCurrent ? state.tally : nil) ?? SchemaTally()
-        let known = tally.rowNumbers(of: configuration)
-        tally.add(outcome, columns: columns)
-        tell(tally.rowNumbers(of: configuration).filter { !known.contains($0) })
+        grow(&tally) { $0.add(outcome, columns: columns) }
         if !tally.isComplete, mayModelStay {
             state.basis = WorkerState.SchemaBasis(configuration)
             state.tally = tally

@@ -69,7 +69,7 @@ extension StreamWorker {
     }
 
     /// Says which columns nobody watches.
-    func tell(_ leftOut: [InferredSchema.LeftOut]) {
+    private func tell(_ leftOut: [InferredSchema.LeftOut]) {
         for column in leftOut.prefix(20) {
             logger.info(
                 "column left out",
@@ -102,11 +102,16 @@ extension StreamWorker {
     /// Lets columns join and leave until enough records were seen.
     private func learnColumns(from batch: LineBatch) throws {
         guard var tally = state.tally else { return }
-        let known = tally.rowNumbers(of: configuration)
-        tally.add(batch, of: configuration)
+        grow(&tally) { $0.add(batch, of: configuration) }
         guard let schema = tally.schema(of: configuration) ?? state.schema else { return }
-        tell(tally.rowNumbers(of: configuration).filter { !known.contains($0) })
         try use(schema, tally: tally.isComplete ? nil : tally)
+    }
+
+    /// Adds to a tally, and says which columns have turned out to count the records.
+    func grow(_ tally: inout SchemaTally, by add: (inout SchemaTally) -> Void) {
+        let known = tally.rowNumbers(of: configuration)
+        add(&tally)
+        tell(tally.rowNumbers(of: configuration).filter { !known.contains($0) })
     }
 
     /// Makes these the stream's features; a new window begins where they differ from those before.
