@@ -10,6 +10,8 @@ public struct ExpectedPast: Sendable, Hashable {
     private var numbers: [Int64] = []
     /// Their features as they should have been, shape [records, features].
     private var values: [Double] = []
+    /// The newest record whose readings stood still.
+    private var standstill: Int64?
 
     /// A past without anomalies.
     public init() {}
@@ -18,12 +20,27 @@ public struct ExpectedPast: Sendable, Hashable {
     ///
     /// - Parameter row: All of its features.
     public mutating func note(_ number: Int64, row: [Double]) {
-        if values.count != numbers.count * row.count { self = ExpectedPast() }
+        if values.count != numbers.count * row.count { (numbers, values) = ([], []) }
         let stale = numbers.prefix { $0 <= number - Int64(DetectorOptions.maximumLags) }.count
         numbers.removeFirst(stale)
         values.removeFirst(stale * row.count)
         numbers.append(number)
         values += row
+    }
+
+    /// Notes a record whose readings stood still: what they were, nobody knows.
+    public mutating func noteStandstill(_ number: Int64) { standstill = number }
+
+    /// The past of a record without what stood still, and all before it; `nil` where nothing did.
+    ///
+    /// - Parameters: As those of `replacing`.
+    func withoutStandstill(
+        in context: ContextState, before number: Int64, reach: Int
+    ) -> ContextState? {
+        guard let standstill, (number - Int64(reach)..<number).contains(standstill) else {
+            return nil
+        }
+        return context.newest(Int(number - standstill - 1))
     }
 
     /// The past of a record with what was expected in the place of anomalies.
@@ -46,7 +63,7 @@ public struct ExpectedPast: Sendable, Hashable {
 
 extension ExpectedPast: Codable {
     private enum CodingKeys: CodingKey {
-        case numbers, values
+        case numbers, values, standstill
     }
 
     /// Restores what was written.
@@ -54,6 +71,7 @@ extension ExpectedPast: Codable {
         let container = try decoder.container(keyedBy: CodingKeys.self)
         numbers = try container.decode([Int64].self, forKey: .numbers)
         values = ContextState.unpacked(try container.decode(Data.self, forKey: .values))
+        standstill = try container.decodeIfPresent(Int64.self, forKey: .standstill)
         guard numbers.isEmpty ? values.isEmpty : values.count % numbers.count == 0 else {
             throw DecodingError.dataCorruptedError(
                 forKey: .values, in: container, debugDescription: "the rows are not whole")
@@ -65,6 +83,7 @@ extension ExpectedPast: Codable {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(numbers, forKey: .numbers)
         try container.encode(ContextState.packed(values), forKey: .values)
+        try container.encodeIfPresent(standstill, forKey: .standstill)
     }
 }
 
@@ -78,6 +97,8 @@ extension Detector {
         /// - Parameter expected: Its features as they should have been; `nil` where its past is as strange as itself, as when a
         ///   level shifts slowly.
         case own(expected: [Double]?)
+        /// Still one, as its readings stand still: for those after it they are none.
+        case stuck
     }
 
     /// How many records before one have a part in its likelihood.
@@ -93,14 +114,21 @@ extension Detector {
         of verdict: Verdict, in scores: Scores, number: Int64, past: ExpectedPast,
         threshold: Threshold
     ) -> Standing {
+        guard scores.standstill(of: verdict.row, threshold: threshold) == nil else { return .stuck }
         guard reach > 0, verdict.tail == .low else { return .own(expected: nil) }
         let row = verdict.row
-        let before = scores.before.before(row: row, of: scores.rows.records)
+        var before = scores.before.before(row: row, of: scores.rows.records)
+        var record = scores.rows.records.rows(row..<(row + 1))
+        let gaps = scores.rows.gaps[row].map { [0: $0] } ?? [:]
+        if let moving = past.withoutStandstill(in: before, before: number, reach: reach) {
+            before = moving
+            guard score(record, gaps: gaps, after: before).isAnomaly(0, threshold: threshold) else {
+                return .afterEffect
+            }
+        }
         let replaced = past.replacing(in: before, before: number, reach: reach)
         if replaced == nil, verdict.reasonCode == .levelShifted { return .own(expected: nil) }
         let after = replaced ?? before
-        var record = scores.rows.records.rows(row..<(row + 1))
-        let gaps = scores.rows.gaps[row].map { [0: $0] } ?? [:]
         var again = score(record, gaps: gaps, after: after)
         guard again.isAnomaly(0, threshold: threshold) else { return .afterEffect }
         // What is named is what may be wrong: the features beside it only look so.

@@ -257,12 +257,16 @@ private struct RankIndex: Sendable, Hashable {
 
 /// Both tails of the log-likelihood of normal records, within one false-alarm budget.
 ///
-/// The low tail holds the improbable records, the high tail those that are too likely (a stuck or zeroed sensor); it
-/// gets a tenth of the budget. The reported p-value is the smaller of `p_low / 0.9` and `p_high / 0.1`: at most α
-/// of the normal records have one of α or less.
+/// The low tail holds the improbable records, the high tail those that are too likely (a zeroed sensor); it gets a twentieth of
+/// the budget, and so do readings that stand still (`Repeats`). The p-value is the smaller of `p_low / 0.9` and
+/// `p_high / 0.05`, and at most that of a standstill: at most α of the normal records have one of α or less.
 public struct Calibration: Sendable, Hashable {
     /// The share of the budget that belongs to the low tail.
     public static let lowShare = 0.9
+    /// That of the high tail.
+    public static let highShare = 0.05
+    /// That of readings which stand still.
+    public static let repeatShare = 0.05
 
     /// Over log-likelihoods.
     public let low: ScoreTail
@@ -313,7 +317,7 @@ public struct Calibration: Sendable, Hashable {
         _ logLikelihood: Double, lowProbability: Double
     ) -> (pValue: Double, tail: Tail) {
         let low = lowProbability / Self.lowShare
-        let high = high.probability(-logLikelihood) / (1 - Self.lowShare)
+        let high = high.probability(-logLikelihood) / Self.highShare
         return low <= high ? (min(low, 1), .low) : (min(high, 1), .high)
     }
 
@@ -323,7 +327,7 @@ public struct Calibration: Sendable, Hashable {
             kind: .calibrated,
             logLikelihood: low.threshold(probability: falseAlarmProbability * Self.lowShare),
             upperLogLikelihood: -high.threshold(
-                probability: falseAlarmProbability * (1 - Self.lowShare)),
+                probability: falseAlarmProbability * Self.highShare),
             probability: falseAlarmProbability)
     }
 }

@@ -9,6 +9,8 @@ public struct ContextState: Sendable, Hashable, Codable {
     private var values: [Double] = []
     private var times: [Double] = []
     private var featureCount = 0
+    /// How many records in a row each feature has repeated its reading, up to the newest; empty for none.
+    private var repeats: [Int32] = []
 
     /// An empty context, as before a stream's first record.
     public init() {}
@@ -17,6 +19,8 @@ public struct ContextState: Sendable, Hashable, Codable {
         case values, times, featureCount
         /// As bytes.
         case packedValues, packedTimes
+        /// Left out where nothing repeats.
+        case repeats
     }
 
     /// Restores a context; one of an early build has no times, so no gap is found in it.
@@ -33,6 +37,7 @@ public struct ContextState: Sendable, Hashable, Codable {
                 try container.decodeIfPresent([Double?].self, forKey: .times)?.map { $0 ?? .nan }
                 ?? [Double](repeating: .nan, count: rowCount)
         }
+        repeats = try container.decodeIfPresent([Int32].self, forKey: .repeats) ?? []
         let count = featureCount > 0 ? values.count / featureCount : 0
         guard featureCount >= 0, values.count == count * featureCount, times.count == count else {
             throw DecodingError.dataCorruptedError(
@@ -47,6 +52,7 @@ public struct ContextState: Sendable, Hashable, Codable {
         try container.encode(Self.packed(values), forKey: .packedValues)
         try container.encode(Self.packed(times), forKey: .packedTimes)
         try container.encode(featureCount, forKey: .featureCount)
+        if repeats.contains(where: { $0 > 0 }) { try container.encode(repeats, forKey: .repeats) }
     }
 
     /// The eight bytes of each number, the lowest first.
@@ -79,6 +85,29 @@ public struct ContextState: Sendable, Hashable, Codable {
     func lastRow(featureCount: Int) -> [Double]? {
         let values = rows(featureCount: featureCount).values
         return values.isEmpty ? nil : Array(values.suffix(featureCount))
+    }
+
+    /// Counts for how many records in a row each feature has repeated its reading, and keeps the counts behind the last.
+    ///
+    /// - Parameters:
+    ///   - records: Those that come next, with their gaps filled.
+    ///   - gaps: The features that were missing, for the rows where any were.
+    ///   - body: Takes each row with its counts by feature.
+    mutating func countRepeats(
+        of records: RecordBatch, gaps: [Int: [Int]],
+        body: (_ row: Int, _ counts: [Int32]) -> Void = { _, _ in }
+    ) {
+        let before = lastRow(featureCount: records.schema.features.count)
+        records.countRepeats(&repeats, after: before?[...], gaps: gaps, body: body)
+    }
+
+    /// The same with no more than so many rows.
+    func newest(_ count: Int) -> ContextState {
+        var context = self
+        let excess = max(times.count - count, 0)
+        context.times.removeFirst(excess)
+        context.values.removeFirst(excess * featureCount)
+        return context
     }
 
     /// The same with other values in some of the rows.

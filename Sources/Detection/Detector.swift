@@ -13,23 +13,46 @@ public struct Scores: Sendable {
     var rows: Encoder.Rows
     /// What came before the first of them.
     let before: ContextState
-    /// Calibration scores of records whose windows are full.
-    let settled: ScoreTail
-    /// Those of records whose windows are not, by how many are.
+    /// Those that stand still for longer than is usual.
+    var standstills: [Int: Standstill] = [:]
+    /// By records whose windows are full.
+    let calibration: Calibration
+    /// The calibration scores of records whose windows are not, by how many are.
     let beginnings: [ScoreTail]
 
     /// The time of each record in seconds since 1970, UTC; NaN where there is none.
     public var times: [Double] { rows.records.times }
 
-    /// Whether a record lies outside, changed a feature that never changes, or has a value that is new to a closed set.
+    /// Whether a record lies outside, stands still, changed a feature that never changes, or has a value that is new to a
+    /// closed set.
     public func isAnomaly(_ row: Int, threshold: Threshold) -> Bool {
         tail(of: row, threshold: threshold) != nil || rows.breakCount(row) > 0
     }
 
     /// The tail that a record lies in, or `nil` when it is normal.
+    func tail(of row: Int, threshold: Threshold) -> Tail? {
+        likelihoodTail(of: row, threshold: threshold)
+            ?? (standstill(of: row, threshold: threshold) == nil ? nil : .high)
+    }
+
+    /// What of a record stands still for longer than a threshold bears; `nil` where nothing does.
+    func standstill(of row: Int, threshold: Threshold) -> Standstill? {
+        guard !standstills.isEmpty else { return nil }
+        return standstills[row]?.within(budget(of: threshold))
+    }
+
+    /// The false-alarm probability that a threshold spends; where a person chose the log-likelihood, that of its upper end.
+    private func budget(of threshold: Threshold) -> Double {
+        guard threshold.kind == .manual else { return threshold.probability }
+        return threshold.upperLogLikelihood.map {
+            calibration.high.probability(-$0) / Calibration.highShare
+        } ?? 0
+    }
+
+    /// The tail that its log-likelihood lies in.
     ///
     /// Where its windows are not full the upper tail does not count.
-    func tail(of row: Int, threshold: Threshold) -> Tail? {
+    func likelihoodTail(of row: Int, threshold: Threshold) -> Tail? {
         guard rows.unsettled[row] != nil else { return threshold.tail(of: logLikelihood[row]) }
         return logLikelihood[row] < lowThreshold(of: row, threshold) ? .low : nil
     }
@@ -41,7 +64,7 @@ public struct Scores: Sendable {
         guard let fullWindows = rows.unsettled[row] else { return threshold.logLikelihood }
         let probability = threshold.probability * Calibration.lowShare
         // A person may choose a budget, too: it gives what the calibration gives.
-        guard threshold.logLikelihood == settled.threshold(probability: probability) else {
+        guard threshold.logLikelihood == calibration.low.threshold(probability: probability) else {
             return threshold.logLikelihood
         }
         return beginnings[fullWindows].threshold(probability: probability)
@@ -63,7 +86,7 @@ extension Scores {
             pValue: Array(concatenating: parts.map(\.pValue)),
             lowProbability: Array(concatenating: parts.map(\.lowProbability)),
             rows: Encoder.Rows(joining: parts.map(\.rows), records: records, gaps: gaps),
-            before: before, settled: parts[0].settled, beginnings: parts[0].beginnings)
+            before: before, calibration: parts[0].calibration, beginnings: parts[0].beginnings)
     }
 }
 
@@ -81,6 +104,8 @@ public struct Detector: Sendable {
     let calibration: Calibration
     /// Calibration scores of records whose windows are not full, by how many are; empty without windows.
     let beginnings: [ScoreTail]
+    /// How long readings stand still; `nil` where the records have no order in time.
+    let repeats: Repeats?
     /// Nats that a change of a constant feature costs, or a value that is new to a closed set: more than the whole spread of normal scores.
     let constantPenalty: Double
     /// Which records had which part in the fit; `nil`: no fit can go on from this one.
@@ -88,7 +113,8 @@ public struct Detector: Sendable {
 
     init(
         options: DetectorOptions, summary: FitSummary, encoder: Encoder, flows: FlowMixture<Float>,
-        calibration: Calibration, beginnings: [ScoreTail] = [], constantPenalty: Double,
+        calibration: Calibration, beginnings: [ScoreTail], repeats: Repeats?,
+        constantPenalty: Double,
         lineage: Lineage? = nil
     ) {
         self.options = options
@@ -97,6 +123,7 @@ public struct Detector: Sendable {
         self.flows = flows
         self.calibration = calibration
         self.beginnings = beginnings
+        self.repeats = repeats
         self.constantPenalty = constantPenalty
         self.lineage = lineage
     }
@@ -105,8 +132,8 @@ public struct Detector: Sendable {
     func with(_ summary: FitSummary) -> Detector {
         Detector(
             options: options, summary: summary, encoder: encoder, flows: flows,
-            calibration: calibration, beginnings: beginnings, constantPenalty: constantPenalty,
-            lineage: lineage)
+            calibration: calibration, beginnings: beginnings, repeats: repeats,
+            constantPenalty: constantPenalty, lineage: lineage)
     }
 
     /// The features that it reads, by name, and the time column.
@@ -137,7 +164,33 @@ public struct Detector: Sendable {
     ) -> Scores {
         let (whole, gaps) = encoder.filled(records, after: state)
         let before = state
+        let standstills = standstills(in: whole, gaps: gaps, after: &state)
         state.advance(past: whole)
+        var scores = scoreParts(whole, gaps: gaps, after: before, parallel: parallel)
+        scores.standstills = standstills
+        for (row, standstill) in standstills {
+            scores.pValue[row] = min(scores.pValue[row], standstill.pValue)
+        }
+        return scores
+    }
+
+    /// The records that stand still for longer than is usual, of those whose gaps are filled.
+    ///
+    /// - Parameter state: Its counts of repeats move past the batch, also where no model has a use for them yet.
+    private func standstills(
+        in whole: RecordBatch, gaps: [Int: [Int]], after state: inout ContextState
+    ) -> [Int: Standstill] {
+        guard let repeats else {
+            state.countRepeats(of: whole, gaps: gaps)
+            return [:]
+        }
+        return repeats.unusual(in: whole, gaps: gaps, active: encoder.active, after: &state)
+    }
+
+    /// Scores records whose gaps are filled, some at a time.
+    private func scoreParts(
+        _ whole: RecordBatch, gaps: [Int: [Int]], after before: ContextState, parallel: ParallelFor
+    ) -> Scores {
         let partCount = (whole.rowCount + Self.partRows - 1) / Self.partRows
         guard partCount > 1 else { return score(whole, gaps: gaps, after: before) }
         let parts = parallel.map(partCount) { part in
@@ -183,7 +236,7 @@ public struct Detector: Sendable {
         }
         return Scores(
             logLikelihood: logLikelihood, pValue: pValue, lowProbability: lowProbability,
-            rows: rows, before: state, settled: calibration.low, beginnings: beginnings)
+            rows: rows, before: state, calibration: calibration, beginnings: beginnings)
     }
 
     /// How many of the records come after a gap in time.
@@ -200,7 +253,9 @@ public struct Detector: Sendable {
     ///
     /// - Precondition: `records.schema.columns` are `schema.columns`.
     public func skip(_ records: RecordBatch, state: inout ContextState) {
-        state.advance(past: encoder.filled(records, after: state).records)
+        let (whole, gaps) = encoder.filled(records, after: state)
+        _ = standstills(in: whole, gaps: gaps, after: &state)
+        state.advance(past: whole)
     }
 
     /// One record's log-likelihood from its parts; what cannot be represented is scored below the worst seen.

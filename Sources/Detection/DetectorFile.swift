@@ -23,10 +23,11 @@ extension Detector {
         var low: TailHeader
         var high: TailHeader
         var beginnings: [TailHeader]?
+        var repeats: Repeats?
         var lineage: Lineage?
 
         private enum CodingKeys: String, CodingKey {
-            case schema, options, summary, lags, windows, calendar, discrete, lineage
+            case schema, options, summary, lags, windows, calendar, discrete, lineage, repeats
             case timeZone = "time_zone"
             case gapSecs = "gap_secs"
             case constantPenalty = "constant_penalty_nats"
@@ -81,7 +82,7 @@ extension Detector {
             constantPenalty: constantPenalty,
             low: TailHeader(calibration.low), high: TailHeader(calibration.high),
             beginnings: beginnings.isEmpty ? nil : beginnings.map { TailHeader($0) },
-            lineage: lineage)
+            repeats: repeats, lineage: lineage)
         for (i, tail) in beginnings.enumerated() {
             file.tensors["calibration.beginning.\(i)"] = TensorFile.Tensor(
                 tail.sorted, shape: [tail.sorted.count])
@@ -143,13 +144,17 @@ extension Detector {
                 throw DetectionError.modelFile(
                     name: name, reason: "its windows and their calibration do not fit together")
             }
+            guard header.repeats?.isSound(featureCount: encoder.active.count) ?? true else {
+                throw DetectionError.modelFile(
+                    name: name, reason: "its runs of equal readings are out of their bounds")
+            }
             guard header.lineage?.isSound ?? true else {
                 throw DetectionError.modelFile(
                     name: name, reason: "the blocks of its records are out of their bounds")
             }
             self.init(
                 options: header.options, summary: header.summary, encoder: encoder, flows: flows,
-                calibration: calibration, beginnings: beginnings,
+                calibration: calibration, beginnings: beginnings, repeats: header.repeats,
                 constantPenalty: header.constantPenalty, lineage: header.lineage)
         } catch let error as DetectionError {
             throw error

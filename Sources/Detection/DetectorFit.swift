@@ -154,6 +154,7 @@ extension Detector {
             flows: FlowMixture(training.flows),
             calibration: calibration,
             beginnings: held.begun.map { $0.isEmpty ? calibration.low : ScoreTail(scores: $0) },
+            repeats: isTimed(records) ? Repeats(fitting: records, active: encoder.active) : nil,
             constantPenalty: greatest - least + log(Double(records.rowCount + 2)),
             lineage: turns.count > 1 ? nil : ground.lineage)
         return (detector, summary)
@@ -318,11 +319,16 @@ extension Detector {
         return settled.count >= minimumRows ? settled : Array(runs.indices)
     }
 
+    /// Whether the records have an order in time.
+    private static func isTimed(_ records: RecordBatch) -> Bool {
+        records.times.allSatisfy(\.isFinite)
+    }
+
     /// What the density looks back on, as chosen by the user, or as fits the records.
     private static func contextChoice(
         _ records: RecordBatch, options: DetectorOptions
     ) -> (context: ContextPlan, windows: [Int]) {
-        let isTimed = records.times.allSatisfy(\.isFinite)
+        let isTimed = isTimed(records)
         let featureCount = records.schema.features.count
         let windows =
             options.windows

@@ -61,7 +61,7 @@ extension Detector {
     }
 
     /// What the record holds.
-    private func cell(_ column: DiscreteColumn, in rows: Encoder.Rows, row: Int) -> CellValue {
+    func cell(_ column: DiscreteColumn, in rows: Encoder.Rows, row: Int) -> CellValue {
         switch column.kind {
         case .category:
             guard let place = schema.categories.firstIndex(of: column.name) else { return .missing }

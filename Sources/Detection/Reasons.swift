@@ -45,8 +45,10 @@ extension FeatureReason {
 public enum ReasonCode: String, Sendable, Hashable, Codable, CaseIterable {
     /// Less likely than the threshold allows.
     case improbable
-    /// More likely than normal records are: a stuck or zeroed sensor.
+    /// More likely than normal records are: a zeroed sensor, or several readings that are one.
     case tooLikely = "too_likely"
+    /// Readings that are likely, and the same for longer than they ever were: a sensor that has frozen.
+    case stuck
     /// The level of a feature over the longest window is off, more than its last reading is.
     case levelShifted = "level_shifted"
     /// A feature that had a single value in training has another one.
@@ -92,10 +94,21 @@ public struct Verdict: Sendable, Hashable {
 
 extension Verdict {
     /// The features that its summary names; none where no feature alone explains anything.
-    public var namedFeatures: [FeatureReason] { tail == .low ? features.named : [] }
+    public var namedFeatures: [FeatureReason] { features.named(for: reasonCode) }
 }
 
 extension [FeatureReason] {
+    /// The features that a summary names.
+    ///
+    /// - Precondition: The greatest contribution comes first.
+    public func named(for code: ReasonCode) -> [FeatureReason] {
+        switch code {
+        case .tooLikely: []
+        case .stuck: filter { $0.contribution > 0 }
+        case .constantChanged, .improbable, .levelShifted, .neverSeen: named
+        }
+    }
+
     /// The greatest, and up to two more that explain at least half of what it does: those that a summary names.
     ///
     /// - Precondition: The greatest contribution comes first.
@@ -123,7 +136,12 @@ extension Detector {
 
     private func verdict(_ scores: Scores, row: Int, threshold: Threshold) -> Verdict {
         let value = scores.logLikelihood[row]
-        let tail = scores.tail(of: row, threshold: threshold) ?? .low
+        let standstill = scores.standstill(of: row, threshold: threshold)
+        let likelihoodTail = scores.likelihoodTail(of: row, threshold: threshold)
+        if let standstill, likelihoodTail == nil, scores.rows.breakCount(row) == 0 {
+            return stuckVerdict(scores, row: row, threshold: threshold, standstill)
+        }
+        let tail = likelihoodTail ?? .low
         let low = scores.lowThreshold(of: row, threshold)
         let crossed = tail == .low ? low : threshold.upperLogLikelihood ?? value
         let changed = scores.rows.changedConstants[row] ?? []
@@ -148,7 +166,8 @@ extension Detector {
             tail: tail, reasonCode: code, features: features,
             summary: sentence(
                 code: code, features: features, levels: levels, neverSeen: new,
-                shortfall: abs(crossed - value)))
+                shortfall: abs(crossed - value))
+                + aside(standstill, of: features))
     }
 
     /// One way in which a feature might have been otherwise.
@@ -375,20 +394,18 @@ extension Detector {
         code: ReasonCode, features: [FeatureReason], levels: [String: Level], neverSeen: [String],
         shortfall: Double
     ) -> String {
-        switch code {
-        case .tooLikely:
+        guard code != .tooLikely else {
             return "every reading is more typical than normal records are: a stuck or zeroed sensor"
-        case .constantChanged, .improbable, .levelShifted, .neverSeen:
-            guard let first = features.first, first.contribution > 0 else {
-                return "the combination of all features is improbable"
-            }
-            let parts = features.named.enumerated().map { i, feature in
-                clause(
-                    feature, level: levels[feature.name], isNew: neverSeen.contains(feature.name))
-                    + (i == 0 ? Self.share(feature.contribution, of: shortfall) : "")
-            }
-            return parts.joined(separator: ", or ")
         }
+        guard let first = features.first, first.contribution > 0 else {
+            return "the combination of all features is improbable"
+        }
+        let parts = features.named.enumerated().map { i, feature in
+            clause(
+                feature, level: levels[feature.name], isNew: neverSeen.contains(feature.name))
+                + (i == 0 ? Self.share(feature.contribution, of: shortfall) : "")
+        }
+        return parts.joined(separator: ", or ")
     }
 
     /// One feature's part of the sentence.

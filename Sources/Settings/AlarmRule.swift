@@ -14,11 +14,17 @@ public struct AlarmRule: Sendable, Hashable {
     public var only: Side?
     /// Values nearer than this to the expected one are no reason, in the feature's units; `nil`: all are.
     public var ignoreChangeBelow: Double?
+    /// That it stands still is no reason.
+    public var ignoreStuck: Bool
 
     /// Makes a rule.
-    public init(feature: String, only: Side?, ignoreChangeBelow: Double?) {
+    public init(
+        feature: String, only: Side? = nil, ignoreChangeBelow: Double? = nil,
+        ignoreStuck: Bool = false
+    ) {
         self.feature = feature
         self.only = only
         self.ignoreChangeBelow = ignoreChangeBelow
+        self.ignoreStuck = ignoreStuck
     }
 }

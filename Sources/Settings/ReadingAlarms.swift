@@ -67,7 +67,8 @@ extension ConfigurationReader {
         for node in list(node, key, expected: "rules such as {feature: NAME, only: above}") ?? [] {
             guard
                 let part = section(
-                    node, "a rule of \(key)", keys: ["feature", "only", "ignore_change_below"])
+                    node, "a rule of \(key)",
+                    keys: ["feature", "only", "ignore_change_below", "ignore_stuck"])
             else { continue }
             guard let name = part["feature"] else {
                 report(node, "\(key): a rule needs the key 'feature' with a column name")
@@ -91,12 +92,17 @@ extension ConfigurationReader {
             let least = part["ignore_change_below"].flatMap {
                 positive($0, "\(key): ignore_change_below", atMost: 1e15)
             }
-            if part["only"] == nil, part["ignore_change_below"] == nil {
+            let stuck = part["ignore_stuck"].flatMap { boolean($0, "\(key): ignore_stuck") }
+            if ["only", "ignore_change_below", "ignore_stuck"].allSatisfy({ part[$0] == nil }) {
                 report(
-                    node, "\(key): a rule needs one of only, ignore_change_below",
-                    hint: "add only: above, only: below or ignore_change_below: NUMBER")
+                    node, "\(key): a rule needs one of only, ignore_change_below, ignore_stuck",
+                    hint: "add only: above, only: below, ignore_change_below: NUMBER or "
+                        + "ignore_stuck: true")
             }
-            rules.append(AlarmRule(feature: feature, only: only, ignoreChangeBelow: least))
+            rules.append(
+                AlarmRule(
+                    feature: feature, only: only, ignoreChangeBelow: least,
+                    ignoreStuck: stuck ?? false))
         }
         return rules
     }

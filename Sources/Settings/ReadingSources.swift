@@ -109,7 +109,7 @@ extension ConfigurationReader {
         return socket
     }
 
-    private mutating func boolean(_ node: Node, _ key: String) -> Bool? {
+    mutating func boolean(_ node: Node, _ key: String) -> Bool? {
         guard let text = text(node, key, expected: "true or false") else { return nil }
         guard text == "true" || text == "false" else {
             report(node, "\(key): expected true or false, found '\(text.prefix(60))'")

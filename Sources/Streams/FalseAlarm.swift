@@ -7,7 +7,8 @@ import Store
 /// Its like are the anomalies whose summary names no feature but those that its own names, each on the same side of the
 /// expected value and at most `reach` times as far from it; a category with the same value. That is in the data's own units, and
 /// holds for every model.
-/// Where the summary names no feature, its like are those on the same side of normal, at most one nat further out.
+/// Where the summary names no feature, its like are those on the same side of normal, at most one nat further out; of readings that
+/// stand still, those of no other features that stand at the same values.
 package struct FalseAlarm: Sendable {
     /// How much further from the expected value a like one may be.
     package static let reach = 1.25
@@ -17,43 +18,58 @@ package struct FalseAlarm: Sendable {
     /// The anomaly's number.
     package let anomaly: Int64
     private let causes: [FeatureReason]
-    private let tail: Tail
+    private let kind: Kind
     private let logLikelihood: Double
+
+    /// Which anomalies are compared at all.
+    private enum Kind {
+        case improbable, tooLikely, stuck
+
+        init(_ code: ReasonCode) {
+            switch code {
+            case .constantChanged, .improbable, .levelShifted, .neverSeen: self = .improbable
+            case .tooLikely: self = .tooLikely
+            case .stuck: self = .stuck
+            }
+        }
+    }
 
     /// The measure of an anomaly.
     package init(_ row: AnomalyRow) {
         anomaly = row.id
-        tail = Tail(rawValue: row.anomaly.tail) ?? .low
+        kind = Kind(Self.code(of: row))
         logLikelihood = row.anomaly.logLikelihood
         causes = Self.named(row)
     }
 
+    private static func code(of row: AnomalyRow) -> ReasonCode {
+        ReasonCode(rawValue: row.anomaly.reasonCode)
+            ?? (row.anomaly.tail == Tail.low.rawValue ? .improbable : .tooLikely)
+    }
+
     private static func named(_ row: AnomalyRow) -> [FeatureReason] {
-        guard row.anomaly.tail == Tail.low.rawValue else { return [] }
-        return row.anomaly.reasons.map {
+        row.anomaly.reasons.map {
             FeatureReason(
                 name: $0.name, value: CellValue($0.value), expected: CellValue($0.expected),
                 contribution: $0.contribution)
-        }.named
+        }.named(for: code(of: row))
     }
 
     /// Whether a new anomaly is like it.
     package func isLike(_ verdict: Verdict) -> Bool {
-        isLike(verdict.namedFeatures, verdict.tail, verdict.logLikelihood)
+        isLike(verdict.namedFeatures, Kind(verdict.reasonCode), verdict.logLikelihood)
     }
 
     /// Whether a stored anomaly is like it; it is like itself.
     package func isLike(_ row: AnomalyRow) -> Bool {
         row.id == anomaly
-            || isLike(
-                Self.named(row), Tail(rawValue: row.anomaly.tail) ?? .low, row.anomaly.logLikelihood
-            )
+            || isLike(Self.named(row), Kind(Self.code(of: row)), row.anomaly.logLikelihood)
     }
 
-    private func isLike(_ named: [FeatureReason], _ tail: Tail, _ logLikelihood: Double) -> Bool {
-        guard tail == self.tail else { return false }
+    private func isLike(_ named: [FeatureReason], _ kind: Kind, _ logLikelihood: Double) -> Bool {
+        guard kind == self.kind else { return false }
         guard !causes.isEmpty else {
-            let further = (logLikelihood - self.logLikelihood) * (tail == .low ? -1 : 1)
+            let further = (logLikelihood - self.logLikelihood) * (kind == .improbable ? -1 : 1)
             return named.isEmpty && further <= Self.reachNats
         }
         return !named.isEmpty
@@ -71,7 +87,7 @@ package struct FalseAlarm: Sendable {
     /// Which anomalies are its like, in words.
     package var description: String {
         guard !causes.isEmpty else {
-            return tail == .high
+            return kind == .tooLikely
                 ? "records that are too likely, by at most 1 nat more than this one"
                 : "records without a feature that stands out, at most 1 nat less likely than this one"
         }
@@ -81,6 +97,8 @@ package struct FalseAlarm: Sendable {
                 let most = String(format: "%.4g", Self.reach * abs(change))
                 return "\(cause.name) at most \(most) "
                     + "\(change < 0 ? "below" : "above") the expected value"
+            case (.number(let number), nil) where kind == .stuck:
+                return "\(cause.name) staying at \(String(format: "%.6g", number))"
             case (.text(let text), _): return "\(cause.name) '\(text)'"
             default: return "a missing \(cause.name)"
             }

@@ -277,7 +277,7 @@ extension StreamWorker {
         next.context = ContextState()
         next.expectedPast = ExpectedPast()
         let context = max(0, from - Int64(DetectorOptions.maximumLags))..<from
-        next.context.advance(past: try window.records(context))
+        model.detector.skip(try window.records(context), state: &next.context)
         var number = from
         while number < next.windowTotal {
             let end = min(number + 4_096, next.windowTotal)

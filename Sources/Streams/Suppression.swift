@@ -25,8 +25,10 @@ extension [AlarmRule] {
     /// The rule that keeps an anomaly from alarming, as a few words; `nil`: it alarms.
     ///
     /// A rule takes the reason away when the feature that contributes most is covered and alone explains the record, or when
-    /// every feature that the summary names is covered. So a fault that another feature carries is still told.
+    /// every feature that the summary names is covered. So a fault that another feature carries is still told. Of readings that stand
+    /// still, all must be covered.
     package func suppression(of verdict: Verdict) -> String? {
+        if verdict.reasonCode == .stuck { return suppression(ofStuck: verdict.namedFeatures) }
         guard !isEmpty, verdict.tail == .low, let top = verdict.namedFeatures.first,
             let rule = first(where: { $0.covers(top) })
         else { return nil }
@@ -35,6 +37,13 @@ extension [AlarmRule] {
             contains { $0.covers(reason) }
         }
         return explainsAll || coversAll ? rule.name(of: top) : nil
+    }
+
+    private func suppression(ofStuck named: [FeatureReason]) -> String? {
+        let isCovered = named.allSatisfy { reason in
+            contains { $0.ignoreStuck && $0.feature == reason.name }
+        }
+        return isCovered ? named.first.map { "\($0.name) stuck" } : nil
     }
 }
 
@@ -85,8 +94,9 @@ extension StreamWorker {
         case .afterEffect: return Self.afterEffectName
         case .own(let expected):
             if let expected { next.expectedPast.note(number, row: expected) }
-            return nil
+        case .stuck: next.expectedPast.noteStandstill(number)
         }
+        return nil
     }
 
     /// How anomalies are counted that would be more than were asked for.

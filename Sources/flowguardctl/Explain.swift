@@ -55,17 +55,11 @@ struct ExplainView {
         let found = Format.time(message.time)
         let time = message.recordTime.map { "\(Format.time($0)), found \(found)" }
         let offset = "byte \(Format.count(message.offset)) of \(message.source)"
-        let distance = abs(message.threshold - message.logLikelihood)
-        let side = message.tail == "high" ? "above" : "below"
         var facts = [
             ("time", time ?? "found \(found)"),
             ("record", offset),
             ("p-value", terminal.paint(rarity(message), ink)),
-            (
-                "likelihood",
-                "\(Format.nats(message.logLikelihood)) nats, \(Format.nats(distance)) \(side) "
-                    + "the threshold of \(Format.nats(message.threshold))"
-            ),
+            ("likelihood", likelihood(message)),
             ("model", "\(message.model)"),
         ]
         if let label = message.label {
@@ -80,25 +74,41 @@ struct ExplainView {
                     : Paragraph.wrap(printable(value), width: terminal.width - 12, indent: 12))
                 + "\n"
         }
-        text += "\n" + table(message.features)
+        text += "\n" + table(message)
         return text + "\n"
             + Paragraph.wrap(printable(message.summary), width: terminal.width, indent: 0) + "\n"
+    }
+
+    /// How the likelihood lies to the threshold.
+    private func likelihood(_ message: AnomalyMessage) -> String {
+        let distance = Format.nats(abs(message.threshold - message.logLikelihood))
+        let threshold = Format.nats(message.threshold)
+        let found = "\(Format.nats(message.logLikelihood)) nats, "
+        guard !message.isStuck else {
+            return found + "which is no less than the threshold of \(threshold)"
+        }
+        let side = message.tail == "high" ? "above" : "below"
+        return found + "\(distance) \(side) the threshold of \(threshold)"
     }
 
     /// The p-value in words.
     private func rarity(_ message: AnomalyMessage) -> String {
         let text = Format.probability(message.pValue)
         guard message.pValue > 0, message.pValue < 0.5 else { return text }
-        let quality = message.tail == "high" ? "typical" : "strange"
+        let quality =
+            message.isStuck
+            ? "stays as it was for as long"
+            : "is as \(message.tail == "high" ? "typical" : "strange")"
         // No calibration reaches further: beyond it the number is the shape of a curve.
         guard message.pValue >= 1e-9 else {
-            return text + ", less than 1 normal record in a billion is as \(quality)"
+            return text + ", less than 1 normal record in a billion \(quality)"
         }
         let one = Format.compact(Int64((1 / message.pValue).rounded()))
-        return text + ", 1 normal record in \(one) is as \(quality)"
+        return text + ", 1 normal record in \(one) \(quality)"
     }
 
-    private func table(_ features: [AnomalyMessage.Feature]) -> String {
+    private func table(_ message: AnomalyMessage) -> String {
+        let features = message.features
         let greatest = features.map(\.contribution).max() ?? 0
         var table = Table([
             ("FEATURE", .left), ("VALUE", .right), ("EXPECTED", .right), ("NATS", .right),
@@ -110,7 +120,9 @@ struct ExplainView {
             table.add([
                 Table.Cell(feature.name, isMain ? .bold : .plain),
                 Table.Cell(text(feature.value) { Format.value($0) }),
-                Table.Cell(text(feature.expected) { Format.significant($0, digits: 5) }),
+                Table.Cell(
+                    message.isStuck && feature.expected == .missing
+                        ? "another" : text(feature.expected) { Format.significant($0, digits: 5) }),
                 Table.Cell(String(format: "%.1f", feature.contribution)),
                 Table.Cell(terminal.bar(share, columns: 20), isMain ? .red : .dim),
             ])
@@ -125,4 +137,9 @@ struct ExplainView {
         case .missing: "missing"
         }
     }
+}
+
+extension AnomalyMessage {
+    /// Whether it is that readings stand still, and not what they are.
+    fileprivate var isStuck: Bool { reasonCode == "stuck" }
 }

@@ -54,9 +54,13 @@ import Testing
                 verdicts[row] = verdict
                 let standing = detector.standing(
                     of: verdict, in: scores, number: Int64(row), past: past, threshold: threshold)
-                guard case .own(let expected) = standing else { continue }
+                switch standing {
+                case .afterEffect: continue
+                case .own(let expected):
+                    if let expected { past.note(Int64(row), row: expected) }
+                case .stuck: past.noteStandstill(Int64(row))
+                }
                 own.append(row)
-                if let expected { past.note(Int64(row), row: expected) }
             }
             // As in a checkpoint.
             past = try JSONDecoder().decode(
@@ -96,6 +100,26 @@ import Testing
         let own = Set(try judge(records).own)
         #expect(own.isSuperset(of: 100..<104))
         #expect(own.subtracting(100..<104).isSubset(of: calm), "\(own.sorted())")
+    }
+
+    @Test(arguments: [nil, 205, 210]) func readingsThatMoveAgainLeaveTheStandstillBehind(
+        cut: Int?
+    ) throws {
+        // What goes on is far from where it stood still.
+        var records = Self.sensors(260, seed: 10)
+        let moved = Self.sensors(2_000, seed: 10)
+        let far = try #require(
+            (300..<1_900).max { abs(moved.values[2 * $0] - 30) < abs(moved.values[2 * $1] - 30) })
+        for row in 200..<260 {
+            for j in 0..<2 { records.values[2 * row + j] = moved.values[2 * (far + row - 200) + j] }
+        }
+        for row in 100..<200 {
+            for j in 0..<2 { records.values[2 * row + j] = records.values[2 * 99 + j] }
+        }
+        let found = try judge(records, cut: cut)
+        #expect(found.verdicts[199]?.reasonCode == .stuck)
+        #expect(found.verdicts.keys.contains { $0 >= 200 })
+        #expect(found.own.contains(199) && !found.own.contains { $0 >= 200 }, "\(found.own)")
     }
 
     /// No single reading of it is strange: the past is no excuse.

@@ -37,9 +37,9 @@ import Testing
         try FileManager.default.createDirectory(
             atPath: daemon.folder.file("in"), withIntermediateDirectories: true)
         try daemon.folder.write(
-            PumpData.header + data.lines(300) { $0 % 50 == 25 }, to: "in/a.csv")
+            PumpData.header + data.lines(300) { $0 % 300 == 150 }, to: "in/a.csv")
         try daemon.folder.write(
-            PumpData.header + data.lines(300) { $0 % 50 == 25 }, to: "in/b.csv")
+            PumpData.header + data.lines(300) { $0 % 300 == 150 }, to: "in/b.csv")
         try await daemon.start()
         try await daemon.wait("the records that waited") {
             try daemon.metric("flowguard_scored_records_total") == 600

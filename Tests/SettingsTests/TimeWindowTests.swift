@@ -64,13 +64,14 @@ import Testing
         let stream = try stream(
             """
             alarm: {rules: [{feature: p, only: above}, {feature: q, only: below, \
-            ignore_change_below: 2.5}]}, \
+            ignore_change_below: 2.5}, {feature: r, ignore_stuck: true}]}, \
             fit: {exclude: [{every: day, from: "06:00", to: "07:00"}]}
             """)
         #expect(
             stream.alarmRules == [
                 AlarmRule(feature: "p", only: .above, ignoreChangeBelow: nil),
                 AlarmRule(feature: "q", only: .below, ignoreChangeBelow: 2.5),
+                AlarmRule(feature: "r", ignoreStuck: true),
             ])
         #expect(stream.fit.exclude.count == 1)
         #expect(stream.maintenance.isEmpty)
@@ -131,8 +132,8 @@ import Testing
         (
             "alarm: {rules: [{feature: flow}]}",
             """
-            stream 'a': alarm.rules: a rule needs one of only, ignore_change_below
-            hint:  add only: above, only: below or ignore_change_below: NUMBER
+            stream 'a': alarm.rules: a rule needs one of only, ignore_change_below, ignore_stuck
+            hint:  add only: above, only: below, ignore_change_below: NUMBER or ignore_stuck: true
             """
         ),
         (

@@ -11,7 +11,7 @@ import Testing
     ) -> Verdict {
         Verdict(
             row: 0, logLikelihood: logLikelihood, threshold: -10, pValue: 1e-6, tail: tail,
-            reasonCode: .improbable,
+            reasonCode: tail == .low ? .improbable : .tooLikely,
             features: changes.map {
                 FeatureReason(
                     name: $0.name, value: .number(100 + $0.change), expected: .number(100),
@@ -36,7 +36,7 @@ import Testing
             anomaly: NewAnomaly(
                 detectedAt: 0, recordTime: nil, source: "", sourceOffset: 0,
                 logLikelihood: logLikelihood, threshold: -10, pValue: 1e-6, tail: tail.rawValue,
-                reasonCode: "improbable", model: 1, episode: 1,
+                reasonCode: tail == .low ? "improbable" : "too_likely", model: 1, episode: 1,
                 reasons: reasons, summary: ""))
     }
 
@@ -82,6 +82,31 @@ import Testing
         other.features = [reason(.missing)]
         #expect(!alarm.isLike(other))
         #expect(alarm.description == "anomalies that are due to mode 'purge' alone")
+    }
+
+    @Test func standingStillIsLikeAtTheSameValueAlone() {
+        func reason(_ name: String, _ value: Double, _ nats: Double) -> FeatureReason {
+            FeatureReason(
+                name: name, value: .number(value),
+                expected: nats > 0 ? .missing : .number(value), contribution: nats)
+        }
+        let stored = [
+            ReasonRow(name: "valve", value: .number(0), expected: .missing, contribution: 9),
+            ReasonRow(name: "flow", value: .number(3), expected: .number(3), contribution: 0),
+        ]
+        var own = row(stored, tail: .high, logLikelihood: 4)
+        own.anomaly.reasonCode = "stuck"
+        let alarm = FalseAlarm(own)
+        var other = verdict([], tail: .high, logLikelihood: 9)
+        other.features = [reason("valve", 0, 20), reason("flow", 7, 0)]
+        #expect(!alarm.isLike(other), "too likely is another kind")
+        other.reasonCode = .stuck
+        #expect(alarm.isLike(other), "for however long, whatever the rest reads")
+        other.features[0] = reason("valve", 1, 20)
+        #expect(!alarm.isLike(other), "at another value")
+        other.features = [reason("valve", 0, 20), reason("flow", 3, 8)]
+        #expect(!alarm.isLike(other), "another feature, too")
+        #expect(alarm.description == "anomalies that are due to valve staying at 0 alone")
     }
 
     @Test func anAnomalyIsLikeItself() {

@@ -56,6 +56,20 @@ import Testing
         #expect(small.suppression(of: third) == nil)
     }
 
+    @Test func standingStillIsNoReasonWhereTheRuleSaysSo() {
+        var stuck = anomaly([("pressure", 3, 9), ("flow", 0, 0)], tail: .high)
+        stuck.reasonCode = .stuck
+        let rules = [
+            AlarmRule(feature: "pressure", ignoreStuck: true),
+            AlarmRule(feature: "flow", ignoreChangeBelow: 5),
+        ]
+        #expect(rules.suppression(of: stuck) == "pressure stuck")
+        #expect(small.suppression(of: stuck) == nil)
+        stuck.features[1].contribution = 8
+        #expect(rules.suppression(of: stuck) == nil, "the flow stands still, too")
+        #expect(rules.suppression(of: anomaly([("pressure", 3, 12)])) == nil)
+    }
+
     @Test func recordThatIsTooLikelyOrHasNoFeatureToNameIsTold() {
         #expect(small.suppression(of: anomaly([("flow", 1, 12)], tail: .high)) == nil)
         #expect(small.suppression(of: anomaly([("flow", 1, 0)])) == nil)
