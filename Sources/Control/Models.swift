@@ -151,10 +151,21 @@ public enum ThresholdUpdate: Sendable, Hashable, Codable {
         case reset
     }
 
+    /// Any key at all, so that one too many is seen.
+    private struct AnyKey: CodingKey {
+        let stringValue: String
+        var intValue: Int? { nil }
+
+        init(stringValue: String) { self.stringValue = stringValue }
+        init?(intValue: Int) { nil }
+    }
+
     /// Reads the one key; the number must be in its range.
     public init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: Key.self)
-        guard container.allKeys.count == 1, let key = container.allKeys.first else {
+        guard try decoder.container(keyedBy: AnyKey.self).allKeys.count == 1,
+            let key = container.allKeys.first
+        else {
             throw Self.refused(
                 "expected one of log_likelihood, false_alarm_probability, false_alarms_per_day, "
                     + "reset", decoder)

@@ -449,7 +449,8 @@ extension Detector {
             ? " (all of \(whole) nats)" : " (\(NumberText.nats(contribution)) of \(whole) nats)"
     }
 
-    /// Four significant digits of the greater number are enough for an expectation, and two of its own, unless it is next to nothing.
+    /// Four significant digits of the greater number are enough for an expectation, and two of its own, unless it is next to nothing;
+    /// more, up to six, where the two are closer than that.
     private static func significant(_ expected: Double, beside value: Double) -> Double {
         let size = abs(expected)
         let magnitude = min(max(size, abs(value)), size < 1e-6 ? .infinity : 100 * size)
@@ -457,6 +458,11 @@ extension Detector {
         var unit = 1.0
         while unit * 1_000 > magnitude, unit > 1e-12 { unit /= 10 }
         while unit * 10_000 <= magnitude, unit < 1e12 { unit *= 10 }
+        let difference = abs(value - expected)
+        var digits = 4
+        while unit > difference / 5, digits < 6, unit > 1e-12 {
+            (unit, digits) = (unit / 10, digits + 1)
+        }
         let rounded =
             unit < 1
             ? (expected / unit).rounded() / (1 / unit).rounded()

@@ -114,6 +114,29 @@ import Testing
         #expect(level.contribution < 1)
     }
 
+    @Test func expectedValueIsToldToTheDigitInWhichItDiffers() throws {
+        var generator = SeededGenerator(seed: 3)
+        var records = RecordBatch(schema: Schema(features: ["bath", "other"], time: nil))
+        for _ in 0..<600 {
+            records.append([
+                -273.1 + 0.002 * Fixture.normal(&generator), Fixture.normal(&generator),
+            ])
+        }
+        let detector = try Detector.fit(records, options: DetectorOptions(members: 1)).detector
+        var fault = RecordBatch(schema: records.schema)
+        fault.append([-273.118, 0])
+        let verdict = try #require(
+            detector.verdicts(
+                score(detector, fault),
+                threshold: detector.threshold(falseAlarmProbability: 1e-3)
+            ).first)
+        let words = verdict.summary.split(separator: " ")
+        #expect(verdict.summary.hasPrefix("bath -273.118 where -273.1"), "\(verdict.summary)")
+        let told = try #require(words.count > 3 ? Double(words[3]) : nil)
+        let expected = try #require(verdict.features.first).expected.number
+        #expect(abs(told - expected) < 0.002, "\(verdict.summary)")
+    }
+
     @Test func recordPushedOutwardNeverBecomesMoreLikely() throws {
         let detector = try Fixture.machineDetector.get()
         let base = Fixture.machine(1, seed: 31)

@@ -101,7 +101,8 @@ struct CommandMessageTests {
     }
 
     @Test(arguments: [
-        "{}", #"{"reset":true,"log_likelihood":1}"#, #"{"false_alarm_probability":0}"#,
+        "{}", #"{"reset":true,"log_likelihood":1}"#, #"{"reset":true,"x":1}"#,
+        #"{"false_alarm_probability":0}"#,
         #"{"false_alarm_probability":0.2}"#, #"{"false_alarm_probability":1e-300}"#,
         #"{"false_alarms_per_day":-1}"#, "[]", "1",
         #"{"log_likelihood":"low"}"#, #"{"log_likelihood":"NaN"}"#, #"{"reset":false}"#,

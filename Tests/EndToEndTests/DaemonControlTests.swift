@@ -152,6 +152,7 @@ import Testing
         for (body, error) in [
             ("{\"reset\":false}", "reset: expected true, found false"), ("", form),
             ("{\"log_likelihood\":1e400}", form), ("{}", "expected one of log_likelihood"),
+            ("{\"reset\":true,\"x\":1}", "expected one of log_likelihood"),
         ] {
             let reply = try daemon.request(
                 "PUT", "/v1/streams/pump/threshold", body: Array(body.utf8))
