@@ -48,27 +48,33 @@ def ours(program, task, law, steps, seed):
 
 
 def fit(job):
-    program, data, name, law, who, steps, seeds, keep = job
+    """The likelihoods of one seed."""
+    program, data, name, law, who, steps, seed, keep = job
     task = densities.make(name, data)
-    runs = []
-    for seed in seeds:
-        kept = keep and keep / f"{name}, {law}, {who}, {steps} steps, seed {seed}.npy"
-        if kept and kept.exists():
-            runs.append(np.load(kept))
-            continue
-        if who == OURS:
-            runs.append(ours(program, task, law, steps, seed))
-        else:
-            import peers
-            runs.append(peers.learn(who, task, law, LAYERS, WIDTH, steps, BATCH, seed))
-        if kept:
-            keep.mkdir(parents=True, exist_ok=True)
-            np.save(kept, runs[-1])
     exact = None if task.exact is None else float(task.exact.mean())
-    return name, law, who, np.mean(runs, axis=0), exact
+    kept = keep and keep / f"{name}, {law}, {who}, {steps} steps, seed {seed}.npy"
+    if kept and kept.exists():
+        return name, law, who, seed, np.load(kept), exact
+    if who == OURS:
+        likelihoods = ours(program, task, law, steps, seed)
+    else:
+        import peers
+        likelihoods = peers.learn(who, task, law, LAYERS, WIDTH, steps, BATCH, seed)
+    if kept:
+        keep.mkdir(parents=True, exist_ok=True)
+        np.save(kept, likelihoods)
+    return name, law, who, seed, likelihoods, exact
+
+
+def errors(ahead):
+    """The standard errors of the mean of `ahead[seed, row]` over the rows and, with several seeds, over them."""
+    over_rows = ahead.mean(axis=0).std(ddof=1) / np.sqrt(ahead.shape[1])
+    over_seeds = ahead.mean(axis=1).std(ddof=1) / np.sqrt(len(ahead)) if len(ahead) > 1 else 0.0
+    return over_rows, over_seeds
 
 
 def table(law, names, found, exact):
+    """`found[name, law, who][seed, row]` are likelihoods."""
     rows, missed, total = [], [], len(names) * len(PEERS)
     for name in names:
         own = found[name, law, OURS]
@@ -81,9 +87,10 @@ def table(law, names, found, exact):
                 cells += ["diverged" if np.isfinite(own).all() else f"{found[name, law, peer].mean():.3f}", "-"]
                 total -= np.isfinite(own).all()
                 continue
-            error = ahead.std(ddof=1) / np.sqrt(len(ahead))
-            behind = ahead.mean() < -2 * error
-            cells += [f"{found[name, law, peer].mean():.3f}", f"{ahead.mean():+.3f} ± {error:.3f}" + (" **behind**" if behind else "")]
+            over_rows, over_seeds = errors(ahead)
+            behind = ahead.mean() < -2 * np.hypot(over_rows, over_seeds)
+            said = f"{ahead.mean():+.3f} ± {over_rows:.3f}" + (f" ± {over_seeds:.3f}" if len(ahead) > 1 else "")
+            cells += [f"{found[name, law, peer].mean():.3f}", said + (" **behind**" if behind else "")]
             if behind:
                 missed.append(f"{name} ({peer})")
         rows.append("| " + " | ".join(cells) + " |")
@@ -96,7 +103,7 @@ def table(law, names, found, exact):
 
 
 def about(chosen, steps):
-    return (f"`Benchmarks/learning/run`, {date.today()}, seeds {chosen.seeds}; {LAYERS} coupling layers, two hidden layers of "
+    return (f"`Benchmarks/learning/run`, {date.today()}, means of seeds {chosen.seeds}; {LAYERS} coupling layers, two hidden layers of "
             f"{WIDTH}, at most {steps:,} steps of {BATCH} rows. {swift_version()}, "
             + ", ".join(f"{p} {version(p)}" for p in ("torch", "zuko", "nflows")) + ".\n")
 
@@ -117,13 +124,16 @@ def main():
         names = names[:2]
     steps = 200 if chosen.quick else STEPS
     laws, seeds = chosen.laws.split(","), [int(s) for s in chosen.seeds.split(",")]
-    jobs = [(chosen.program, chosen.data, name, law, who, steps, seeds, chosen.keep)
-            for name in names for law in laws for who in [OURS] + PEERS]
+    # Seed by seed: what --keep holds of a run that was ended has whole seeds.
+    jobs = [(chosen.program, chosen.data, name, law, who, steps, seed, chosen.keep)
+            for seed in seeds for name in names for law in laws for who in [OURS] + PEERS]
     found, exact = {}, {}
     with ProcessPoolExecutor(chosen.jobs) as pool:
-        for name, law, who, likelihoods, known in pool.map(fit, jobs):
-            found[name, law, who], exact[name] = likelihoods, known
-            print(f"learning: {name}, {law}, {who}: {likelihoods.mean():.3f}", file=sys.stderr, flush=True)
+        for name, law, who, seed, likelihoods, known in pool.map(fit, jobs):
+            found.setdefault((name, law, who), []).append(likelihoods)
+            exact[name] = known
+            print(f"learning: {name}, {law}, {who}, seed {seed}: {likelihoods.mean():.3f}", file=sys.stderr, flush=True)
+    found = {key: np.stack(runs) for key, runs in found.items()}
     text = "\n".join(table(law, names, found, exact) for law in laws) + "\n" + about(chosen, steps)
     print(text)
     if chosen.markdown:

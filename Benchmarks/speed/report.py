@@ -85,18 +85,18 @@ class Report:
 
     def goals(self):
         lines = []
-        at_16, at_best, train_ratio = (5, 3, 2.5, 1.6), (1.8, 1.6, 1.6, 1.4), (2, 1.6, 1.6, 1.3)
+        at_16, at_best = (5, 3, 2.5, 1.6), (1.8, 1.6, 1.6, 1.4)
         for shape in self.shapes:
             place, one, two = SHAPES.index(shape), self.results.get((shape, 1)), self.results.get((shape, 2))
             if one:
-                self.one_core(lines, shape, one, at_16[place], at_best[place], train_ratio[place], place == 3)
+                self.one_core(lines, shape, one, at_16[place], at_best[place], place == 3)
             if one and two:
                 for cell, wanted in (("score_4096", 1.8), ("score_65536", 1.8), ("train_2048", 1.7)):
                     lines.append(goal(f"{shape.name}: two cores beside one, {cell.replace('_', ' ')}",
                                       two[OURS][cell] / one[OURS][cell], wanted))
         return table(["goal", "reached", "wanted", ""], lines)
 
-    def one_core(self, lines, shape, figures, at_16, at_best, train_ratio, is_largest):
+    def one_core(self, lines, shape, figures, at_16, at_best, is_largest):
         ours = figures[OURS]
         for batch in SCORE_BATCHES[2:]:
             lines.append(goal(f"{shape.name}: share of the FMA peak, score {batch}",
@@ -113,14 +113,31 @@ class Report:
             lines.append(goal(f"{shape.name}: one record beside the fastest peer ({min(peers)[1]})",
                               ours["p50"] / min(peers)[0], 0.5 if is_largest else 0.1, at_most=True))
         lines.append(goal(f"{shape.name}: one record, p99 beside p50", ours["p99"] / ours["p50"], 3, at_most=True))
-        for batch in TRAIN_BATCHES:
-            peer, who = fastest(figures, [f"train_{batch}"])
-            lines.append(goal(f"{shape.name}: beside the fastest peer ({who}), train {batch}",
-                              peer and ours[f"train_{batch}"] / peer, train_ratio))
-            lines.append(goal(f"{shape.name}: share of the FMA peak, train {batch}",
-                              ours[f"train_{batch}"] * 3 * shape.flops / ours["peak"], 0.6))
+        lines += self.training_goals(shape, figures)
         allocations = max(v for k, v in ours.items() if k.endswith("_allocations"))
         lines.append(goal(f"{shape.name}: allocations a call or step", allocations, 0, at_most=True))
+
+    def training_goals(self, shape, figures):
+        ours, ratio = figures[OURS], (2, 1.6, 1.6, 1.3)[SHAPES.index(shape)]
+        for batch in TRAIN_BATCHES:
+            peer, who = fastest(figures, [f"train_{batch}"])
+            yield goal(f"{shape.name}: beside the fastest peer ({who}), train {batch}",
+                       peer and ours[f"train_{batch}"] / peer, ratio)
+            yield goal(f"{shape.name}: share of the FMA peak, train {batch}",
+                       ours[f"train_{batch}"] * 3 * shape.flops / ours["peak"], 0.6)
+
+    def training_text(self, about):
+        """Of a run that measured nothing but training steps."""
+        parts = [f"{about}\n"]
+        for threads in sorted({key[1] for key in self.results}):
+            clock = "CPU time" if threads == 1 else "the wall"
+            parts += [f"**{threads} thread{'s' * (threads > 1)}**, thousand rows a second by {clock}\n",
+                      self.rates("train", TRAIN_BATCHES, threads)]
+        goals = [line for shape in self.shapes if (shape, 1) in self.results
+                 for line in self.training_goals(shape, self.results[shape, 1])]
+        if goals:
+            parts.append(table(["goal, one thread", "reached", "wanted", ""], goals))
+        return "\n".join(parts)
 
     def text(self, about):
         parts = [f"{about}\n"]

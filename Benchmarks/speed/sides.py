@@ -1,6 +1,7 @@
 """The processes that are compared, one for each side and number of threads."""
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,11 @@ PEERS = {
     "torch": "torch_eager", "torch_compile": "torch_compile", "zuko": "zuko_peer", "nflows": "nflows_peer",
     "jax": "jax_peer", "onnxruntime": "onnx_peer",
 }
+
+
+def can_compile():
+    """Whether there is what torch.compile hands its C++ to."""
+    return shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
 class SideError(Exception):
@@ -26,6 +32,8 @@ class Side:
             sys.executable, str(here / "worker.py"), PEERS[name], str(threads)]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENBLAS_")}
         environment.update(PYTHONDONTWRITEBYTECODE="1", JAX_PLATFORMS="cpu", CUDA_VISIBLE_DEVICES="")
+        # What torch.compile has compiled once need not be compiled again in the next run.
+        environment.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(sys.prefix).parent / "speed-inductor"))
         # One thread means one core: what a library starts beside it must not help.
         pin = (lambda: os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})) if threads == 1 else None
         self.process = subprocess.Popen(
