@@ -16,8 +16,11 @@ extension ScoreDrift {
 extension StreamWorker {
     /// What asks for a fit because the stream has changed.
     static let driftTrigger = "drift"
-    /// Such a fit comes at the earliest this share of the time between fits after the last one.
-    static let driftPauseShare = 0.25
+    /// Such a fit comes at the earliest this share of the time between fits after the last one, and twice that for each that came
+    /// before it.
+    private static let driftPauseShare = 0.25
+    /// Of so many: a stream that always wanders is then fitted in its turn.
+    private static let mostDriftFits = 4
     /// After a fit that dealt with it, a feature must have moved this much further.
     private static let furtherMove = 1.5
     /// Usable records since the change that make a fit worth its while.
@@ -65,6 +68,22 @@ extension StreamWorker {
             return nil
         }
         return drift.recordCount
+    }
+
+    /// How long after a fit the next one because of a drift may come, in seconds.
+    func driftPause(every: Double) -> Double {
+        Self.driftPauseShare * every * pow(2, Double(state.driftFits))
+    }
+
+    /// Notes whether the fit that ends was one more because of a drift.
+    ///
+    /// A stream that always wanders would be fitted with each quarter of the time, which a fit of its last days hardly changes.
+    func noteDriftFit(in next: inout WorkerState) {
+        switch board.snapshot.fit?.trigger {
+        case Self.driftTrigger: next.driftFits = min(next.driftFits + 1, Self.mostDriftFits)
+        case Self.periodicTrigger where !driftWantsFit: next.driftFits = max(next.driftFits - 1, 0)
+        default: break
+        }
     }
 
     /// Whether the stream has changed, and enough of what came since can be learned.

@@ -16,6 +16,7 @@ extension StreamWorker {
     private static let retryFirstFitSecs = 60.0
     /// The trigger of a fit that a person asked for.
     package static let requestedTrigger = "requested"
+    static let periodicTrigger = "periodic"
     private static let firstTrigger = "first"
 
     // MARK: When
@@ -70,9 +71,9 @@ extension StreamWorker {
         guard let passed = secondsSinceFit(at: now), let every = configuration.fit.every?.inSeconds,
             total - state.lastFitTotal >= Self.leastNewRecords
         else { return nil }
-        if passed >= every, missing == 0 { return "periodic" }
+        if passed >= every, missing == 0 { return Self.periodicTrigger }
         if isFirstModelOutgrown { return "growth" }
-        return passed >= Self.driftPauseShare * every && driftWantsFit ? Self.driftTrigger : nil
+        return passed >= driftPause(every: every) && driftWantsFit ? Self.driftTrigger : nil
     }
 
     /// Records that must come before a first or periodic fit is worth its while; 0: there are enough.
@@ -385,6 +386,7 @@ extension StreamWorker {
         }
         let through = job?.selection.total ?? state.windowTotal
         try adopt(detector, .new(row), reason: reason) { next in
+            noteDriftFit(in: &next)
             next.drift = drift
             next.fittedThrough = through
             // What the model has learned as normal stays so, also once it is no more than the share that is a fault.
@@ -415,6 +417,7 @@ extension StreamWorker {
         var next = state
         next.lastFitAt = now
         next.lastFitTotal = through
+        noteDriftFit(in: &next)
         next.drift?.resetScores()
         next.answeredDriftIndex = worstDriftIndex
         try store(next, position: position)

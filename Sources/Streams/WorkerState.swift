@@ -124,6 +124,8 @@ package struct WorkerState: Encodable {
     var drift: DriftState?
     /// The greatest index of a feature when a fit last dealt with it.
     var answeredDriftIndex = 0.0
+    /// Fits because of a drift that came one after the other, less the periodic ones that found none.
+    var driftFits = 0
     var lastRecordAt: Double?
     var rate = ArrivalRate()
     /// The budget and the rate that the threshold was made from.
@@ -234,6 +236,7 @@ extension WorkerState: Decodable {
         history = try value(.history, or: HistoryState())
         drift = try container.decodeIfPresent(DriftState.self, forKey: .drift)
         answeredDriftIndex = try value(.answeredDriftIndex, or: 0)
+        driftFits = try value(.driftFits, or: 0)
         rate = try value(.rate, or: ArrivalRate())
         budget = try container.decodeIfPresent(AlarmBudget.self, forKey: .budget)
         thresholdRecordsPerDay = try value(.thresholdRecordsPerDay, or: 0)

@@ -77,6 +77,32 @@ struct ReplayTests {
         #expect(summary.records.scoredAfterwards == 300)
     }
 
+    @Test func aStreamThatAlwaysWandersIsFittedLessAndLess() async throws {
+        var generator = Generator(state: 3)
+        var text = "time,a,b\n"
+        var level = 0.0
+        for row in 0..<2_400 {
+            level += 0.0015
+            let values = (1...2).map { Double($0) * level + generator.next() }
+            text += "\(1_700_000_000 + 60 * row),\(values[0]),\(values[1])\n"
+        }
+        let file = try folder.write(text, to: "h.csv")
+        let stream = try stream(
+            """
+                fit: {first_after_records: 300, every: 24h}
+                context: {windows: []}
+            """)
+        let fits = try await replay(stream, [file], label: nil).summary.fits.all
+        var pauses: [Double] = []
+        for (former, next) in zip(fits, fits.dropFirst()) {
+            guard next.trigger == "drift" else { break }
+            pauses.append(next.queuedAt.timeIntervalSince(former.queuedAt))
+        }
+        // A quarter of the day, then half of it.
+        try #require(pauses.count >= 2, "\(fits.map(\.trigger))")
+        #expect(pauses[0] >= 21_600 && pauses[0] < 43_200 && pauses[1] >= 43_200, "\(pauses)")
+    }
+
     @Test func alarmsKeepToTheBudgetWhenNormalMoves() async throws {
         // From the 1,000th record on the second reading strays three times as far as when it was learned.
         var generator = Generator(state: 11)
