@@ -340,7 +340,7 @@ public struct Detector: Sendable {
             for (k, j) in encoder.active.enumerated() {
                 let column = encoder.columns[j]
                 // The parts of a state add up to its reading.
-                let value = stride(from: k, to: encoder.inputCount, by: encoder.active.count)
+                let value = (encoder.windows?.inputs(of: k) ?? [k])
                     .reduce(0) {
                         $0 + Double(x[row, $1]) * encoder.inputs[$1].scale
                             + encoder.inputs[$1].center

@@ -6,7 +6,8 @@ import Ingest
 ///
 /// Tensors of the encoder, in schema order: `encoder.center`, `encoder.scale`, `encoder.lower`, `encoder.upper`,
 /// `encoder.step` [features], `encoder.quantiles` [features, ranks]; with windows the same of each part, `encoder.part.…`
-/// [parts · active features], and `encoder.recovery` [windows, longest, active features]. Of the calibration: `calibration.scores` [rows],
+/// [parts · active features], and `encoder.recovery` [windows, longest, active features]; where some features hold their readings, of these the
+/// last part alone, and no recovery. Of the calibration: `calibration.scores` [rows],
 /// ascending; with windows also `calibration.beginning.0` and so on, of records with so many windows full. The rest, with the counts of the discrete columns, is JSON in the metadata under `detector`, its version under `detector_version`.
 extension Detector {
     private struct Header: Codable {
@@ -15,6 +16,8 @@ extension Detector {
         var summary: FitSummary
         var lags: Int
         var windows: [Int]?
+        /// By their place among the features that vary; `nil`: all.
+        var moving: [Int]?
         var calendar: [CalendarFeature]
         var timeZone: String?
         var gapSecs: Double?
@@ -27,7 +30,8 @@ extension Detector {
         var lineage: Lineage?
 
         private enum CodingKeys: String, CodingKey {
-            case schema, options, summary, lags, windows, calendar, discrete, lineage, repeats
+            case schema, options, summary, lags, windows, calendar, discrete, lineage, repeats,
+                moving
             case timeZone = "time_zone"
             case gapSecs = "gap_secs"
             case constantPenalty = "constant_penalty_nats"
@@ -55,11 +59,15 @@ extension Detector {
         }
     }
 
-    /// The version that is written: with windows and discrete columns.
+    /// The version that is written: with windows and discrete columns; 4 where some features have no windows.
     ///
     /// Version 2, which is read too, had several flows, `flow.0.` and so on; 1 had one, `flow.`.
-    private static let formatVersion = 3
-    private static let readVersions = 2...3
+    private var formatVersion: Int { encoder.windows.map(hasHeld) == true ? 4 : 3 }
+    private static let readVersions = 2...4
+
+    private func hasHeld(_ windows: StateWindows) -> Bool {
+        windows.moving.count < encoder.active.count
+    }
 
     /// The model file's bytes; the same detector always gives the same bytes.
     public func encoded() -> [UInt8] {
@@ -70,13 +78,15 @@ extension Detector {
             Self.write(windows.parts, as: "encoder.part.", into: &file)
             file.tensors["encoder.recovery"] = TensorFile.Tensor(
                 windows.recovery,
-                shape: [windows.lengths.count, windows.longest, encoder.active.count])
+                shape: [windows.lengths.count, windows.longest, windows.moving.count])
         }
         file.tensors["calibration.scores"] = TensorFile.Tensor(
             calibration.low.sorted, shape: [calibration.low.sorted.count])
         let header = Header(
             schema: encoder.schema, options: options, summary: summary, lags: encoder.context.lags,
-            windows: encoder.windows?.lengths, calendar: encoder.context.calendar,
+            windows: encoder.windows?.lengths,
+            moving: encoder.windows.flatMap { hasHeld($0) ? $0.moving : nil },
+            calendar: encoder.context.calendar,
             timeZone: encoder.context.timeZone, gapSecs: encoder.context.gapSecs,
             discrete: encoder.discrete.columns,
             constantPenalty: constantPenalty,
@@ -91,7 +101,7 @@ extension Detector {
         json.outputFormatting = [.sortedKeys]
         // Numbers, strings and arrays only: encoding them cannot be refused.
         let text = (try? json.encode(header)).map { String(decoding: $0, as: UTF8.self) } ?? ""
-        file.metadata["detector_version"] = String(Self.formatVersion)
+        file.metadata["detector_version"] = String(formatVersion)
         file.metadata["detector"] = text
         return file.encoded()
     }
@@ -211,13 +221,22 @@ extension Detector {
         }
         guard let longest = lengths.last else { return bare }
         let width = bare.active.count
-        let parts = try self.columns(
-            "encoder.part.", count: (lengths.count + 1) * width, in: file, name: name)
+        let moving = header.moving ?? Array(0..<width)
+        guard moving.allSatisfy({ (0..<width).contains($0) }),
+            zip(moving, moving.dropFirst()).allSatisfy({ $0 < $1 })
+        else {
+            throw DetectionError.modelFile(
+                name: name, reason: "the features with windows are out of their bounds")
+        }
+        let count = StateWindows.inputCount(
+            lengths: lengths.count, moving: moving.count, width: width)
+        let parts = try self.columns("encoder.part.", count: count, in: file, name: name)
         let recovery = try numbers(
-            "encoder.recovery", count: lengths.count * longest * width, in: file, name: name)
+            "encoder.recovery", count: lengths.count * longest * moving.count, in: file, name: name)
         return Encoder(
             schema: header.schema, columns: columns, context: context,
-            windows: StateWindows(lengths: lengths, parts: parts, recovery: recovery),
+            windows: StateWindows(
+                lengths: lengths, moving: moving, width: width, parts: parts, recovery: recovery),
             missing: missing, discrete: discrete)
     }
 

@@ -446,6 +446,13 @@ extension Detector {
                 notes.append("'\(name)' moves in steps of \(NumberText.short(column.step))")
             }
         }
+        if let windows = encoder.windows {
+            for (k, j) in encoder.active.enumerated() where !windows.isMoving(k) {
+                notes.append(
+                    "'\(encoder.schema.features[j])' mostly stays as it is for more than "
+                        + "\(windows.longest) records: it is read without the means of its past")
+            }
+        }
         notes += encoder.discrete.columns.compactMap(\.note)
         if restarts > 0 {
             notes.append(

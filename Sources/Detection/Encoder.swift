@@ -75,14 +75,15 @@ struct Encoder: Sendable, Hashable {
         let readings = bare.readings(
             whole, after: ContextState(), withPast: !lengths.isEmpty)
         guard let longest = lengths.last, !bare.active.isEmpty,
-            readings.runs.contains(where: { $0 + 1 >= longest })
+            readings.runs.contains(where: { $0 + 1 >= longest }),
+            let windows = StateWindows(
+                lengths: lengths, fitting: readings, centers: bare.centers)
         else {
             self = bare
             return
         }
         self.init(
-            schema: records.schema, columns: columns, context: context,
-            windows: StateWindows(lengths: lengths, fitting: readings, centers: bare.centers),
+            schema: records.schema, columns: columns, context: context, windows: windows,
             missing: missing, discrete: discrete)
     }
 
@@ -108,7 +109,7 @@ struct Encoder: Sendable, Hashable {
     /// From standardised units to data units, in nats: `Σ ln scale`, less what the windows' bijection adds.
     var logScaleSum: Double {
         inputs.reduce(0) { $0 + log($1.scale) }
-            - Double(active.count) * (windows?.logDeterminant ?? 0)
+            - (windows.map { Double($0.moving.count) * $0.logDeterminant } ?? 0)
     }
 
     private var centers: [Double] { active.map { columns[$0].center } }
@@ -198,8 +199,7 @@ struct Encoder: Sendable, Hashable {
     func penalty(ofActive k: Int, reading: Double, state: ArraySlice<Double>) -> Double {
         var sum = columns[active[k]].penalty(reading)
         guard let windows else { return sum }
-        for part in 0..<windows.partCount {
-            let input = part * active.count + k
+        for input in windows.inputs(of: k) {
             sum += inputs[input].penalty(state[state.startIndex + input])
         }
         return sum
@@ -224,7 +224,7 @@ struct Encoder: Sendable, Hashable {
         }
         var penalty = 0.0
         for part in 0..<windows.partCount {
-            let input = part * active.count + k
+            guard let input = windows.input(of: k, part: part) else { continue }
             let value = state[state.startIndex + input] + partChange(windows, part)
             set(input, inputs[input].standardised(inputs[input].clamped(value)))
             penalty += inputs[input].penalty(value)

@@ -85,7 +85,9 @@ public enum FitGate {
             "\(NumberText.short(newMean)) against \(NumberText.short(oldMean)) nats per record "
             + "on the newest \(newest.rowCount) records"
         // With other windows it is the density of something else.
-        let isComparable = challenger.windows == champion.windows
+        let isComparable =
+            challenger.windows == champion.windows
+            && challenger.encoder.windows?.moving == champion.encoder.windows?.moving
         let alarms =
             "it alarms on \(Int(new.alarms)) of the newest \(newest.rowCount) records, "
             + "the serving model on \(Int(old.alarms))"

@@ -52,7 +52,7 @@ extension Encoder {
                 _ = rewrite(
                     active: k, reading: inside, state: all.state(of: source)
                 ) { windows, part in
-                    windows.stateChange(inside - before, part: part)
+                    windows.stateChange(inside - before, of: k, part: part)
                 } set: { input, value in
                     x[row, input] = value
                 }

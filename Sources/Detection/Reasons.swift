@@ -210,11 +210,10 @@ extension Detector {
             .reading(value)
         }
         if let windows = encoder.windows {
-            let last = windows.lengths.count * encoder.active.count
             search(scores, row: row, record: record, state: state, &found) { k in
-                windows.parts[last + k].quantiles
+                windows.isMoving(k) ? windows.parts[windows.levelInput(of: k)].quantiles : []
             } change: { k, value in
-                .level(value - state[state.startIndex + last + k])
+                .level(value - state[state.startIndex + windows.levelInput(of: k)])
             }
             tellLevels(&found, scores, row: row, record: record)
         }
@@ -328,7 +327,7 @@ extension Detector {
 
     private func level(of k: Int, changed: Change, state: ArraySlice<Double>) -> Level? {
         guard case .level(let step) = changed, let windows = encoder.windows else { return nil }
-        let value = state[state.startIndex + windows.lengths.count * encoder.active.count + k]
+        let value = state[state.startIndex + windows.levelInput(of: k)]
         return Level(value: value, expected: value + step)
     }
 
@@ -381,7 +380,8 @@ extension Detector {
         let penalty = encoder.rewrite(active: k, reading: reading, state: state) { windows, part in
             switch change {
             case .reading:
-                return windows.stateChange(reading - column.clamped(before), part: part)
+                return windows.stateChange(
+                    reading - column.clamped(before), of: k, part: part)
             case .level(let step): return part == windows.lengths.count ? step : 0
             }
         } set: { input, value in

@@ -9,20 +9,49 @@ import Foundation
 ///
 /// The parts are a linear bijection of (x, μ₁, …, μ_k) with the determinant `Π (wᵢ − 1) / wᵢ`, so the density of the state stays exact. A
 /// reading that fits none of its neighbours stands out in the first part, a slow shift that no single reading shows in the last.
+///
+/// A feature that holds its reading for longer than the longest window in most rows (a set point, a limit) is read as it is: its parts would
+/// be 0 but behind a change, and each change would make a whole window improbable that is normal.
 struct StateWindows: Sendable, Hashable {
     /// Lengths in records, the record itself included; ascending, each 2 or more.
     let lengths: [Int]
-    /// How each part is standardised, shape [windows + 1, features].
+    /// The features that have means, by their place among those that vary; ascending.
+    let moving: [Int]
+    /// How each part is standardised: of each window but the last part the moving features, then all of them.
     let parts: [Column]
     /// How far the mean of a window follows the mean of the readings there are, while it is not yet full:
-    /// shape [windows, longest, features], the second index being that number less one.
+    /// shape [windows, longest, moving features], the second index being that number less one.
     let recovery: [Double]
+    /// The place of each feature among the moving ones; `nil`: it is none.
+    private let ranks: [Int?]
 
-    init(lengths: [Int], parts: [Column], recovery: [Double]) {
+    /// - Parameter width: Features that vary.
+    init(lengths: [Int], moving: [Int], width: Int, parts: [Column], recovery: [Double]) {
         self.lengths = lengths
+        self.moving = moving
         self.parts = parts
         self.recovery = recovery
+        ranks = (0..<width).map { moving.firstIndex(of: $0) }
     }
+
+    /// Numbers that the flow reads of so many features.
+    static func inputCount(lengths: Int, moving: Int, width: Int) -> Int {
+        lengths * moving + width
+    }
+
+    /// Where a part of feature `k` lies; `nil`: it has none.
+    func input(of k: Int, part: Int) -> Int? {
+        part == lengths.count ? levelInput(of: k) : ranks[k].map { part * moving.count + $0 }
+    }
+
+    /// Where the last part of feature `k` lies: its mean over the longest window, or its reading.
+    func levelInput(of k: Int) -> Int { lengths.count * moving.count + k }
+
+    /// Where the parts of feature `k` lie.
+    func inputs(of k: Int) -> [Int] { (0..<partCount).compactMap { input(of: k, part: $0) } }
+
+    /// Whether feature `k` has means.
+    func isMoving(_ k: Int) -> Bool { ranks[k] != nil }
 
     /// Parts a feature.
     var partCount: Int { lengths.count + 1 }
@@ -36,16 +65,19 @@ struct StateWindows: Sendable, Hashable {
 
     /// Learns how the means of windows that are not full continue, and how the parts are standardised.
     ///
+    /// - Returns: `nil` where no feature moves.
     /// - Precondition: At least one row has its whole window.
-    init(lengths: [Int], fitting readings: Readings, centers: [Double]) {
+    init?(lengths: [Int], fitting readings: Readings, centers: [Double]) {
         let longest = lengths.last ?? 1
         let settled = readings.rows.filter { readings.runs[$0] + 1 >= longest }
+        let moving = Self.moving(readings, settled: settled, longest: longest)
+        guard !moving.isEmpty else { return nil }
         let stride = max(1, settled.count / Self.recoveryRows)
         let sample = Swift.stride(from: 0, to: settled.count, by: stride).map { settled[$0] }
         var recovery: [Double] = []
         for length in lengths {
             for known in 1...longest {
-                for k in 0..<readings.width {
+                for k in moving {
                     guard known < length else {
                         recovery.append(1)
                         continue
@@ -61,21 +93,43 @@ struct StateWindows: Sendable, Hashable {
                 }
             }
         }
-        let bare = StateWindows(lengths: lengths, parts: [], recovery: recovery)
-        var state = [Double](repeating: 0, count: (lengths.count + 1) * readings.width)
+        let bare = StateWindows(
+            lengths: lengths, moving: moving, width: readings.width, parts: [], recovery: recovery)
+        let inputCount = Self.inputCount(
+            lengths: lengths.count, moving: moving.count, width: readings.width)
+        var state = [Double](repeating: 0, count: inputCount)
         var columns = [[Double]](repeating: [], count: state.count)
         for row in settled {
             bare.state(
                 of: readings, at: row, known: longest, centers: centers, into: &state)
             for (i, value) in state.enumerated() { columns[i].append(value) }
         }
-        self.init(lengths: lengths, parts: columns.map { Column(values: $0) }, recovery: recovery)
+        self.init(
+            lengths: lengths, moving: moving, width: readings.width,
+            parts: columns.map { Column(values: $0) }, recovery: recovery)
+    }
+
+    /// The features that change within the longest window in at least half of the rows.
+    private static func moving(_ readings: Readings, settled: [Int], longest: Int) -> [Int] {
+        let width = readings.width
+        var repeats = [Int](repeating: 0, count: width)
+        var held = [Int](repeating: 0, count: width)
+        for row in readings.runs.indices {
+            for k in 0..<width {
+                let isRepeat =
+                    readings.runs[row] > 0
+                    && readings.values[row * width + k] == readings.values[(row - 1) * width + k]
+                repeats[k] = isRepeat ? repeats[k] + 1 : 0
+                if repeats[k] + 1 >= longest, readings.rows.contains(row) { held[k] += 1 }
+            }
+        }
+        return (0..<width).filter { 2 * held[$0] <= settled.count }
     }
 
     /// Rows that the recovery is learned from at most.
     private static let recoveryRows = 2_000
 
-    /// The parts of every feature at a row, in data units, shape [windows + 1, features].
+    /// The parts of every feature at a row, in data units, as the flow reads them.
     ///
     /// The mean of a window that is not full is the best linear guess from the readings there are: at the first reading of a stream
     /// most of the way to the feature's centre where readings are independent, and none of it where they barely move.
@@ -89,15 +143,16 @@ struct StateWindows: Sendable, Hashable {
         for k in 0..<width {
             var above = readings.values[row * width + k]
             for (i, length) in lengths.enumerated() {
+                guard let rank = ranks[k] else { break }
                 var mean = readings.mean(k, at: row, length: min(length, known))
                 if known < length {
-                    let slope = recovery[(i * longest + known - 1) * width + k]
+                    let slope = recovery[(i * longest + known - 1) * moving.count + rank]
                     mean = centers[k] + slope * (mean - centers[k])
                 }
-                state[i * width + k] = above - mean
+                state[i * moving.count + rank] = above - mean
                 above = mean
             }
-            state[lengths.count * width + k] = above
+            state[levelInput(of: k)] = above
         }
     }
 
@@ -110,7 +165,8 @@ struct StateWindows: Sendable, Hashable {
     }
 
     /// What the parts of feature `k` change by when its reading alone changes by `change`.
-    func stateChange(_ change: Double, part: Int) -> Double {
+    func stateChange(_ change: Double, of k: Int, part: Int) -> Double {
+        guard isMoving(k) else { return change }
         let above = part == 0 ? 1 : 1 / Double(lengths[part - 1])
         let below = part == lengths.count ? 0 : 1 / Double(lengths[part])
         return change * (above - below)

@@ -168,6 +168,9 @@ extension Encoder {
                 throw ColdReason("'\(schema.features[place])' has moved too far")
             }
         }
+        guard windows?.moving == former.windows?.moving else {
+            throw ColdReason("other features hold their readings for long")
+        }
         func kept(_ columns: [Column], _ former: [Column]) -> [Column] {
             zip(columns, former).map { column, former in
                 var column = column
@@ -181,7 +184,8 @@ extension Encoder {
             schema: schema, columns: kept(columns, former.columns), context: context,
             windows: windows.map { own in
                 StateWindows(
-                    lengths: own.lengths, parts: kept(own.parts, former.inputs),
+                    lengths: own.lengths, moving: own.moving, width: active.count,
+                    parts: kept(own.parts, former.inputs),
                     recovery: own.recovery)
             }, missing: missing, discrete: discrete)
     }

@@ -365,7 +365,7 @@ import Testing
         }
         #expect(
             error.description
-                == "model m: it has detector version 9, this build reads versions 2 to 3")
+                == "model m: it has detector version 9, this build reads versions 2 to 4")
         file.metadata["detector_version"] = nil
         let other = try #require(throws: DetectionError.self) {
             try Detector(decoding: file.encoded(), name: "m")

@@ -45,6 +45,22 @@ enum Fixture {
         return batch
     }
 
+    /// Two readings that follow a set point, which stays as it is for 300 records or so, a record a second.
+    static func setPoint(_ count: Int, seed: UInt64, from start: Int = 0) -> RecordBatch {
+        var generator = SeededGenerator(seed: seed)
+        var batch = RecordBatch(
+            schema: Schema(features: ["speed", "limit", "power"], time: "time"))
+        var limit = 4.0
+        for row in 0..<count {
+            if row % 300 == 0 { limit = Double(Int.random(in: 3...8, using: &generator)) }
+            let speed = 10 * limit + normal(&generator)
+            batch.append(
+                [speed, limit, 2 * speed + normal(&generator)], time: Double(start + row),
+                lineIndex: Int32(row), offset: Int64(row))
+        }
+        return batch
+    }
+
     static let modeSchema = Schema(
         features: ["pressure", "flow"], categories: ["mode", "valve"],
         optional: ["pressure", "flow", "mode"], time: nil)

@@ -64,6 +64,12 @@ import Testing
         try compare(try Detector.fit(records, options: DetectorOptions()).detector, records)
     }
 
+    @Test func recordsWithAFeatureThatHoldsItsReadingHaveTheSameDensityThere() throws {
+        let options = DetectorOptions(members: 2, windows: [3, 9, 27])
+        let detector = try Detector.fit(Fixture.setPoint(3_000, seed: 1), options: options).detector
+        try compare(detector, Fixture.setPoint(700, seed: 2, from: 3_000))
+    }
+
     @Test(arguments: [MissingPolicy.median, .previous])
     func recordsWithCategoriesAndGapsHaveTheSameDensityThere(policy: MissingPolicy) throws {
         var policies = Fixture.modePolicies

@@ -32,6 +32,33 @@ import Testing
         #expect(machine.windows == [], "records without times have no past")
     }
 
+    /// Each change of a set point made a whole window improbable, so often that the threshold went out to it.
+    @Test func aFeatureThatHoldsItsReadingForLongHidesNothing() throws {
+        let fitted = try Detector.fit(
+            Fixture.setPoint(6_000, seed: 1), options: DetectorOptions(members: 2))
+        let detector = fitted.detector
+        #expect(detector.windows == [3, 9, 27])
+        #expect(
+            fitted.summary.notes.contains {
+                $0.hasPrefix("'limit' mostly stays as it is for more than 27 records")
+            }, "\(fitted.summary.notes)")
+        let threshold = detector.threshold(falseAlarmProbability: 1e-3)
+        let span = fitted.summary.heldOutLogLikelihood - threshold.logLikelihood
+        #expect(span < 30, "\(span) nats from the mean to the threshold")
+        // A change to a known level is normal, a power that does not fit the speed is not.
+        var records = Fixture.setPoint(1_500, seed: 2, from: 6_000)
+        for row in 1_000..<1_010 { records.values[3 * row + 2] -= 15 }
+        var state = ContextState()
+        let scores = detector.score(records, state: &state)
+        let found = Set(detector.verdicts(scores, threshold: threshold).map(\.row))
+        #expect(found.intersection(1_000..<1_010).count >= 8, "\(found.sorted())")
+        #expect(found.subtracting(1_000..<1_037).count < 15, "\(found.sorted())")
+        // The file tells which features have no means.
+        let copy = try Detector(decoding: detector.encoded(), name: "copy")
+        var again = ContextState()
+        #expect(copy.score(records, state: &again).logLikelihood == scores.logLikelihood)
+    }
+
     /// The density is over the reading and the mean of the one before: its integral over both is 1.
     @Test func densityOfTheStateIntegratesToOne() throws {
         var records = sensors(2_000, seed: 2)

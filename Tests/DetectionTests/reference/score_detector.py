@@ -30,8 +30,9 @@ def runs(times, gap):
     return counts
 
 
-def states(tensors, lengths, readings, past, before, centers):
-    """The parts of each state, [rows, (windows + 1) * features], and ln |det| of one row."""
+def states(tensors, lengths, moving, readings, past, before, centers):
+    """The parts of each state, [rows, windows * moving features + features], and ln |det| of one row."""
+    whole, readings, past, centers = readings, readings[:, moving], past[:, moving], centers[moving]
     rows, width = readings.shape
     longest = lengths[-1]
     recovery = tensors["encoder.recovery"].reshape(len(lengths), longest, width)
@@ -45,7 +46,9 @@ def states(tensors, lengths, readings, past, before, centers):
         parts.append(above - means)
         above = means
     determinant = width * sum(np.log((w - 1) / w) for w in lengths)
-    return np.hstack(parts + [above]), determinant
+    last = whole.copy()
+    last[:, moving] = above
+    return np.hstack(parts + [last]), determinant
 
 
 def encode(tensors, header, times, values):
@@ -69,7 +72,8 @@ def encode(tensors, header, times, values):
     if not header.get("windows"):
         return x, columns, cost + np.log(scale[active]).sum()
     past = np.clip(inside, center - 4 * scale, center + 4 * scale)[:, active]
-    state, determinant = states(tensors, header["windows"], inside[:, active], past, before, center[active])
+    moving = header.get("moving", list(range(active.sum())))
+    state, determinant = states(tensors, header["windows"], moving, inside[:, active], past, before, center[active])
     part = {name: tensors["encoder.part." + name] for name in ("lower", "upper", "center", "scale")}
     clipped = np.clip(state, part["lower"], part["upper"])
     cost += range_penalty(np.abs(state - clipped) / part["scale"]).sum(axis=1)
