@@ -287,7 +287,7 @@ public struct Detector: Sendable {
     ///
     /// The upper one stays where the calibration has it: a stuck sensor is still found.
     ///
-    /// - Parameter falseAlarmProbability: What the upper one spends a tenth of; `nil`: that of the options.
+    /// - Parameter falseAlarmProbability: What the upper one spends its share of; `nil`: that of the options.
     public func threshold(
         logLikelihood: Double, falseAlarmProbability: Double? = nil
     ) -> Threshold {

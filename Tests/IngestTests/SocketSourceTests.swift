@@ -265,20 +265,22 @@ final class Client: Sendable {
             while case let next = open("/dev/null", O_RDONLY), next >= 0 { last = next }
             close(last)
             let client = try Client(path)
-            var before = rusage()
-            var after = rusage()
-            getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &before)
-            #expect(client.isSilent(forMilliseconds: 300))
-            getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &after)
-            let used =
-                Duration.seconds(after.ru_utime.tv_sec - before.ru_utime.tv_sec)
-                + .microseconds(after.ru_utime.tv_usec - before.ru_utime.tv_usec)
-                + .seconds(after.ru_stime.tv_sec - before.ru_stime.tv_sec)
-                + .microseconds(after.ru_stime.tv_usec - before.ru_stime.tv_usec)
+            func usedTime() -> Duration {
+                var usage = rusage()
+                getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+                return .seconds(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec)
+                    + .microseconds(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec)
+            }
+            // One that does not rest uses all of each while; on a busy machine a while is long, and the process still begins in the first.
+            let rests = (0..<5).contains { _ in
+                let before = usedTime()
+                #expect(client.isSilent(forMilliseconds: 300))
+                return usedTime() - before < .milliseconds(100)
+            }
             // Nothing is released on the way out.
             unlink(path)
             rmdir(directory.path)
-            exit(used < .milliseconds(100) ? EXIT_SUCCESS : EXIT_FAILURE)
+            exit(rests ? EXIT_SUCCESS : EXIT_FAILURE)
         }
     }
 
